@@ -72,7 +72,9 @@ def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> 
     """
     key = ["song scales", [track.entry.name for track in tracks]]
     stored = _stored(
-        folder, key, lambda: {"scales": np.array([InputScale.of(_samples(track)) for track in _with_progress(tracks, progress)])}
+        folder,
+        key,
+        lambda: {"scales": np.array([InputScale.of(_samples(track)) for track in _with_progress(tracks, progress)])},
     )
     return from_numpy(stored["scales"]).float().T
 

@@ -1,6 +1,6 @@
 """Mean and standard deviation of a mixture, by which the input of a network is normalised.
 
-Both are computed from the mean of the audio channels, as in Demucs (Défossez et al., 2019) and SCNet (Tong et al., ICASSP 2024).
+Both are computed from the mean of the audio channels, as in Demucs (Défossez et al. 2019) and SCNet (Tong et al., ICASSP 2024).
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """Cross-domain transformer of Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023).
 
 One transformer processes the encoded waveform, another the encoded spectrogram. Layers with self-attention and layers with
-cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other one. Memory grows with
-the square of the number of frames times bins, so input is limited to chunks of some seconds.
+cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other one. Time grows with
+the square of the number of frames times bins, so use chunks of some seconds.
 """
 
 import math

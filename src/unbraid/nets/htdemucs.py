@@ -1,8 +1,8 @@
 """Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023): two U-Nets with a cross-domain transformer between them.
 
-One U-Net processes the waveform, the other the complex spectrogram, whose real and imaginary parts are channels. Between encoder
-and decoder, transformers with cross-attention exchange information between the two. The outputs of both U-Nets are added. Names
-of options follow the authors' config where they have the same meaning.
+One U-Net processes the waveform, the other the complex spectrogram, whose real and imaginary parts are channels. Between the
+encoders and decoders, transformers with cross-attention exchange information between the two. The outputs of both U-Nets are
+added.
 
 The attention reads the whole chunk, so chunks should be about as long as in training. For networks without attention, use
 `unbraid.nets.adapters.HDemucs`; for masks of spectrograms, `unbraid.nets.open_unmix`.
@@ -31,7 +31,7 @@ class HTDemucs(nn.Module):
     Args:
         sources: number S of sources.
         audio_channels: number C of channels of the waveforms, 1 or 2.
-        channels: number of channels of the first layer.
+        channels: number of channels of the first layer, at least `2 * dconv_comp`.
         growth: factor by which the number of channels grows from layer to layer.
         n_fft: length of the STFT window in samples, a multiple of `2 * 4 ** depth`. The hop is a quarter of it.
         depth: number of encoder layers of each U-Net, 1 to 4. The spectrogram must have more than 8 bins before the last one.
@@ -100,9 +100,7 @@ class HTDemucs(nn.Module):
         for name in ("spectral", "waveform"):
             self.add_module(f"{name}_widening", nn.Conv1d(widths[-1], inner, 1) if linear else nn.Identity())
             self.add_module(f"{name}_narrowing", nn.Conv1d(inner, widths[-1], 1) if linear else nn.Identity())
-        self.transformer = CrossTransformer(
-            inner, layers, heads, int(inner * hidden_scale), dropout, gradient_checkpointing
-        )
+        self.transformer = CrossTransformer(inner, layers, heads, int(inner * hidden_scale), dropout, gradient_checkpointing)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate mixtures. Shape: [B, C, T] -> [B, S, C, T]."""
@@ -216,8 +214,8 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
     for name, value in {"growth": growth, "dconv_depth": dconv_depth, "dconv_comp": dconv_comp}.items():
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
-    if channels < dconv_comp:
-        raise InputError("HTDemucs.channels", found=channels, expected=f"at least dconv_comp, {dconv_comp}")
+    if channels < 2 * dconv_comp:  # the norms in a residual branch need two values per frame
+        raise InputError("HTDemucs.channels", found=channels, expected=f"at least 2 * dconv_comp, {2 * dconv_comp}")
     if not 1 <= depth <= 4:
         raise InputError("HTDemucs.depth", found=depth, expected="1 to 4")
     unit = 2 * STRIDE**depth
@@ -227,9 +225,10 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
 
 
 def _check_transformer(channels: int, layers: int, heads: int, hidden_scale: float, dropout: float) -> None:
-    if layers < 1:
-        raise InputError("HTDemucs.layers", found=layers, expected="at least 1")
-    if heads < 1 or channels < 4 or channels % math.lcm(4, heads):
+    for name, value in {"layers": layers, "heads": heads}.items():
+        if value < 1:
+            raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
+    if channels < 4 or channels % math.lcm(4, heads):
         expected = f"a multiple of 4 and of heads, {heads}"
         hint = "If bottom_channels is null, the transformers have as many channels as the last encoder layer."
         raise InputError("HTDemucs.bottom_channels", found=channels, expected=expected, hint=hint)

@@ -1,4 +1,4 @@
-"""Encoder and decoder layers of Demucs for waveforms and spectrograms (Défossez, MDX workshop 2021; Rouard et al., ICASSP 2023).
+"""Encoder and decoder layers of Demucs for waveforms and spectrograms (Défossez, MDX workshop 2021; Rouard et al. 2023).
 
 An encoder layer reduces samples or frequency bins by a factor of 4. A decoder layer inverts it. The residual branch of a layer
 reads neighbouring samples or frames by dilated convolutions with few channels (DConv). In spectrograms it processes each bin as

@@ -26,8 +26,8 @@ class Facts:
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
         receptive_field: number of input samples on either side that influence an output sample; None: all samples.
-        normalisation: `song`: the program that runs the model normalises the mixture by mean and standard deviation of the whole
-            song, and restores the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
+        normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
+            whole song, and restore the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
         settings: options of the conversion from masks to waveforms, such as the phase method, by name.
         model: name of the model config, such as `unet`.
         unbraid: version of unbraid that has written the model file.

@@ -10,10 +10,10 @@ from unbraid.runs.errors import InputError
 
 # Options of the reference that change the network, with the only value that `HTDemucs` supports.
 FIXED: dict[str, Any] = {
-    "channels_time": None, "num_subbands": 1, "cac": True, "rewrite": True, "multi_freqs": None, "freq_emb": 0.2, "emb_scale": 10,
-    "kernel_size": 8, "stride": 4, "context": 1, "context_enc": 0, "t_emb": "sin", "t_norm_in": True, "t_norm_in_group": False,
-    "t_group_norm": False, "t_norm_first": True, "t_norm_out": True, "t_max_period": 10000.0, "t_layer_scale": True,
-    "t_gelu": True, "t_weight_pos_embed": 1.0, "t_sin_random_shift": 0, "t_sparse_self_attn": False,
+    "channels_time": None, "num_subbands": 1, "cac": True, "rewrite": True, "multi_freqs": None, "freq_emb": 0.2,
+    "emb_scale": 10, "kernel_size": 8, "stride": 4, "context": 1, "context_enc": 0, "t_emb": "sin", "t_norm_in": True,
+    "t_norm_in_group": False, "t_group_norm": False, "t_norm_first": True, "t_norm_out": True, "t_max_period": 10000.0,
+    "t_layer_scale": True, "t_gelu": True, "t_weight_pos_embed": 1.0, "t_sin_random_shift": 0, "t_sparse_self_attn": False,
     "t_sparse_cross_attn": False, "t_cross_first": False, "norm_starts": 4,
 }  # fmt: skip
 # Options that change only the training or the initial weights, or that are used only with options that `FIXED` excludes.
