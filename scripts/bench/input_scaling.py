@@ -82,7 +82,7 @@ def verse_score(model: Masking, mixture: Tensor, target: Tensor, level: float, s
     gain[verse - fade : verse] = torch.linspace(10 ** (level / 20), 1, fade)
     scales: dict[str, Scale] = {"chunk": model.scale_of, "song": song_scale(model, gain * mixture), "smoothed": smoothed_scale}
     with patch.object(model, "scale_of", scales[scaling]):
-        estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"), None)], dim=-1)[0]
+        estimate = torch.cat([*separated(model, [gain * mixture], InferenceOptions(), torch.device("cpu"))], dim=-1)[0]
     score = usdr((gain * target)[:, :verse], estimate[:, :verse])
     if score is None:
         raise ValueError(f"verse: the uSDR is undefined because the target {model.targets[0]} is silent in the verse")

@@ -8,7 +8,7 @@ from torch import nn
 
 from unbraid.audio import AudioInput
 from unbraid.evaluation.scorer import Evaluation
-from unbraid.inference.chunked import InferenceOptions, separate, song_scale, streamed
+from unbraid.inference.chunked import InferenceOptions, separate, separated, song_scale, streamed
 from unbraid.inference.loading import Loaded
 from unbraid.inference.stems import OutputFormat, write_stems
 from unbraid.models.losses import WaveformL1
@@ -134,3 +134,8 @@ def test_unknown_normalisation_is_named():
     with pytest.raises(InputError) as error:
         squash("track")
     assert (error.value.where, error.value.found) == ("model.separator.normalisation", "track")
+
+
+def test_a_missing_scale_is_an_error():
+    with pytest.raises(ValueError, match="song_scale"):
+        next(separated(squash("song"), [song()], OPTIONS, torch.device("cpu")))

@@ -118,7 +118,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def separated(
-    model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None
+    model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None = None
 ) -> Iterator[Tensor]:
     """Separate a signal chunk by chunk, and yield consecutive blocks of its sources.
 
@@ -127,14 +127,19 @@ def separated(
         blocks: consecutive blocks of the signal, with the sample rate and channels of the separator.
         options: chunk length, overlap and other options.
         device: device on which the separator runs.
-        scale: result of `model.song_scale` for this signal.
+        scale: result of `model.song_scale` for this signal. None is allowed only if the separator does not normalise songs.
 
     Shape:
         blocks [C, n] -> [S, C, m]: C channels, S sources. The lengths n and m of the blocks may differ.
 
     Yields:
         Consecutive blocks of the sources. All blocks together are as long as the signal.
+
+    Raises:
+        ValueError: `scale` is None, but the separator normalises songs.
     """
+    if scale is None and model.normalisation == "song":
+        raise ValueError("separated: the separator normalises songs, so the argument scale must be model.song_scale(blocks)")
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
     chunks = cut_chunks(blocks if scale is None else map(scale.normalise, blocks), sizes, model.chunk_alignment)
@@ -268,7 +273,12 @@ def song_scale(model: Separator, blocks: Blocks, rate: int) -> InputScale | None
 
 
 def streamed(
-    model: Separator, blocks: Blocks, rate: int, options: InferenceOptions, device: torch.device, scale: InputScale | None
+    model: Separator,
+    blocks: Blocks,
+    rate: int,
+    options: InferenceOptions,
+    device: torch.device,
+    scale: InputScale | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Separate a mixture with any sample rate, and yield consecutive blocks of the mixture and its sources.
 
@@ -280,7 +290,7 @@ def streamed(
         rate: sample rate of the mixture in Hz.
         options: chunk length, overlap and other options.
         device: device on which the separator runs.
-        scale: result of `song_scale` for this mixture.
+        scale: result of `song_scale` for this mixture. None is allowed only if the separator does not normalise songs.
 
     Shape:
         blocks [c, n] -> mixture [c, m], sources [S, c, m]: c channels, S sources. The lengths n and m of the blocks may differ.
