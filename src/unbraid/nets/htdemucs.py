@@ -9,6 +9,7 @@ The attention reads the whole chunk, so chunks should be about as long as in tra
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -85,21 +86,15 @@ class HTDemucs(nn.Module):
         self.segment_samples, self.gradient_checkpointing = segment_samples, gradient_checkpointing
         self.stride = max(n_fft // 4, STRIDE**depth)  # in samples, of the STFT and of the coarsest waveform layer
         self.stft = STFT(n_fft, n_fft // 4, edges="reflection")
-        for name, ins, spectral in (("spectral", 2 * audio_channels, True), ("waveform", audio_channels, False)):
-            encoder = [EncoderLayer(i, o, spectral, dconv_depth, dconv_comp) for i, o in _pairs(ins, widths)]
-            decoder = [
-                DecoderLayer(o, i, spectral, level == 0, dconv_depth if decoder_dconv else 0, dconv_comp)
-                for level, (i, o) in enumerate(_pairs(ins * sources, widths))
-            ]
-            self.add_module(f"{name}_encoder", nn.ModuleList(encoder))
-            self.add_module(f"{name}_decoder", nn.ModuleList(decoder[::-1]))
+        depths = dconv_depth, dconv_depth if decoder_dconv else 0
+        self.spectral_encoder, self.spectral_decoder = _unet(True, 2 * audio_channels, sources, widths, depths, dconv_comp)
+        self.waveform_encoder, self.waveform_decoder = _unet(False, audio_channels, sources, widths, depths, dconv_comp)
         rescale(self, RESCALED_TO)
         self.bin_embedding = nn.Embedding(n_fft // 2 // STRIDE, channels)
         _smooth(self.bin_embedding)
-        linear = bottom_channels is not None
-        for name in ("spectral", "waveform"):
-            self.add_module(f"{name}_widening", nn.Conv1d(widths[-1], inner, 1) if linear else nn.Identity())
-            self.add_module(f"{name}_narrowing", nn.Conv1d(inner, widths[-1], 1) if linear else nn.Identity())
+        convolution: Callable[[int, int, int], nn.Module] = nn.Identity if bottom_channels is None else nn.Conv1d
+        self.spectral_widening, self.waveform_widening = (convolution(widths[-1], inner, 1) for _ in range(2))
+        self.spectral_narrowing, self.waveform_narrowing = (convolution(inner, widths[-1], 1) for _ in range(2))
         self.transformer = CrossTransformer(inner, layers, heads, int(inner * hidden_scale), dropout, gradient_checkpointing)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -198,9 +193,17 @@ def reflected(waveform: Tensor, before: int, after: int) -> Tensor:
     return functional.pad(waveform, (before - left, after - right), mode="reflect")
 
 
-def _pairs(ins: int, widths: list[int]) -> list[tuple[int, int]]:
-    """Return the numbers of channels before and after each layer of an encoder."""
-    return list(zip([ins, *widths[:-1]], widths, strict=True))
+def _unet(
+    spectral: bool, ins: int, sources: int, widths: list[int], dconv_depths: tuple[int, int], dconv_comp: int
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Build the encoder and the decoder of a U-Net. `widths`: number of channels after each encoder layer."""
+    encoder, decoder = nn.ModuleList(), nn.ModuleList()
+    for level, width in enumerate(widths):
+        before = widths[level - 1] if level else ins
+        encoder.append(EncoderLayer(before, width, spectral, dconv_depths[0], dconv_comp))
+        after = before if level else ins * sources
+        decoder.insert(0, DecoderLayer(width, after, spectral, level == 0, dconv_depths[1], dconv_comp))
+    return encoder, decoder
 
 
 @torch.no_grad()
