@@ -47,7 +47,7 @@ PLAIN = ("unet", "unet_noskip")
 PACKAGE = ("open_unmix",)
 WITHOUT_REFERENCE = {  # batch sizes for a CPU
     "chimera": 16, "chimera_small": 16, "denoising_ae": 16, "unet_segmentation": 16, "unet_softmax": 16, "unet_44khz": 16,
-    "conv_tasnet": 2, "hdemucs": 2, "bs_roformer": 1, "mel_band_roformer": 1,
+    "conv_tasnet": 2, "hdemucs": 2, "htdemucs": 1, "bs_roformer": 1, "mel_band_roformer": 1,
 }  # fmt: skip
 PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "32-true": nullcontext,

@@ -129,6 +129,8 @@ SCNET = [SECOND, f"{NET}.channels=[4,8]", f"{NET}.layers=2"]
 ROFORMER = [SECOND, f"{NET}.dim=8", f"{NET}.depth=1", f"{NET}.dim_head=4", f"{NET}.heads=2"]
 TINY = {  # smaller sizes of slow models
     "hdemucs": [SECOND, f"{NET}.channels=4", f"{NET}.n_fft=1024", f"{NET}.depth=5"],
+    "htdemucs": [SECOND, f"{NET}.channels=16", f"{NET}.bottom_channels=16", f"{NET}.layers=2"],
+    "htdemucs_small": [SECOND],
     "conv_tasnet": [SECOND, f"{NET}.enc_num_feats=8", f"{NET}.msk_num_hidden_feats=8", f"{NET}.msk_num_layers=2"],
     "ddsp": ["pitch=crepe_tiny", "model.net.hidden=16"],
     "mdx23c": [SECOND, f"{NET}.channels=4", f"{NET}.growth=2", f"{NET}.levels=3", f"{NET}.blocks=1"],

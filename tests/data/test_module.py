@@ -108,6 +108,34 @@ def test_residency_does_not_change_the_batches(songs, tmp_path, case, monkeypatc
     assert same(disk, host) and same(disk, batches(device))
 
 
+@pytest.mark.parametrize("residency", ["disk", "host"])
+@pytest.mark.parametrize("remix", [0.0, 1.0])
+def test_sources_are_normalised_by_their_own_songs(songs, tmp_path, remix, residency):
+    """In a remix, the sources of an example have different scales."""
+    stems = ("bass", "drums", "other", "vocals")
+    options = {"sampling": Sampling("tracks", remix, None, 0.1), "targets": {stem: [stem] for stem in stems}}
+    plain, normalised = (module(songs, tmp_path, residency=residency, **options) for _ in range(2))
+    normalised.normalise_songs()
+    mono = [track.tensor(["mixture"])[0].mean(dim=0) for track in plain.split("train")]
+    mean, deviation = (torch.tensor([float(f(x)) for x in mono]) for f in (torch.mean, torch.std))
+    for step, (raw, batch) in enumerate(zip(batches(plain), batches(normalised), strict=True)):
+        tracks = torch.from_numpy(plain.sampler().draw(step)[0])
+        assert not remix or (tracks != tracks[:, :1]).any()
+        expected = (raw.sources - mean[tracks][..., None, None]) / deviation[tracks][..., None, None]
+        torch.testing.assert_close(batch.sources, expected, rtol=1e-4, atol=1e-5)
+        if remix:
+            torch.testing.assert_close(batch.mixture, expected.sum(dim=1), rtol=1e-4, atol=1e-5)
+        else:
+            of_song = mean[tracks[:, :1, None]], deviation[tracks[:, :1, None]]
+            torch.testing.assert_close(batch.mixture, (raw.mixture - of_song[0]) / of_song[1], rtol=1e-4, atol=1e-5)
+
+
+def test_validation_tracks_keep_their_scale(songs, tmp_path):
+    plain, normalised = (module(songs, tmp_path) for _ in range(2))
+    normalised.normalise_songs()
+    assert same([*plain.val_dataloader()], [*normalised.val_dataloader()])
+
+
 def test_batches_depend_on_the_seed(songs, tmp_path):
     first, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
     assert same(first, again) and not same(first, other)

@@ -6,7 +6,7 @@ import torch
 
 from tests.data.test_module import module
 from unbraid.data import statistics as statistics_module
-from unbraid.data.statistics import statistics
+from unbraid.data.statistics import song_scales, statistics
 from unbraid.data.tracks import MIXTURE
 from unbraid.dsp.stft import STFT
 
@@ -50,3 +50,16 @@ def test_a_track_shorter_than_a_window_counts(songs, tmp_path):
     stft = STFT(65536, 16384, "reflection")
     assert tracks[0].length < stft.n_fft / 2
     assert statistics(tracks, stft, tmp_path / "statistics", progress=False).mean.max() > 0
+
+
+def test_song_scales_are_those_of_whole_mixtures(songs, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics_module, "SEGMENT_SAMPLES", 1000)
+    tracks = module(songs, tmp_path, channels=2).split("train")
+    mono = [track.tensor([MIXTURE])[0].mean(dim=0) for track in tracks]
+    expected = torch.tensor([[x.mean() for x in mono], [x.std() for x in mono]])
+    scales = song_scales(tracks, tmp_path / "statistics", progress=False)
+    torch.testing.assert_close(scales, expected, rtol=1e-5, atol=1e-8)
+    monkeypatch.setattr(statistics_module, "_samples", None)
+    assert torch.equal(song_scales(tracks, tmp_path / "statistics", progress=False), scales)
+    with pytest.raises(TypeError):
+        song_scales(tracks[:1], tmp_path / "statistics", progress=False)

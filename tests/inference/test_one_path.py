@@ -1,4 +1,4 @@
-"""`scripts/evaluate.py` scores the same estimates as `scripts/separate.py` writes."""
+"""`scripts/evaluate.py` scores the same estimates as `scripts/separate.py` writes and `unbraid.load` returns."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
+import unbraid
 from tests.conftest import NARROW, make_run
 from unbraid.commands.evaluate import Session
 from unbraid.evaluation.scorer import ESTIMATE
@@ -14,8 +15,12 @@ CPU = ["trainer.accelerator=cpu", "evaluation.clips=0"]
 MODELS = {
     "masking": ["model=unet_small", NARROW],
     "waveform": ["model=conv_tasnet", "model.separator.chunk_seconds=0.5", "model.separator.net.msk_num_layers=2"],
+    "normalised": [
+        "model=conv_tasnet", "model.separator.chunk_seconds=0.5", "model.separator.net.msk_num_layers=2",
+        "model.separator.normalisation=song",
+    ],
     "clustering": ["model=chimera_small", "model.separator.masks_from=clusters"],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -35,3 +40,6 @@ def test_scored_estimate_equals_written_stem(cli, songs, tmp_path, model):
         assert rate == 44100
         np.testing.assert_allclose(estimate, written.T, rtol=0, atol=1e-6)
     assert np.abs(scored).max() > 1e-3
+    samples, rate = soundfile.read(song, dtype="float32", always_2d=True)
+    for estimate, loaded in zip(scored, unbraid.load(run).separate(samples.T, rate).values(), strict=True):
+        np.testing.assert_allclose(estimate, loaded, rtol=0, atol=1e-6)

@@ -121,9 +121,11 @@ class BatchMixer:
         bank: object that keeps the samples in GPU memory; None if the raw batches already contain the samples.
         side_info: object that returns additional information about the chunks, such as their pitch. If the sources of an
             example are chunks of different tracks, the information describes the chunk of the first source.
+        song_scales: mean and standard deviation of the mixture of each track. The chunk of each source (and of the mixture) is
+            normalised by those of its own track before augmentation. None: chunks are not normalised.
 
     Shape:
-        targets: [targets, sources].
+        targets: [targets, sources]; song_scales: [2, tracks].
     """
 
     def __init__(
@@ -138,8 +140,9 @@ class BatchMixer:
         rank: int,
         bank: DeviceBank | None,
         side_info: SideInfo | None = None,
+        song_scales: Tensor | None = None,
     ) -> None:
-        self.side_info = side_info
+        self.side_info, self.song_scales = side_info, song_scales
         self.scales = torch.tensor([track.scale for track in tracks])
         self.has_mixture, self.targets, self.magnitude_difference = MIXTURE in rows, targets, magnitude_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
@@ -155,6 +158,10 @@ class BatchMixer:
             rows = chunks.rows
         self.scales = self.scales.to(rows.device)
         floats = rows if rows.is_floating_point() else rows * self.scales[chunks.tracks][..., None, None]
+        if self.song_scales is not None:
+            self.song_scales = self.song_scales.to(rows.device)
+            mean, deviation = self.song_scales[:, chunks.tracks, None, None]
+            floats = (floats - mean) / deviation
         extra = self.side_info and self.side_info.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
             return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.magnitude_difference, extra)

@@ -23,6 +23,7 @@ from unbraid.data.collection import TrackCollection
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
+from unbraid.data.statistics import song_scales
 from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
@@ -105,6 +106,7 @@ class MultitrackData(pl.LightningDataModule):
         self.mixer: BatchMixer | None = None
         self._place: Residency | None = None
         self._side_info: Callable[[Sequence[StoredTrack]], SideInfo] | None = None
+        self._normalise_songs = False
 
     # From the data set to the store
 
@@ -199,7 +201,7 @@ class MultitrackData(pl.LightningDataModule):
         weights = self._weights_over([row for row in rows if row != MIXTURE])
         self.mixer = BatchMixer(
             tracks, rows, weights, self.magnitude_difference(), self.augmentation, self.store.sample_rate, self.seed,
-            sampler.rank, on_device, self._side_info_of(tracks),
+            sampler.rank, on_device, self._side_info_of(tracks), self._song_scales(tracks),
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
         return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.num_workers, StepLoader)
@@ -238,6 +240,15 @@ class MultitrackData(pl.LightningDataModule):
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
         return None if self._side_info is None else self._side_info(tracks)
+
+    def normalise_songs(self) -> None:
+        """Normalise the sources in training batches by mean and standard deviation of the mixture of their own track."""
+        self._normalise_songs = True
+
+    def _song_scales(self, tracks: Sequence[StoredTrack]) -> Tensor | None:
+        if not self._normalise_songs:
+            return None
+        return song_scales(tracks, self.cache_dir / "statistics", progress=self._ranks()[0] == 0)
 
     def fingerprint(self) -> str:
         """Return a hash of the data set (names, splits, lengths and levels of all tracks): 16 hexadecimal digits."""

@@ -1,14 +1,14 @@
-"""Compute the mean and the standard deviation of the STFT magnitudes of mixtures at each frequency, over all frames.
+"""Compute statistics of mixtures: of STFT magnitudes at each frequency over all tracks, and of the samples of each track.
 
-The frames are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in a
-file.
+The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in
+files.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE
+from unbraid.dsp.input_scale import InputScale
 from unbraid.dsp.stft import STFT
 from unbraid.runs.files import atomic_write
 
 SEGMENT_FRAMES = 1024
+SEGMENT_SAMPLES = 2**20
 
 
 class Statistics(NamedTuple):
@@ -49,17 +51,57 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
     """
     # The name of an entry is a hash of its files, sample rate and channels.
     tracks = sorted(tracks, key=lambda track: track.entry.name)
-    key = json.dumps([[track.entry.name for track in tracks], stft.n_fft, stft.hop_length, stft.edges])
-    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    key = [[track.entry.name for track in tracks], stft.n_fft, stft.hop_length, stft.edges]
+    stored = _stored(folder, key, lambda: _compute(_with_progress(tracks, progress), stft)._asdict())
+    return Statistics(from_numpy(stored["mean"]), from_numpy(stored["deviation"]))
+
+
+def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> Tensor:
+    """Return the mean and the standard deviation of each mixture, by which its sources are normalised in training.
+
+    Args:
+        tracks: tracks at one sample rate.
+        folder: folder in which the results are stored. The name of a file is a hash of the tracks.
+        progress: whether a progress bar is shown.
+
+    Shape:
+        [2, tracks]: means, then standard deviations.
+
+    Returns:
+        The values of `InputScale` for each track, float32.
+    """
+    key = ["song scales", [track.entry.name for track in tracks]]
+    stored = _stored(
+        folder,
+        key,
+        lambda: {"scales": np.array([InputScale.of(_samples(track)) for track in _with_progress(tracks, progress)])},
+    )
+    return from_numpy(stored["scales"]).float().T
+
+
+def _stored(folder: Path, key: list[Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return stored arrays, which are computed first if their file is missing. The file name is a hash of the key."""
+    path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                computed = _compute(tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress or None), stft)
+                computed = {name: np.asarray(values) for name, values in compute().items()}
                 with atomic_write(path) as partial:
-                    np.savez(partial, mean=computed.mean.numpy(), deviation=computed.deviation.numpy())
+                    np.savez(partial, **computed)
     with np.load(path) as stored:
-        return Statistics(from_numpy(stored["mean"]), from_numpy(stored["deviation"]))
+        return dict(stored)
+
+
+def _with_progress(tracks: Sequence[StoredTrack], progress: bool) -> "tqdm[StoredTrack]":
+    return tqdm(tracks, "statistics", unit="track", leave=False, disable=not progress or None)
+
+
+def _samples(track: StoredTrack) -> Iterator[Tensor]:
+    """Yield the samples of a whole mixture, in segments of at most `SEGMENT_SAMPLES` samples: [C, samples]."""
+    mixture = track.samples[track.row(MIXTURE)]
+    for start in range(0, track.length, SEGMENT_SAMPLES):
+        yield from_numpy(np.multiply(mixture[:, start : start + SEGMENT_SAMPLES], np.float32(track.scale)))
 
 
 def _compute(tracks: "tqdm[StoredTrack]", stft: STFT) -> Statistics:

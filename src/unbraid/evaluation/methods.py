@@ -18,7 +18,7 @@ from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation.estimates import EstimateFolder
-from unbraid.inference.chunked import InferenceOptions, device_of, streamed
+from unbraid.inference.chunked import InferenceOptions, device_of, song_scale, streamed
 from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
 from unbraid.scoring.oracles import ORACLES
@@ -116,7 +116,8 @@ class SeparatorMethod(Method):
             return self.latest[name]
         blocks = [self.mixtures[name].tensor([MIXTURE])[0].numpy()]
         device = device_of(self.separator)
-        stretches = streamed(self.separator, blocks, self.sample_rate, self.options, device)
+        scale = song_scale(self.separator, blocks, self.sample_rate)
+        stretches = streamed(self.separator, blocks, self.sample_rate, self.options, device, scale)
         estimates = np.concatenate([sources for _, sources in stretches], axis=-1)
         if not np.isfinite(estimates).all():
             hint = "Training has diverged. A lower optim.optimizer.lr may help."

@@ -99,7 +99,8 @@ class Evaluation:
         rate, device = separator.sample_rate, device_of(separator)
         for name, batch in batches.items():
             mixture, sources = batch.mixture[0].cpu(), batch.sources[0].cpu()
-            estimates = torch.cat([*separated(separator, [mixture], self.inference, device)], dim=-1)
+            scale = separator.song_scale([mixture])
+            estimates = torch.cat([*separated(separator, [mixture], self.inference, device, scale)], dim=-1)
             _write_audio(folder / name, separator, rate, mixture, sources, estimates)
             _draw(folder / name, name, separator, rate, mixture, sources)
 
@@ -295,17 +296,19 @@ def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Ten
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
     mixture, *each = (_resampled(separator, signal, rate).to(device) for signal in (mixture, *sources))
+    scale = separator.song_scale([mixture])
     for s, target in enumerate(separator.targets):
         energies = [float(piece.square().sum()) for piece in each[s].split(chunk, dim=-1)]
         start = chunk * energies.index(max(energies))
         piece, truth = mixture[:, start : start + chunk], each[s][:, start : start + chunk]
         length = piece.shape[-1]
         padded = torch.nn.functional.pad(piece, (0, chunk - length))
-        estimate = separator(padded[None])
+        estimate = separator(padded[None] if scale is None else scale.normalise(padded[None]))
+        waveform = estimate.sources[0, s, :, :length]
         masks = estimate.masks
         pictures.spectrograms(
             below(folder, f"{name}-{target}.png"), f"{name}: {target}",
-            {"mixture": piece, "estimate": estimate.sources[0, s, :, :length], "target": truth},
+            {"mixture": piece, "estimate": waveform if scale is None else scale.restore(waveform), "target": truth},
             None if masks is None else masks[0, s, ..., : stft.frames(length)].mean(dim=0),
             stft, separator.sample_rate,
         )  # fmt: skip

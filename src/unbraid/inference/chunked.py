@@ -6,6 +6,9 @@ chorus in one chunk therefore does not change the estimate of a verse in another
 
 For a separator without this option and with a finite receptive field, the result equals the separation of the whole signal at
 once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the whole signal.
+
+A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
+the separation, so a file is then read twice.
 """
 
 from collections import deque
@@ -21,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unbraid import audio
+from unbraid.dsp.input_scale import InputScale
 from unbraid.inference.crossfade import Chunk, ChunkSizes, cut_chunks, join_chunks, round_up
 from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
@@ -114,7 +118,9 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def separated(model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device) -> Iterator[Tensor]:
+def separated(
+    model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None = None
+) -> Iterator[Tensor]:
     """Separate a signal chunk by chunk, and yield consecutive blocks of its sources.
 
     Args:
@@ -122,18 +128,25 @@ def separated(model: Separator, blocks: Iterable[Tensor], options: InferenceOpti
         blocks: consecutive blocks of the signal, with the sample rate and channels of the separator.
         options: chunk length, overlap and other options.
         device: device on which the separator runs.
+        scale: result of `model.song_scale` for this signal. None is allowed only if the separator does not normalise songs.
 
     Shape:
         blocks [C, n] -> [S, C, m]: C channels, S sources. The lengths n and m of the blocks may differ.
 
     Yields:
         Consecutive blocks of the sources. All blocks together are as long as the signal.
+
+    Raises:
+        ValueError: `scale` is None, but the separator normalises songs.
     """
+    if scale is None and model.normalisation == "song":
+        raise ValueError("separated: the separator normalises songs, so the argument scale must be model.song_scale(blocks)")
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
-    chunks = cut_chunks(blocks, sizes, model.chunk_alignment)
+    chunks = cut_chunks(blocks if scale is None else map(scale.normalise, blocks), sizes, model.chunk_alignment)
     estimates = _estimates(chunks, _BatchSeparator(model, options, device), options.batch_size or default)
-    yield from join_chunks(estimates, sizes.fade)
+    joined = join_chunks(estimates, sizes.fade)
+    yield from joined if scale is None else map(scale.restore, joined)
 
 
 def separate(model: Separator, mixture: Tensor, options: InferenceOptions | None = None) -> Tensor:
@@ -150,7 +163,8 @@ def separate(model: Separator, mixture: Tensor, options: InferenceOptions | None
     Returns:
         The sources, in the order of `model.targets`.
     """
-    return torch.cat([*separated(model, [mixture], options or InferenceOptions(), torch.device("cpu"))], dim=-1)
+    scale = model.song_scale([mixture])
+    return torch.cat([*separated(model, [mixture], options or InferenceOptions(), torch.device("cpu"), scale)], dim=-1)
 
 
 def _estimates(
@@ -242,8 +256,30 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
     return map(torch.from_numpy, audio.resample_blocks(converted, rate, model.sample_rate))
 
 
+def song_scale(model: Separator, blocks: Blocks, rate: int) -> InputScale | None:
+    """Compute the scale by which a separator normalises a song.
+
+    Args:
+        model: separator that will process the song.
+        blocks: consecutive blocks of the whole song. They are read only if the separator has `normalisation: song`.
+        rate: sample rate of the song in Hz.
+
+    Shape:
+        blocks [c, n], with c channels and any lengths n.
+
+    Returns:
+        Mean and standard deviation of the song; None if the separator does not need them.
+    """
+    return model.song_scale(at_rate(model, blocks, rate))
+
+
 def streamed(
-    model: Separator, blocks: Blocks, rate: int, options: InferenceOptions, device: torch.device
+    model: Separator,
+    blocks: Blocks,
+    rate: int,
+    options: InferenceOptions,
+    device: torch.device,
+    scale: InputScale | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Separate a mixture with any sample rate, and yield consecutive blocks of the mixture and its sources.
 
@@ -255,6 +291,7 @@ def streamed(
         rate: sample rate of the mixture in Hz.
         options: chunk length, overlap and other options.
         device: device on which the separator runs.
+        scale: result of `song_scale` for this mixture. None is allowed only if the separator does not normalise songs.
 
     Shape:
         blocks [c, n] -> mixture [c, m], sources [S, c, m]: c channels, S sources. The lengths n and m of the blocks may differ.
@@ -263,7 +300,7 @@ def streamed(
         Pairs of a block of the mixture and the sources of the same samples. All blocks together are as long as the mixture.
     """
     mixture = _MixtureBuffer(blocks)
-    sources = separated(model, at_rate(model, mixture, rate), options, device)
+    sources = separated(model, at_rate(model, mixture, rate), options, device, scale)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
     for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
         stretch = stretch[:, : mixture.waiting]  # resampling back can give some samples more or fewer than the mixture has

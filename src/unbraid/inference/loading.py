@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
-from unbraid.inference.chunked import InferenceOptions, device_of, streamed
+from unbraid.inference.chunked import InferenceOptions, device_of, song_scale, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.published import read_weights
@@ -126,8 +126,9 @@ class Loaded:
             expected = f"a number from {SLOWEST} to {FASTEST} Hz"
             raise InputError("sample_rate", "invalid sample rate", found=repr(sample_rate), expected=expected)
         options = options or InferenceOptions()
-        stretches = [sources for _, sources in streamed(self.model, [signal], sample_rate, options, self.device)]
-        sources = torch.cat([torch.from_numpy(stretch) for stretch in stretches], dim=-1)
+        scale = song_scale(self.model, [signal], sample_rate)
+        stretches = streamed(self.model, [signal], sample_rate, options, self.device, scale)
+        sources = torch.cat([torch.from_numpy(stretch) for _, stretch in stretches], dim=-1)
         return dict(zip(self.targets, sources, strict=True))
 
 

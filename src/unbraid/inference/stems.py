@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from unbraid.audio import BLOCK, SUFFIXES, AudioInput, Bits, write_blocks, write_streams
-from unbraid.inference.chunked import InferenceOptions, streamed
+from unbraid.inference.chunked import InferenceOptions, song_scale, streamed
 from unbraid.inference.loading import Loaded
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import atomic_write
@@ -170,9 +170,13 @@ def write_stems(
     folder = next(iter(outputs.values())).parent
     with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
         staged = _StagedStems(Path(temporary), [*outputs])
+        scale = None
+        if loaded.model.normalisation == "song":
+            with source.open() as blocks:
+                scale = song_scale(loaded.model, blocks, blocks.rate)
         with source.open() as blocks:
             rate, tags = blocks.rate, blocks.tags if output_format.tags else {}
-            stretches = streamed(loaded.model, blocks, rate, options, loaded.device)
+            stretches = streamed(loaded.model, blocks, rate, options, loaded.device, scale)
             named = ((mixture, dict(zip(loaded.targets, sources, strict=True))) for mixture, sources in stretches)
             staged.fill((output_format.stems(*stretch) for stretch in named), lambda samples: on_progress(rate, samples))
         gain = 1 / staged.peak if staged.peak > 1 and output_format.peaks == "scale" and not output_format.unbounded else 1.0

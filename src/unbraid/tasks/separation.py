@@ -77,7 +77,8 @@ class SeparationTask(Task):
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Validate one whole track: update the loss and the uSDR of each target.
 
-        The separator processes the track in adjacent chunks without overlap.
+        The separator processes the track in adjacent chunks without overlap. If it normalises songs, the loss compares
+        normalised waveforms.
 
         Args:
             batch: batch that contains only this track.
@@ -90,8 +91,11 @@ class SeparationTask(Task):
             The estimated waveforms of the targets. Callbacks receive the waveforms, too.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
-        estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(mixture, sources)]
+        scale = self.separator.song_scale([mixture])
+        normalised = (mixture, sources) if scale is None else (scale.normalise(mixture), scale.normalise(sources))
+        estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(*normalised)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
+        whole = whole if scale is None else scale.restore(whole)
         for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
             value = usdr(reference, estimate)
             # Every rank must update the metric, because all of them take part in its sum. An undefined uSDR has weight 0.

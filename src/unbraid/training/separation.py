@@ -54,6 +54,8 @@ class SeparationWorkflow(Workflow):
         if self.config.init is not None:
             load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
+        if separator.normalisation == "song":
+            self.data.normalise_songs()
         if self.config.init is None:
             self.start_from_statistics()
         weights = self.data.target_weights()

@@ -9,6 +9,15 @@ from unbraid import audio
 from unbraid.runs.config import build
 
 TWO_LAYERS = ["model.separator.net.channels=[2,4]", "model.separator.net.dropout_layers=1"]
+TASNET = [
+    "model=conv_tasnet",
+    "model.separator.net.enc_num_feats=8",
+    "model.separator.net.msk_num_feats=4",
+    "model.separator.net.msk_num_hidden_feats=8",
+    "model.separator.net.msk_num_layers=2",
+    "model.separator.net.msk_num_stacks=1",
+    "model.separator.chunk_seconds=1",
+]
 SMALL = {
     "unet": ["model=unet", *TWO_LAYERS],
     "unscaled": ["model=unet", *TWO_LAYERS, "model.separator.scaling=none"],
@@ -27,11 +36,9 @@ SMALL = {
         "model.separator.net.bins=257", "model.separator.net.max_bin=200", "model.separator.net.hidden=8",
         "model.separator.net.layers=1", "model.separator.chunk_seconds=1",
     ],
-    "conv_tasnet": [
-        "model=conv_tasnet", "model.separator.net.enc_num_feats=8", "model.separator.net.msk_num_feats=4",
-        "model.separator.net.msk_num_hidden_feats=8", "model.separator.net.msk_num_layers=2",
-        "model.separator.net.msk_num_stacks=1", "model.separator.chunk_seconds=1",
-    ],
+    "song": [*TASNET, "model.separator.normalisation=song"],
+    "chunk": [*TASNET, "model.separator.normalisation=chunk"],
+    "conv_tasnet": TASNET,
 }  # fmt: skip
 
 

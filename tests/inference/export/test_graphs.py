@@ -44,6 +44,7 @@ TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "mo
         ([*SMALL["consistent"], "phase=wiener"], "phase", "Wiener", "phase=mixture"),
         ([*SMALL["joint"], "phase=griffin_lim"], "phase", "GriffinLim", "phase=mixture"),
         (["model=hdemucs", "model.separator.net.channels=4"], "model.separator.net", "HDemucs", ""),
+        (["model=htdemucs_small"], "model.separator.net", "HTDemucs", ""),
         (["model=bs_roformer", *TINY_ROFORMER], "model.separator.net", "BSRoformer", ""),
         (["model=mel_band_roformer", *TINY_ROFORMER], "model.separator.net", "MelBandRoformer", ""),
         (["model=scnet_small"], "model.separator.net", "SCNet", ""),

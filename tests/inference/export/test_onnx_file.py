@@ -13,7 +13,7 @@ from unbraid.runs.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="pip install 'unbraid[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'unbraid[export]'")
-KINDS = ("unet", "unscaled", "consistent", "mapping", "open_unmix", "conv_tasnet")
+KINDS = ("unet", "unscaled", "consistent", "mapping", "open_unmix", "conv_tasnet", "chunk")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,16 @@ def test_load_accepts_an_onnx_file(written, music):
     vocals = load(path).separate(waveform, 44100)["vocals"]
     assert vocals.shape == waveform.shape
     assert (vocals - Loaded(separator, path).separate(waveform, 44100)["vocals"]).abs().max() < 1e-4
+
+
+def test_exported_separators_normalise_songs(written, music):
+    separator, path = written("song")
+    loud = 5 * music(8000, 1, 8000 * 3)[0] + 0.1
+    stems = load(path).separate(loud, 8000)["vocals"]
+    assert (stems - Loaded(separator, path).separate(loud, 8000)["vocals"]).abs().max() < 1e-4
+    assert OnnxSeparator(path).facts.normalisation == "song"
+    separator.normalisation = "none"
+    assert (stems - Loaded(separator, path).separate(loud, 8000)["vocals"]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["unet", "open_unmix"])

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
-from unbraid.models.separators.base import LONGEST_CHUNK, Separator
+from unbraid.models.separators.base import LONGEST_CHUNK, Normalisation, Separator
 from unbraid.runs.errors import InputError
 from unbraid.runs.source_version import versions
 
@@ -26,6 +26,8 @@ class Facts:
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
         receptive_field: number of input samples on either side that influence an output sample; None: all samples.
+        normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
+            whole song, and restore the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
         settings: options of the conversion from masks to waveforms, such as the phase method, by name.
         model: name of the model config, such as `unet`.
         unbraid: version of unbraid that has written the model file.
@@ -38,6 +40,7 @@ class Facts:
     min_samples: int
     chunk_alignment: int
     receptive_field: int | None
+    normalisation: Normalisation
     settings: dict[str, float | str | None]
     model: str
     unbraid: str
@@ -55,7 +58,8 @@ def facts_of(separator: Separator, model: str) -> Facts:
     """
     return Facts(
         separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.min_samples,
-        separator.chunk_alignment, separator.receptive_field, separator.synthesis_options, model, versions()["unbraid"],
+        separator.chunk_alignment, separator.receptive_field, separator.normalisation, separator.synthesis_options, model,
+        versions()["unbraid"],
     )  # fmt: skip
 
 

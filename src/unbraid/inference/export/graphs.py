@@ -17,15 +17,16 @@ from unbraid.dsp.stft import STFT, up_to
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.clustering import Clustering
 from unbraid.models.separators.masking import Masking
-from unbraid.models.separators.waveform import WaveformSeparator
+from unbraid.models.separators.waveform import WaveformSeparator, run_normalised
 from unbraid.nets.adapters import ConvTasNet, HDemucs
+from unbraid.nets.htdemucs import HTDemucs
 from unbraid.nets.roformer import BandRoformer
 from unbraid.nets.scnet import SCNet
 from unbraid.nets.tfc_tdf import TFCTDF
 from unbraid.runs.errors import InputError
 
 LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
-COMPLEX_INSIDE = (HDemucs, BandRoformer, SCNet, TFCTDF)  # networks that contain an STFT in complex numbers
+COMPLEX_INSIDE = (HDemucs, HTDemucs, BandRoformer, SCNet, TFCTDF)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):
@@ -84,6 +85,25 @@ class WholeHops(nn.Module):
         return self.net(functional.pad(mixture, (0, up_to(samples, self.hop)))).narrow(-1, 0, samples)
 
 
+class NormalisedChunks(nn.Module):
+    """Run a network on chunks that are normalised by their own mean and standard deviation.
+
+    Args:
+        net: network from mixture to sources.
+
+    Shape:
+        mixture [B, C, T] -> [B, S, C, T].
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Normalise the mixture, separate it, and restore the scale of the sources."""
+        return run_normalised(self.net, mixture)
+
+
 def frozen(separator: Separator) -> Separator:
     """Set a separator to evaluation mode, and switch off the gradients of its weights, so that it can be exported.
 
@@ -122,9 +142,10 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         if isinstance(separator.net, COMPLEX_INSIDE):
             problem = "this network cannot be exported, because it contains an STFT in complex numbers"
             raise InputError("model.separator.net", problem, found=type(separator.net).__name__)
-        if isinstance(separator.net, ConvTasNet):
-            return WholeHops(separator.net, separator.net.window // 2)
-        return separator.net
+        net = separator.net
+        if isinstance(net, ConvTasNet):
+            net = WholeHops(net, net.window // 2)
+        return NormalisedChunks(net) if separator.normalisation == "chunk" else net
     expected = "a Masking or a WaveformSeparator"
     problem, found = "a separator of this class cannot be exported", type(separator).__name__
     raise InputError("model.separator", problem, found=found, expected=expected)

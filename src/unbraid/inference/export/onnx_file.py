@@ -90,7 +90,7 @@ class OnnxSeparator(Separator):
         session = _session(path)
         facts = read_facts(session.get_modelmeta().custom_metadata_map, path)
         super().__init__(facts.targets, facts.sample_rate, facts.channels, facts.chunk_samples / facts.sample_rate)
-        self.session, self.facts, self.path = session, facts, path
+        self.session, self.facts, self.path, self.normalisation = session, facts, path, facts.normalisation
         inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))
         if inputs != ["mixture"] or len(outputs) != 1:
             raise InputError(

@@ -7,12 +7,16 @@ Training, scoring and separation use the same separator object.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from unbraid.audio import FASTEST, SLOWEST
+from unbraid.dsp.input_scale import InputScale
 from unbraid.runs.errors import InputError
+
+Normalisation = Literal["none", "chunk", "song"]
 
 LONGEST_CHUNK = 2**26  # samples, 25 minutes at 44.1 kHz: the longest input of a network
 
@@ -87,9 +91,16 @@ class Separator(nn.Module, ABC):
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.
 
+    Attributes:
+        normalisation: scaling of the mixture before the network. `song`: the caller normalises the mixture by the scale of the
+            whole song, which `song_scale` computes, and restores the scale of the sources. `none`, `chunk`: the caller passes
+            the mixture as it is.
+
     Raises:
         InputError: `targets` is empty, or another argument is out of range.
     """
+
+    normalisation: Normalisation = "none"
 
     def __init__(self, targets: Iterable[str], sample_rate: int, channels: int, chunk_seconds: float) -> None:
         super().__init__()
@@ -108,6 +119,21 @@ class Separator(nn.Module, ABC):
             raise InputError("chunk_seconds", found=chunk_seconds, expected=f"0 to {LONGEST_CHUNK / sample_rate:.0f} seconds")
         self.sample_rate, self.channels = sample_rate, channels
         self.chunk_samples = round(chunk_seconds * sample_rate)
+
+    def song_scale(self, blocks: Iterable[Tensor]) -> InputScale | None:
+        """Compute the scale by which a song is normalised before it is cut into chunks.
+
+        Args:
+            blocks: consecutive blocks of the whole song, with the sample rate and channels of the separator. They are read only
+                if `normalisation` is `song`.
+
+        Shape:
+            blocks [C, n], with C channels and any lengths n.
+
+        Returns:
+            Mean and standard deviation of the song; None if `normalisation` is not `song`.
+        """
+        return InputScale.of(blocks) if self.normalisation == "song" else None
 
     @property
     def synthesis_options(self) -> dict[str, float | str | None]:
