@@ -272,6 +272,7 @@ class SpectralRMSE(nn.Module):
         super().__init__()
         check_counts(n_fft=n_fft, hop_length=hop_length)
         self.n_fft, self.hop_length = n_fft, hop_length
+        self.window: Tensor
         self.register_buffer("window", torch.ones(n_fft), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

@@ -85,6 +85,7 @@ class SCNet(nn.Module):
         self.sources, self.n_fft, self.hop_length, self.normalized = sources, n_fft, hop_length, normalized
         self.stride, self.standardize, self.mask, self.checkpointing = hop_length, standardize, mask, gradient_checkpointing
         samples = torch.hann_window(n_fft) if window == "hann" else torch.ones(n_fft)
+        self.window: Tensor
         self.register_buffer("window", samples, persistent=False)
         bands = SparseBands(band_shares, band_strides, band_kernels, band_depths)
         widths, outs = [2 * audio_channels, *channels], 2 * audio_channels * sources

@@ -161,6 +161,7 @@ class PathAttention(nn.Module):
         self.gates = nn.Linear(dim, heads)
         self.out = nn.Sequential(nn.Linear(heads * dim_head, dim, bias=False), nn.Dropout(dropout))
         frequencies = 10_000 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)  # radians per position
+        self.frequencies: Tensor
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def transformer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(config: Mapping[str, Any], more: Mapping[str, str], ignored: Collection[str] = ()) -> dict[str, Any]:
     model = config["model"]
-    names = ARGUMENTS | more
+    names = {**ARGUMENTS, **more}
     for key in model:
         if key not in {*names, *ignored, "sources", "dims", "win_size"}:
             raise InputError(f"model.{key}", "SCNet does not have this option", found=model[key])
