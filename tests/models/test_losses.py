@@ -19,13 +19,13 @@ from unbraid.models.losses import (
     MultiResolutionSTFT,
     MultiScaleSpectral,
     RelativeMagnitudeL1,
-    SpectralRMSE,
     SquaredError,
     WaveformL1,
     WaveformMSE,
     WeightedSum,
 )
 from unbraid.models.separators.base import Estimate
+from unbraid.models.waveform_losses import SpectralRMSE
 from unbraid.runs.errors import InputError
 
 

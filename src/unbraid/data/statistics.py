@@ -88,7 +88,7 @@ def _stored(folder: Path, key: list[Any], compute: Callable[[], Mapping[str, Any
             if not path.is_file():
                 computed = {name: np.asarray(values) for name, values in compute().items()}
                 with atomic_write(path) as partial:
-                    np.savez(partial, allow_pickle=False, **computed)  # type: ignore[arg-type]
+                    np.savez(partial, allow_pickle=False, **computed)
     with np.load(path) as stored:
         return dict(stored)
 

@@ -1,7 +1,6 @@
-"""Losses of waveforms that large errors influence less than in a squared error.
+"""Losses of waveforms in addition to those of `unbraid.models.losses`.
 
-`TrimmedMSE` ignores the chunks with the largest errors. `L1SNR` gives loud and quiet sources the same weight. For training data
-without errors, `WaveformL1` of `unbraid.models.losses` is simpler.
+`TrimmedMSE` ignores the chunks with the largest errors. `L1SNR` and `SpectralRMSE` give loud and quiet sources similar weights.
 """
 
 import math
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, check_counts
 
 
 class TrimmedMSE(nn.Module):
@@ -68,3 +67,32 @@ class L1SNR(nn.Module):
         errors = (estimate.sources - reference.sources).float().abs().flatten(2).sum(-1)
         levels = reference.sources.float().abs().flatten(2).sum(-1)
         return 10 * torch.log10((errors + self.epsilon) / (levels + self.epsilon)).mean()
+
+
+class SpectralRMSE(nn.Module):
+    """Compute the root mean square error of complex spectra, averaged over sources and chunks (Tong et al., ICASSP 2024).
+
+    The STFT has a rectangular window and is divided by the square root of `n_fft`, as in the authors' code of SCNet.
+    The root is taken for each source of each chunk. Quiet sources therefore have more weight than in a mean squared error.
+
+    Args:
+        n_fft: length of the window and of the transform in samples. Waveforms are longer than `n_fft // 2` samples.
+        hop_length: step between frames in samples.
+    """
+
+    def __init__(self, n_fft: int = 4096, hop_length: int = 1024) -> None:
+        super().__init__()
+        check_counts(n_fft=n_fft, hop_length=hop_length)
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.window: Tensor
+        self.register_buffer("window", torch.ones(n_fft), persistent=False)
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Return the spectral error. Shape: sources [B, S, C, T] of both -> scalar."""
+        with torch.autocast(estimate.sources.device.type, enabled=False):
+            errors = estimate.sources.float() - reference.sources.float()
+            spectra = torch.stft(
+                errors.flatten(0, 2), self.n_fft, self.hop_length, window=self.window, normalized=True, return_complex=True
+            )
+            values = torch.view_as_real(spectra).reshape(errors.shape[0] * errors.shape[1], -1)
+            return (torch.linalg.vector_norm(values, dim=1) / values.shape[1] ** 0.5).mean()

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from unbraid.models.robust_losses import L1SNR, TrimmedMSE
 from unbraid.models.separators.base import Estimate
+from unbraid.models.waveform_losses import L1SNR, TrimmedMSE
 from unbraid.runs.errors import InputError
 
 
