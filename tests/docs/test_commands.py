@@ -55,6 +55,7 @@ SMALLEST = {
     "trainer.max_epochs": "1",
     "trainer.max_steps": "1",
     "callbacks.pretraining.epochs": "1",
+    "optim.scheduler.warmup_steps": "0",
     "data.batch_size": "2",
     "data.chunks_per_track": "1",
     "data.num_workers": "0",
@@ -362,7 +363,7 @@ def msst(root: Path) -> Path:
 
 def smallest(script: str, words: list[str]) -> list[str]:
     """Return the words of a training, or of another command, for one step of a narrow network on short generated songs."""
-    config = composed(script, words)
+    config = composed(script, runs_of(script, words)[0])
     choices = config.hydra.runtime.choices
     extra = SMALLEST if script == "train.py" else {}
     if choices.get("data") in ("demo", "demo_leads") and not any(word.startswith("run=") for word in words):
@@ -376,7 +377,7 @@ def smallest(script: str, words: list[str]) -> list[str]:
     if script == "train.py" and isinstance(net.get("hidden"), int):
         extra["model.separator.net.hidden"] = "16"
     if "sweeper=optuna" in words:
-        extra["hydra.sweeper.n_trials"] = "1"
+        extra |= {"hydra.sweeper.n_trials": "1", "trainer.max_steps": "-1"}  # the objective needs a validation
     if is_sweep(words, Path(script).stem):  # the values that an experiment sweeps over
         swept = {key: str(value).split(",")[0] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
         extra |= {key: value for key, value in swept.items() if not any(word.startswith(f"{key}=") for word in words)}

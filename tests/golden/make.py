@@ -40,6 +40,8 @@ SMALLER |= {
     "ddsp": ["data=demo_leads", "pitch=crepe_tiny"],
     "hdemucs": ["data.batch_size=1"],
     "conv_tasnet": ["data.batch_size=1"],
+    "htdemucs_small": [],
+    "htdemucs": ["data.batch_size=1", "model.separator.net.channels=16", "model.separator.chunk_seconds=3"],
     "scnet_small": [],
     "scnet": ["data.batch_size=1", "model.separator.net.channels=[8,16]", "model.separator.chunk_seconds=2"],
     "mdx23c_small": [],
