@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
-import torch
 from torch import Tensor, nn
 
 from unbraid.dsp.input_scale import SMALLEST
@@ -82,6 +81,6 @@ def run_normalised(net: nn.Module, mixture: Tensor) -> Tensor:
     Returns:
         The sources.
     """
-    deviation, mean = torch.std_mean(mixture.mean(dim=1, keepdim=True), dim=-1, keepdim=True)
-    deviation = deviation + SMALLEST
+    mono = mixture.mean(dim=1, keepdim=True)
+    mean, deviation = mono.mean(dim=-1, keepdim=True), mono.std(dim=-1, keepdim=True) + SMALLEST  # not std_mean, for exports
     return net((mixture - mean) / deviation).float() * deviation[:, None] + mean[:, None]
