@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import take_data
+from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
 
@@ -14,6 +15,9 @@ WITH_RUN = (
     "sweep",
     "run",
     "checkpoint",
+    "config",
+    "start",
+    "interpolate",
     "estimates",
     "oracle",
     "output",
@@ -51,11 +55,15 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     if config.run is None:
         return config
     for key in typed:
-        if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
+        allowed = key.split(".")[0].split("/")[0] in WITH_RUN or key in SOUND
+        if not allowed and not (config.config is not None and key.split(".")[0] == "targets"):
             raise InputError(
                 key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
             )
-    own = own_config(Path(config.run))
+    if config.config is not None:
+        return _with_foreign(config, typed)
+    run = Path(config.run)
+    own = with_config(find_origin(run)) if run.is_file() else own_config(run)
     if own.get("features") is not None:
         hint = "Training has already written the scores of this run to scores.json in its folder"
         raise InputError(
@@ -86,4 +94,32 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
+    return config
+
+
+def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """Return the config of the command with the model of another tool, whose config file the key `config` names.
+
+    Without typed `targets`, the target X is the source X of the data. If the model estimates a source and `other`, the target
+    `other` is everything else in the mixture.
+    """
+    origin = find_origin(Path(config.run), config=config.config)
+    assert origin.config is not None
+    separator = origin.config.model.separator
+    OmegaConf.set_struct(config, False)
+    names = [str(name) for name in separator.targets]
+    if not any(word.split(".")[0] == "targets" for word in typed):
+        config.targets = {name: [name] for name in names}
+        if names[1:] == ["other"]:
+            config.targets.other = [f"-{names[0]}"]
+    config.features = config.phase = config.published = None
+    config.model = {
+        "_target_": "unbraid.tasks.separation.SeparationTask",
+        "separator": {**separator, "targets": "${targets}"},
+        "loss": {"_target_": "unbraid.models.losses.WaveformL1"},
+        "optimizer": "${optim.optimizer}",
+        "scheduler": "${optim.scheduler}",
+    }
+    if not any(word == "evaluation.inference.overlap" for word in typed):
+        config.evaluation.inference.overlap = origin.overlap
     return config

@@ -11,6 +11,7 @@ from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.text import echo
 
 TRAIN = "train"
+POSITIONAL = {"inspect": "file"}  # key whose value may follow the verb without the key, as in `unbraid inspect FILE`
 
 
 def verbs() -> list[str]:
@@ -33,6 +34,8 @@ def main() -> None:
         echo(f"error: {InputError('unbraid', 'unknown verb', found=verb, hint=unknown(verb, known))}", file=sys.stderr)
         sys.exit(1)
     sys.argv[:2] = [f"unbraid {verb}"]
+    if verb in POSITIONAL and len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"{POSITIONAL[verb]}={sys.argv[1]}"
 
     def command(config: DictConfig) -> None:
         getattr(import_module(f"unbraid.commands.{verb}"), verb)(config)  # not imported for --help and --cfg

@@ -21,7 +21,7 @@ KEY = "task"  # key of the additional state in Lightning's checkpoints
 
 
 class Task(pl.LightningModule):
-    """Train all parameters of a network.
+    """Train the parameters of a network.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
@@ -39,6 +39,8 @@ class Task(pl.LightningModule):
         self.schedule: Any = None
         self.schedule_state: dict[str, Any] | None = None  # from the checkpoint of a resumed run
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
+        self.fixed: list[nn.Module] = []  # frozen modules, which compute in training as in evaluation
+        self.lora: dict[str, float] | None = None  # rank and alpha of `unbraid.tasks.lora`; None: no adapters
         self.seed = torch.initial_seed()  # seed of the run; each step derives its own seed from it
 
     @property
@@ -58,13 +60,20 @@ class Task(pl.LightningModule):
         if self.make_optimizer is None:
             return []
         try:
-            optimizer = self.make_optimizer(self.parameters())
+            optimizer = self.make_optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
             self.schedule = None if self.make_scheduler is None else self.make_scheduler(optimizer)
         except InputError:  # an optional package is missing
             raise
         except (ValueError, TypeError) as error:
             raise InputError("optim", str(error)) from error
         return optimizer
+
+    def train(self, mode: bool = True) -> "Task":
+        """Set the mode of all modules, except that frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for module in self.fixed:
+            module.eval()
+        return self
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed the random numbers of a training step, such as those of dropout, by run seed, epoch, batch and rank."""
@@ -169,6 +178,7 @@ class Task(pl.LightningModule):
         noted: dict[str, Any] = {name: self.all_gather(torch.stack(values)) for name, values in self.noted.items()}
         checkpoint[KEY] = {
             "schedule": self.schedule and self.schedule.state_dict(),
+            "lora": self.lora,
             "noted": {name: values.reshape(self.trainer.world_size, -1) for name, values in noted.items()},
         }
 

@@ -25,6 +25,7 @@ class Family:
         renames: pairs of a regular expression and its replacement, which convert tensor names of MSST to names of `network`.
             All pairs are applied in order.
         unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
+        spare: regular expressions of names in `network` that MSST does not store. The output does not depend on these tensors.
     """
 
     model_types: tuple[str, ...]
@@ -34,6 +35,7 @@ class Family:
     guess: Callable[[Shapes], dict[str, Any]]
     renames: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
     def recognises(self, names: Mapping[str, Any]) -> bool:
         """Return whether tensor names of a checkpoint belong to this family.

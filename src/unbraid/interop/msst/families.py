@@ -1,0 +1,9 @@
+"""List the network families of MSST that unbraid can read.
+
+A module `unbraid.interop.msst.<name>` describes a family in its constant `FAMILY`, or several in `FAMILIES`.
+"""
+
+from unbraid.interop.msst import hdemucs
+from unbraid.interop.msst.family import Family
+
+FAMILIES: tuple[Family, ...] = (hdemucs.FAMILY,)
