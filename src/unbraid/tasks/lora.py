@@ -15,6 +15,7 @@ from torch import nn
 from unbraid.runs.errors import InputError
 from unbraid.runs.names import below
 
+# Subclasses, such as the layers of the U-Net that halve the spectrogram, are not adapted, because peft cannot build them.
 ADAPTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -54,9 +55,8 @@ class Lora:
             from peft import LoraConfig, inject_adapter_in_model
         except ModuleNotFoundError as error:
             raise InputError("lora", "the package peft is not installed", hint="Run pip install 'unbraid[lora]'") from error
-        layers = [
-            name for name, layer in model.named_modules() if isinstance(layer, ADAPTED) and getattr(layer, "groups", 1) == 1
-        ]
+        modules = dict(model.named_modules())
+        layers = [name for name, layer in modules.items() if type(layer) in ADAPTED and getattr(layer, "groups", 1) == 1]
         if self.layers:
             chosen = below(layers, self.layers, "lora.layers")
             layers = [name for name in layers if name in chosen]
