@@ -78,6 +78,7 @@ MORE = {
     "data/layouts/musdb": {"musdb"},
     "data/module": {"pytorch_lightning"},
     "data/stretch": {"python_stretch"},
+    "tasks/lora": {"peft"},
     "scoring/power": {"scipy"},
     "scoring/significance": {"scipy"},
     "dsp/pitch": {"numpy", "torchcrepe", "librosa"},
@@ -149,7 +150,7 @@ def test_modules_import_only_allowed_names(file):
     assert libraries(file) <= allowed
 
 
-SHARED_COMMANDS = ("cli", "choices", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "plan")
+SHARED_COMMANDS = ("cli", "choices", "help", "keys", "overrides", "layouts", "experiment", "trained_run", "plan", "run_config")
 
 
 def test_commands_do_not_import_each_other():

@@ -31,6 +31,7 @@ WITH_RUN = (
     "plugins",
     "plugins_first",
 )
+ONLY_TRAINING = ("init", "freeze", "lora")  # keys of a run that do not change its scores
 SOUND = (
     "model.separator.mask_options.mask_max",
     "model.separator.mask_options.mask_power",
@@ -54,12 +55,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """
     if config.run is None:
         return config
-    for key in typed:
-        allowed = key.split(".")[0].split("/")[0] in WITH_RUN or key in SOUND
-        if not allowed and not (config.config is not None and key.split(".")[0] == "targets"):
-            raise InputError(
-                key, "this key is read from the run and cannot be overridden", hint=f"Remove this key or run={config.run}"
-            )
+    _check_typed(config, typed)
     if config.config is not None:
         return _with_foreign(config, typed)
     run = Path(config.run)
@@ -69,7 +65,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         raise InputError(
             f"run={config.run}", "the run contains no separator, and this command only scores separators", hint=hint
         )
-    for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
+    for key in ("data", *(str(k) for k in own if k not in (*WITH_RUN, *ONLY_TRAINING))):
         if key not in own:
             raise InputError(f"{config.run}/config.yaml", f"the key {key} is missing", expected="the config of a run")
         if key not in config:
@@ -86,6 +82,12 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
             config[key] = own[key]
             for word, value in typed_below.items():
                 OmegaConf.update(config, word, value, force_add=True)  # check_experiment reports unknown keys
+    _set_phase(config, own, typed)
+    return config
+
+
+def _set_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> None:
+    """Set the phase method of the separator to the typed one, or else to that of the run."""
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             raise InputError(
@@ -94,7 +96,15 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.model.separator.phase = config.phase
     else:
         config.phase = own.get("phase")
-    return config
+
+
+def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
+    """Check that no typed key is read from the run. The targets of a model of another tool can be typed."""
+    allowed = (*WITH_RUN, *(["targets"] if config.config is not None else []))
+    for key in typed:
+        if key.split(".")[0].split("/")[0] not in allowed and key not in SOUND:
+            problem = "this key is read from the run and cannot be overridden"
+            raise InputError(key, problem, hint=f"Remove this key or run={config.run}")
 
 
 def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:

@@ -20,7 +20,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.names import below
-from unbraid.runs.weights import check_finite, misfit_error, misfits
+from unbraid.runs.weights import check_finite, misfits, refuse_misfits
 
 NOT_OURS = "the weights do not fit the model"
 PARTIAL = "Type init.partial=true to load the other tensors only, or leave tensors out with init.skip=[prefix]"
@@ -131,7 +131,10 @@ def with_hash(config: DictConfig) -> None:
     """Write the hash of the initial weights to the key `init.sha256` of a config, so that the identity of a run contains it.
 
     Args:
-        config: config of a run, changed in place. A path without weights, or another hash than a given one, raises InputError.
+        config: config of a run, changed in place.
+
+    Raises:
+        InputError: the path contains no weights, or they have another hash than a given one.
     """
     options = Init.of(config.get("init"))
     if options.path is None or not (files := options.files()):
@@ -171,7 +174,7 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
             hint = "Type init.partial=true to start these targets from random weights"
             raise InputError(
                 where,
-                "the weights have no such target",
+                "the weights do not contain these targets",
                 found=", ".join(absent),
                 expected=f"some of {', '.join(targets)}",
                 hint=hint,
@@ -181,7 +184,7 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
     wrong = {name: pair for name, pair in wrong.items() if name not in new or pair[0] != "missing"}
     loaded = {name: tensor for name, tensor in given.items() if name in wanted and name in own and name not in wrong}
     if (wrong and not options.partial) or not loaded:
-        raise misfit_error(where, NOT_OURS, wrong or {"no tensor": ("chosen", "one")}, "" if options.partial else PARTIAL)
+        refuse_misfits(where, NOT_OURS, wrong or {"no tensor": ("chosen", "one")}, "" if options.partial else PARTIAL)
     check_finite(where, loaded)
     module.load_state_dict(loaded, strict=False)
     random = sorted({*own} - {*loaded} | {name for name in new if name in own})

@@ -14,7 +14,7 @@ from unbraid.interop.origins import find_origin, sha256_of
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import node_at
 from unbraid.runs.errors import InputError
-from unbraid.runs.weights import misfit_error, misfits
+from unbraid.runs.weights import misfits, refuse_misfits
 
 
 def check_interpolation(interpolate: float | None, start: str | None) -> None:
@@ -57,7 +57,7 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
         raise InputError(f"start={start}", "the run has started from other weights", found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
     if wrong := misfits(before, after):
-        raise misfit_error(f"start={start}", "the weights are not of the same network", wrong)
+        refuse_misfits(f"start={start}", "the weights are not of the same network", wrong)
     if origin.targets not in (None, separator.targets):
         problem, expected = "the weights estimate other targets", ", ".join(separator.targets)
         raise InputError(f"start={start}", problem, found=", ".join(origin.targets or ()), expected=expected)

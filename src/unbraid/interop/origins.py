@@ -96,10 +96,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of another tool.
 
     Returns:
-        The origin of the weights.
-
-    Raises:
-        InputError: the path does not exist, is not a model, or needs a config.
+        The origin of the weights. A path that does not exist or is not a model raises InputError.
     """
     if config is not None:
         return _msst(path, Path(config).expanduser())

@@ -240,10 +240,7 @@ def read_config(path: Path) -> DictConfig:
         path: path of the file.
 
     Returns:
-        The config.
-
-    Raises:
-        InputError: the values in the file do not form a config.
+        The config. Values that do not form a config raise InputError.
     """
     return _as_config(config_tree(path), path)
 
@@ -256,10 +253,7 @@ def plain_config(tree: Any, path: Path) -> DictConfig:
         path: path of the file, for error messages.
 
     Returns:
-        The config.
-
-    Raises:
-        InputError: the content is not a mapping, contains interpolations, or does not form a config.
+        The config. Content that is not a mapping, contains interpolations or does not form a config raises InputError.
     """
     return _as_config(_plain(tree, path), path)
 

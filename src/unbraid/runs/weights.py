@@ -137,18 +137,15 @@ def memory_of(state: Mapping[str, Any]) -> int:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Load tensors into a module.
+    """Load tensors into a module. Names or shapes that differ from those in the module, or NaN, raise InputError.
 
     Args:
         module: module that receives the tensors.
         state: tensors by name, exactly those of the module.
         where: file of the tensors, for error messages.
-
-    Raises:
-        InputError: names or shapes of the tensors differ from those in the module.
     """
     if wrong := misfits(state, module.state_dict()):
-        raise misfit_error(where, OTHER_MODEL, wrong)
+        refuse_misfits(where, OTHER_MODEL, wrong)
     check_finite(where, state)
     module.load_state_dict(state)
 
@@ -168,8 +165,8 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
     return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
 
 
-def misfit_error(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> InputError:
-    """Return the error that lists tensors which do not fit a module.
+def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
+    """Raise the error that lists tensors which do not fit a module.
 
     Args:
         where: file of the tensors.
@@ -177,15 +174,15 @@ def misfit_error(where: object, problem: str, wrong: Mapping[str, tuple[str, str
         wrong: result of `misfits`, with at least one tensor.
         hint: action that the user can take.
 
-    Returns:
-        The error, which is not raised here.
+    Raises:
+        InputError: always.
     """
     (name, (found, expected)), *others = wrong.items()
     if not others:
-        return InputError(where, problem, found=f"{name} {found}", expected=expected, hint=hint)
+        raise InputError(where, problem, found=f"{name} {found}", expected=expected, hint=hint)
     listed = [f"{name} {found} instead of {expected}" for name, (found, expected) in wrong.items()]
     more = f"; and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
-    return InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:MOST_LISTED])}{more}", hint=hint)
+    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:MOST_LISTED])}{more}", hint=hint)
 
 
 def check_finite(where: object, state: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ class Lora:
             chosen = below(layers, self.layers, "lora.layers")
             layers = [name for name in layers if name in chosen]
         if not layers:
-            raise InputError("lora", "the model has no dense layer and no convolution that can be adapted")
+            raise InputError("lora", "the model lacks dense layers and convolutions that can be adapted")
         pattern = "|".join(re.escape(name) for name in layers)
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern), model)
         return layers

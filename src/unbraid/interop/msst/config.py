@@ -49,7 +49,10 @@ class MsstConfig:
             family: family of the network.
 
         Returns:
-            Config node with the key `_target_`. An option that the network does not support raises InputError.
+            Config node with the key `_target_`.
+
+        Raises:
+            InputError: the network does not support an option, or the file lacks an option.
         """
         network = family.network
         try:
