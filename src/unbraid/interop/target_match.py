@@ -85,9 +85,9 @@ def matched(
     )
     for name, (axis, block) in parts.axes.items():
         if name in result and name in own:
-            tensor = _assigned(result[name], own[name], axis, block, theirs, separator.targets)
-            if tensor is not None:
-                result[name] = tensor
+            assigned = _assigned(result[name], own[name], axis, block, theirs, separator.targets)
+            if assigned is not None:
+                result[name] = assigned
                 new |= {name} if {*separator.targets} - {*theirs} else set()
     return result, new
 

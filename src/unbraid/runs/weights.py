@@ -87,8 +87,9 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
     for name in (name for name in state if name.endswith(f"{ADAPTER}weight")):
         layer = name.removesuffix(f"{ADAPTER}weight")
         down, up, weight = state[name], state.get(f"{layer}.lora_B.default.weight"), plain.get(f"{layer}.weight")
-        fits = isinstance(up, Tensor) and isinstance(weight, Tensor) and isinstance(down, Tensor)
-        if not fits or up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]:
+        if not (isinstance(down, Tensor) and isinstance(up, Tensor) and isinstance(weight, Tensor)) or (
+            up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]
+        ):
             raise InputError(where, "the matrices of LoRA do not fit their layer", found=layer)
         product = torch.einsum("or,r...->o...", up.flatten(1), down)
         plain[f"{layer}.weight"] = weight + scale * product
