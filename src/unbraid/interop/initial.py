@@ -196,7 +196,8 @@ def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tens
     """Return the tensors by their names in the model, the kind of their origin, and the targets that they estimate."""
     if options.is_published:
         if not isinstance(module, Separator):
-            raise InputError("init", "this model is not a separator and cannot use published weights", found=options.path)
+            problem = "this model is not a separator and cannot use published weights"
+            raise InputError("init", problem, found=options.path, hint="Set init=null")
         filled = deepcopy(module)
         load_published(filled, str(options.path))
         return filled.state_dict(), "published", None
