@@ -21,9 +21,9 @@ from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_on
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
 from unbraid.inference.export.program import write_program
 from unbraid.inference.loading import separator_builder
-from unbraid.interop.origins import Origin, find_origin, separator_of, with_config
+from unbraid.interop.origins import find_origin, separator_of, with_config
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, check, node_at
+from unbraid.runs.config import build, check, node_at, own_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
@@ -79,13 +79,15 @@ def export(config: DictConfig) -> None:
     folder = run.parent if run.is_file() else run
     output = folder / name if config.output is None else Path(config.output).expanduser()
     check_new("output", output)
-    origin = find_origin(run, config.checkpoint, config.config)
-    run_config = with_config(origin)
-    if origin.kind != "msst":
+    found = None if run.is_dir() and config.config is None else find_origin(run, config.checkpoint, config.config)
+    run_config = own_config(run) if found is None else with_config(found)
+    if config.config is None:
         check_experiment(run_config)
     elif config.quantise:
         raise InputError("quantise", "the scores before and after need a run folder", found=f"run={run}")
-    separator = _separator(origin, run_config, run, config)
+    _check_model(run_config, run, config.format)
+    origin = found or find_origin(run, config.checkpoint)
+    separator = separator_of(origin, separator_builder(run_config, origin.folder)).eval()
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
         path = Path(partial) / output.name
@@ -98,16 +100,15 @@ def export(config: DictConfig) -> None:
     echo(f"export  {output}: {description.format(output=output)}{costs}")
 
 
-def _separator(origin: Origin, run_config: DictConfig, run: Path, config: DictConfig) -> Separator:
-    """Build the separator of a run with the weights of the chosen checkpoint."""
+def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:
+    """Check that the model is a separator that can be exported in the format."""
     if node_at(run_config, "model.separator") is None:
         raise InputError(f"run={run}", "only separators can be exported, but the model of this run is not a separator")
-    if config.format == "openunmix":
+    if output_format == "openunmix":
         try:
             check_openunmix(run_config.model)
         except InputError as error:
             raise InputError(f"run={run}", str(error)) from error
-    return separator_of(origin, separator_builder(run_config, origin.folder)).eval()
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
