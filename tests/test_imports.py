@@ -78,6 +78,7 @@ MORE = {
     "data/layouts/musdb": {"musdb"},
     "data/module": {"pytorch_lightning"},
     "data/stretch": {"python_stretch"},
+    "tasks/lora": {"peft"},
     "scoring/power": {"scipy"},
     "scoring/significance": {"scipy"},
     "dsp/pitch": {"numpy", "torchcrepe", "librosa"},

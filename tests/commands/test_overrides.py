@@ -22,9 +22,10 @@ NAMES = [
 # Keys of texts that are not paths, and of choices.
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
-    "evaluate": {"oracle"}, "export": {"format", "quantise"}, "new": set(), "publish": {"license"},
+    "evaluate": {"oracle", "interpolate"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
+    "publish": {"license"},
     "report": {"baseline", "measure", "protocol"}, "prepare": set(),
-    "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size"},
+    "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size", "interpolate"},
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "train": {"power", "published", "resume"},
 }  # fmt: skip
@@ -155,6 +156,7 @@ def test_every_key_that_may_take_a_path_is_classified():
             "words",
             "conditions",
             "plugins",
+            "freeze",
         }
         assert lists <= LISTS, file.stem
     for file in (CONF / "data").glob("*.yaml"):

@@ -42,7 +42,7 @@ def test_the_published_folder_is_the_run(cli, run, tmp_path):
     waveform = torch.randn(1, 60_000)
     assert torch.equal(*(unbraid.load(path).separate(waveform, 8192)["vocals"] for path in (run, there)))
     assert not any(str(tmp_path).encode() in path.read_bytes() for path in there.iterdir())
-    assert OmegaConf.load(there / "config.yaml").init == "weights"
+    assert OmegaConf.load(there / "config.yaml").init.path == "weights"
     assert (there / "model.safetensors").stat().st_mode & 0o777 == 0o644
     status, _, err = cli(f"run={there}", script=SCRIPT)
     assert status == 1 and f"run={there}" in err

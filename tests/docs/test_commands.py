@@ -267,6 +267,7 @@ class Place:
         paths: dict[str, Any] = {
             "data.root": lambda _: self.data(layout, words),
             "run": self.run,
+            "init": self.run,
             "runs": lambda value: f"[{','.join(str(self.run(f'{model}-demo')) for model in RUN_OF_SWEEP.findall(value))}]",
             "sweep": lambda _: self.sweep(),
             "input": lambda value: "-" if value == "-" else self.song(value),

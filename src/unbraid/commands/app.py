@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig
 
 from unbraid.commands.keys import check_range, require
-from unbraid.inference.chunked import InferenceOptions
 from unbraid.inference.loading import load_separator
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
@@ -30,6 +29,7 @@ class AppConfig:
     Args:
         run: run folder, checkpoint file, published folder or .onnx file of a separator, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
@@ -40,6 +40,7 @@ class AppConfig:
 
     run: str | None
     checkpoint: str
+    config: str | None
     plugins: list[str]
     port: int
     max_megabytes: int
@@ -70,14 +71,14 @@ def app(config: DictConfig) -> None:
         raise InputError(
             str(error.name), "this Python package is not installed", hint="Run pip install 'unbraid[app]'"
         ) from error
-    loaded, options = load_separator(config.run, config.checkpoint, config.device), InferenceOptions()
+    loaded = load_separator(config.run, config.checkpoint, config.device, config.config)
     token = secrets.token_urlsafe(32)
     with (
         interruptible(),
         _listening(config.port) as listener,
         TemporaryDirectory(prefix="unbraid-app-", ignore_cleanup_errors=True) as folder,
     ):
-        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, options, config.max_waiting)
+        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, loaded.options, config.max_waiting)
         songs.thread.start()
         address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
         echo(f"page    {address}  (Ctrl-C stops the page and deletes all songs)", flush=True)

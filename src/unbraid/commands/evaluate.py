@@ -25,7 +25,10 @@ from unbraid.evaluation.estimates import EstimateFolder
 from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, baselines, fingerprint, mixtures_for
 from unbraid.evaluation.score_report import report
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, stft_for, write_scores
+from unbraid.interop.interpolation import check_interpolation, interpolated
+from unbraid.interop.origins import Origin, find_origin, separator_of
 from unbraid.models.separators.base import Separator
+from unbraid.reports.comparison import compared
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError, unknown
@@ -34,7 +37,6 @@ from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo
-from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
@@ -52,17 +54,24 @@ class EvaluateConfig(Experiment):
 
     Args:
         sweep: folder of a sweep, whose runs are scored one after the other.
-        run: folder of a trained run.
+        run: folder of a trained run, checkpoint file, published folder, or checkpoint of another tool.
+        config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
+        start: run or file with the weights before a fine-tuning, for `interpolate`.
+        interpolate: share of the weights of `run` in a mixture with those of `start`.
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
         output: folder of the scores; None: a folder below the run folder, or below `outputs/` if `run` is not given.
         processes: number of processes that score tracks at the same time.
-        compare_with: paths of the `scores.json` files of other runs. The printed table also shows the scores in these files.
+        compare_with: run folders or `scores.json` files of other models. Their scores are shown in the same table, and a paired
+            test compares them with the scored model.
     """
 
     sweep: str | None = None
     run: str | None = None
+    config: str | None = None
+    start: str | None = None
+    interpolate: float | None = None
     checkpoint: str = "best"
     estimates: str | None = None
     oracle: str | None = None
@@ -112,8 +121,8 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     config.output = str(_output(config, other_data="data" in typed))
     _session.cache_clear()  # files may have changed since this process last scored them
     session = _session(OmegaConf.to_yaml(config, resolve=True))
-    others = _read_others(config.compare_with)
     scorer = session.scorer
+    others = _read_others(config, scorer, typed)
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
     rows = session.rows
@@ -125,10 +134,12 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     seen = session.trained_on
     if seen:
         scores["trained_on"] = seen
-    scores |= _compared(config, scores, other_data="data" in typed)
+    scores |= _published(config, scores, other_data="data" in typed)
     write_scores(scorer.folder, scores)
     session.write_clips()
     echo(f"\n{report(scores, session.label, others)}\n")
+    if sentences := compared(session.label, scores, others):
+        echo(*sentences, "", sep="\n")
     if seen:
         named = few((f"{name} ({split})" for name, split in seen.items()), MOST_NAMES)
         echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
@@ -149,16 +160,38 @@ def _check_method(config: DictConfig) -> None:
     if config.oracle is not None and config.oracle not in ORACLES:
         raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
     check_range(config, "processes", 1, float("inf"))
+    check_interpolation(config.interpolate, config.start)
 
 
-def _read_others(paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Read the scores of other models. For a run folder, they are the scores of the same protocol and tracks."""
     scores: dict[str, Mapping[str, Any]] = {}
-    for path in map(Path, paths):
+    for path in map(Path, config.compare_with):
+        if path.is_dir():
+            scores[str(path)] = _scores_of_run(path, config, scorer, typed)
+            continue
         try:
             scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
             raise InputError(f"compare_with={path}", "this file does not exist") from error
     return scores
+
+
+def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> Mapping[str, Any]:
+    """Return the scores of a run under the protocol and on the tracks of a scorer. Missing scores raise InputError."""
+    for path in sorted({run / "scores.json", *(run / "scores").glob("*/scores.json")}):
+        try:
+            found = read_scores(path, whole=True)
+            refuse_mixed({"this": scorer.record, "other": found["protocol"]})
+        except (OSError, InputError):  # scores of another protocol
+            continue
+        if {*found.get("tracks", ())} == {track.name for track in scorer.tracks}:
+            return found
+    words = [f"run={run}", f"protocol={config.protocol.name}"]
+    if "data" in typed:
+        words += [f"data={HydraConfig.get().runtime.choices['data']}", f"data.root={config.data.root}"]
+    command = " ".join(map(shlex.quote, ["python", "scripts/evaluate.py", *words]))
+    raise InputError(f"compare_with={run}", "this run has no scores of the same protocol and tracks", hint=f"Type {command}")
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
@@ -211,6 +244,7 @@ class Session:
         self.node: Any = OmegaConf.create(config)
         self.data: MultitrackData = build(self.node.data)
         self.evaluation: Evaluation = build(self.node.evaluation)
+        self.mixture = ""  # text that identifies the mixture with the weights before a fine-tuning
         self.scores_run = self.node.estimates is None and self.node.oracle is None
         self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
 
@@ -249,7 +283,7 @@ class Session:
             return EstimateFiles(files, rate)
         protocol = self.scorer.protocol
         mixtures = mixtures_for(self.separator, protocol, self.scorer.tracks, partial(self.data.whole, SPLIT, progress=True))
-        return self.evaluation.of(self.separator, fingerprint(self.checkpoint), mixtures, protocol)
+        return self.evaluation.of(self.separator, f"{fingerprint(self.checkpoint)}{self.mixture}", mixtures, protocol)
 
     @cached_property
     def trained_on(self) -> dict[str, str]:
@@ -263,18 +297,26 @@ class Session:
         trained = self.separator.sample_rate, self.separator.channels  # the store's format of the training tracks
         scored = self.scorer.protocol.format
         tracks = self.scorer.tracks if trained == scored else self.data.whole(SPLIT, *trained, progress=True)
-        return tracks_trained_on(Path(self.node.run), tracks)
+        return tracks_trained_on(self.origin.folder, tracks)
 
     @cached_property
+    def origin(self) -> Origin:
+        """The origin of the weights. A missing file raises InputError."""
+        return find_origin(Path(self.node.run), self.node.checkpoint, self.node.config)
+
+    @property
     def checkpoint(self) -> Path:
-        """The path of the run's checkpoint file. A missing file raises InputError."""
-        return checkpoint_path(Path(self.node.run), self.node.checkpoint)
+        """The path of the file with the weights."""
+        return self.origin.file
 
     @cached_property
     def separator(self) -> Separator:
         """The separator with the weights of the checkpoint. Weights that do not fit the model raise InputError."""
-        task = rebuilt(lambda: build(self.node.model), self.checkpoint)
-        return task.separator.to(self.device).eval()
+        separator = separator_of(self.origin, lambda: build(self.node.model).separator)
+        if self.node.start is not None:
+            mixed = interpolated(separator, self.origin.config, self.node.start, self.node.interpolate)
+            self.mixture = f", {mixed}"
+        return separator.to(self.device).eval()
 
     def write_clips(self) -> None:
         """Write audio and pictures of the first `evaluation.clips` test tracks into the output folder."""
@@ -283,8 +325,8 @@ class Session:
             self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
 
 
-def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores of this command with scores from a paper, which are listed in the key `published` of the config.
+def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
+    """Compare the scores with the scores from a paper, which the key `published` of the config contains.
 
     The result is empty if the config does not list published scores, or if an oracle is scored.
     """
@@ -304,4 +346,7 @@ def _output(config: DictConfig, other_data: bool) -> Path:
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
     data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
     folder = Path("outputs") if config.run is None else Path(config.run)
-    return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, method])))
+    if folder.is_file():
+        method, folder = (folder.stem, Path("outputs")) if config.config else (None, folder.absolute().parent.parent)
+    mixture = None if config.interpolate is None else f"interpolate-{config.interpolate:g}"
+    return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, method, mixture])))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.data.roots import places_in, unknown_places
+from unbraid.interop.initial import Init
 from unbraid.models.instruments import is_instrument
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, check_seed
@@ -56,7 +57,9 @@ class Experiment:
         ckpt_path: checkpoint of another run from which training continues, or whose weights are tested.
         tags: words that are recorded with the run.
         notes: text that is recorded with the run.
-        init: name or folder of published weights from which training starts; None: random weights.
+        init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
+        freeze: beginnings of the names of parameters that are not trained.
+        lora: low-rank adaptation, which trains two small matrices for each layer; None: the layers themselves are trained.
         features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness for a DDSP synthesizer.
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
@@ -90,7 +93,9 @@ class Experiment:
     ckpt_path: str | None = None
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
-    init: str | None = None
+    init: str | dict[str, Any] | None = None
+    freeze: list[str] = field(default_factory=list)
+    lora: Mapping[str, Any] | None = None
     features: Mapping[str, Any] | None = None
     pitch: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None
@@ -126,9 +131,6 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
     """
     _check_data(config)
     check(config, schema)
-    if config.get("init") is not None and "separator" not in config.model:
-        problem = "this model is not a separator and cannot use published weights"
-        raise InputError("init", problem, found=config.init, hint="Set init=null")
     for target in OmegaConf.select(config, "model.separator.targets") or ():
         check_name("targets", target)  # files are named after it
     for choice, user in USED.items():
@@ -180,9 +182,11 @@ def _check_links(config: DictConfig) -> None:
 
 def _check_stages(config: DictConfig) -> None:
     """Check that `train` or `test` is true, and that at most one of `ckpt_path` and `init` gives the weights of the model."""
-    ckpt_path, init = config.get("ckpt_path"), config.get("init")
+    ckpt_path, init = config.get("ckpt_path"), Init.of(config.get("init")).path
     if ckpt_path is not None and init is not None:
         raise InputError("ckpt_path, init", "these keys cannot be used together", found="both", expected="one of the two keys")
+    if config.get("lora") is not None and ckpt_path is None and init is None:
+        raise InputError("lora", "low-rank matrices adapt existing weights, but the weights are random", hint="Type init=PATH")
     if config.get("train", True):
         return
     if not config.get("test", True):

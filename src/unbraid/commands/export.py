@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -20,12 +20,13 @@ from unbraid.inference.export.graphs import example
 from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_onnx
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
 from unbraid.inference.export.program import write_program
+from unbraid.inference.loading import separator_builder
+from unbraid.interop.origins import find_origin, separator_of, with_config
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, check, own_config
+from unbraid.runs.config import build, check, node_at, own_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
-from unbraid.runs.weights import checkpoint_path, rebuilt
 from unbraid.scoring.measures import usdr
 
 NAMES = {"onnx": "model.onnx", "torch_export": "model.pt2", "openunmix": "openunmix"}
@@ -40,6 +41,7 @@ class ExportConfig:
     Args:
         run: folder of a trained run.
         checkpoint: checkpoint of the run: best, last or a file.
+        config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
         output: output file or folder; None: `model.onnx`, `model-int8.onnx`, `model.pt2` or `openunmix` in the run folder.
@@ -48,6 +50,7 @@ class ExportConfig:
 
     run: str | None
     checkpoint: str
+    config: str | None
     plugins: list[str]
     format: Literal["openunmix", "onnx", "torch_export"]
     output: str | None
@@ -73,16 +76,23 @@ def export(config: DictConfig) -> None:
         raise InputError(f"quantise={config.quantise}", problem, found=f"format={config.format}")
     run = Path(config.run).expanduser()
     name = QUANTISED if config.quantise else NAMES[config.format]
-    output = run / name if config.output is None else Path(config.output).expanduser()
+    folder = run.parent if run.is_file() else run
+    output = folder / name if config.output is None else Path(config.output).expanduser()
     check_new("output", output)
-    run_config: Any = own_config(run)
-    check_experiment(run_config)
-    separator = _separator(run_config, run, config)
+    found = None if run.is_dir() and config.config is None else find_origin(run, config.checkpoint, config.config)
+    run_config = own_config(run) if found is None else with_config(found)
+    if config.config is None:
+        check_experiment(run_config)
+    elif config.quantise:
+        raise InputError("quantise", "the scores before and after need a run folder", found=f"run={run}")
+    _check_model(run_config, run, config.format)
+    origin = found or find_origin(run, config.checkpoint)
+    separator = separator_of(origin, separator_builder(run_config, origin.folder)).eval()
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
         path = Path(partial) / output.name
         try:
-            description = _write(separator, path, config, own_choices(run).get("model", "unknown"))
+            description = _write(separator, path, config, own_choices(origin.folder).get("model", "unknown"))
         except InputError as error:
             raise InputError(f"run={run}", f"the run cannot be exported ({error})") from error
         costs = _costs(separator, path, run_config, data) if config.quantise else ""
@@ -90,18 +100,15 @@ def export(config: DictConfig) -> None:
     echo(f"export  {output}: {description.format(output=output)}{costs}")
 
 
-def _separator(run_config: DictConfig, run: Path, config: DictConfig) -> Separator:
-    """Build the separator of a run with the weights of the chosen checkpoint."""
-    if "separator" not in run_config.model:
+def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:
+    """Check that the model is a separator that can be exported in the format."""
+    if node_at(run_config, "model.separator") is None:
         raise InputError(f"run={run}", "only separators can be exported, but the model of this run is not a separator")
-    if config.format == "openunmix":
+    if output_format == "openunmix":
         try:
             check_openunmix(run_config.model)
         except InputError as error:
             raise InputError(f"run={run}", f"the run cannot be exported for openunmix ({error})") from error
-    task = rebuilt(lambda: build(run_config.model), checkpoint_path(run, config.checkpoint))
-    separator: Separator = task.separator.eval()
-    return separator
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:

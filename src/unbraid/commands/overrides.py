@@ -25,8 +25,8 @@ NOTES = "notes"  # takes a text with any characters
 TAGS = "tags"  # takes a list of such texts
 # Keys with paths, parts or patterns of paths, or free text. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "checkpoint", "ckpt_path", "compare_with", "estimates", "init", "input", "labels", "name", "notes", "output", "power_from",
-    "run", "runs", "sweep", "tags",
+    "checkpoint", "ckpt_path", "compare_with", "config", "estimates", "file", "init.config", "init.path", "input", "labels",
+    "name", "notes", "output", "power_from", "run", "runs", "start", "sweep", "tags",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage", "logger.mlflow.save_dir",
@@ -45,6 +45,8 @@ POSITIONAL = {
     "encode": ("run", "input"),
     "evaluate": ("run",),
     "export": ("run",),
+    "inspect": ("file",),
+    "new": ("output",),
     "publish": ("run",),
     "report": ("sweep",),
     "separate": ("run", "input"),
@@ -161,6 +163,9 @@ def unreadable(word: str) -> InputError:
 
 def _quote_word(word: str, sweeps: bool) -> str:
     key, equals, value = word.partition("=")
+    if key.lstrip("+") == "init" and not value.startswith("{"):
+        key = f"{key}.path"  # the short form
+        word = f"{key}={value}"
     name = key.lstrip("+")
     if not equals or name not in PATHS | {TARGETS} or (name in MAPPINGS and value.startswith("{")):
         return word

@@ -15,7 +15,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.keys import check_new, require
-from unbraid.inference.loading import PUBLISHED_WEIGHTS, Loaded, load_separator
+from unbraid.inference.loading import Loaded, load_separator
+from unbraid.interop.initial import Init
+from unbraid.interop.origins import CONFIG_KEY, PUBLISHED_WEIGHTS, config_text
 from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import check, own_config
@@ -96,17 +98,26 @@ def publish(config: DictConfig) -> None:
 def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     separator, run_config = loaded.model, loaded.config
     assert isinstance(separator, Separator) and run_config is not None
+    public = _public(run_config)
+    metadata = {"format": "pt", "unbraid": versions()["unbraid"], CONFIG_KEY: config_text(public)}
     tensors = {name: tensor.contiguous().clone() for name, tensor in separator.state_dict().items()}
-    safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, {"format": "pt", "unbraid": versions()["unbraid"]})
+    safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, metadata)
     (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it readable for the user only
-    tree: Any = OmegaConf.to_container(run_config)
-    init = None if tree.get("init") is None else Path(str(tree["init"])).name
-    OmegaConf.save(OmegaConf.create(redact_paths(strip_launch_keys(tree)) | {"init": init}), folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(public), folder / "config.yaml")
     scores = _scores(loaded.folder)
     if scores:
         write_json(folder / "scores.json", scores)
     choices = own_choices(loaded.folder)
     (folder / "README.md").write_text(_card(separator, choices, scores, license_name))
+
+
+def _public(run_config: DictConfig) -> dict[str, Any]:
+    """Return the config of a run without launch options and without paths of this machine."""
+    tree: Any = OmegaConf.to_container(run_config)
+    init = Init.of(tree.get("init"))
+    names = {key: None if value is None else Path(value).name for key, value in (("path", init.path), ("config", init.config))}
+    public: dict[str, Any] = redact_paths(strip_launch_keys(tree)) | {"init": vars(init) | names}
+    return public
 
 
 def _scores(run: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import take_data
+from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
 
@@ -14,6 +15,9 @@ WITH_RUN = (
     "sweep",
     "run",
     "checkpoint",
+    "config",
+    "start",
+    "interpolate",
     "estimates",
     "oracle",
     "output",
@@ -27,6 +31,7 @@ WITH_RUN = (
     "plugins",
     "plugins_first",
 )
+ONLY_TRAINING = ("init", "freeze", "lora")  # keys of a run that do not change its scores
 SOUND = (
     "model.separator.mask_options.mask_max",
     "model.separator.mask_options.mask_power",
@@ -54,16 +59,16 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """
     if config.run is None:
         return config
-    for key in typed:
-        if key.split(".")[0].split("/")[0] not in WITH_RUN and key not in SOUND:
-            hint = f"Remove this key or run={config.run}"
-            raise InputError(key, "this key is read from the run and cannot be overridden", hint=hint)
-    own = own_config(Path(config.run))
+    _check_typed(config, typed)
+    if config.config is not None:
+        return _with_foreign(config, typed)
+    run = Path(config.run)
+    own = with_config(find_origin(run)) if run.is_file() else own_config(run)
     if own.get("features") is not None:
         problem = "the run contains no separator, and this command only scores separators"
         hint = "Training has already written the scores of this run to scores.json in its folder"
         raise InputError(f"run={config.run}", problem, hint=hint)
-    for key in ("data", *(str(k) for k in own if k not in WITH_RUN)):
+    for key in ("data", *(str(k) for k in own if k not in (*WITH_RUN, *ONLY_TRAINING))):
         _check_key(config, own, key)
         if key == "data":
             config.data = config.data if "data" in typed else take_data(config.data, own.data, typed)
@@ -96,3 +101,40 @@ def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
         )
     if key not in config:
         raise InputError(file, "the config contains an unknown key", found=key, hint=unknown(key, map(str, config)))
+
+
+def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
+    """Check that no typed key is read from the run. The targets of a model of another tool can be typed."""
+    allowed = (*WITH_RUN, *(["targets"] if config.config is not None else []))
+    for key in typed:
+        if key.split(".")[0].split("/")[0] not in allowed and key not in SOUND:
+            problem = "this key is read from the run and cannot be overridden"
+            raise InputError(key, problem, hint=f"Remove this key or run={config.run}")
+
+
+def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """Return the config of the command with the model of another tool, whose config file the key `config` names.
+
+    Without typed `targets`, the target X is the source X of the data. If the model estimates a source and `other`, the target
+    `other` is everything else in the mixture.
+    """
+    origin = find_origin(Path(config.run), config=config.config)
+    assert origin.config is not None
+    separator = origin.config.model.separator
+    OmegaConf.set_struct(config, False)
+    names = [str(name) for name in separator.targets]
+    if not any(word.split(".")[0] == "targets" for word in typed):
+        config.targets = {name: [name] for name in names}
+        if names[1:] == ["other"]:
+            config.targets.other = [f"-{names[0]}"]
+    config.features = config.phase = config.published = None
+    config.model = {
+        "_target_": "unbraid.tasks.separation.SeparationTask",
+        "separator": {**separator, "targets": "${targets}"},
+        "loss": {"_target_": "unbraid.models.losses.WaveformL1"},
+        "optimizer": "${optim.optimizer}",
+        "scheduler": "${optim.scheduler}",
+    }
+    if not any(word == "evaluation.inference.overlap" for word in typed):
+        config.evaluation.inference.overlap = origin.overlap
+    return config

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from unbraid.data.layouts.folders import audio_files_below, preferred, without_s
 from unbraid.inference.chunked import InferenceOptions, Precision
 from unbraid.inference.loading import load_separator
 from unbraid.inference.stems import STEM_FILE, OutputFormat, write_stems
+from unbraid.interop.interpolation import check_interpolation, interpolated
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.text import echo
@@ -38,6 +39,9 @@ class SeparateConfig:
     Args:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
+        start: run or file with the weights before a fine-tuning, for `interpolate`.
+        interpolate: share of the weights of `run` in a mixture with those of `start`.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
@@ -50,6 +54,9 @@ class SeparateConfig:
 
     run: str | None
     checkpoint: str
+    config: str | None
+    start: str | None
+    interpolate: float | None
     plugins: list[str]
     input: str | list[str] | None
     output: str
@@ -83,10 +90,15 @@ def separate(config: DictConfig) -> None:
     """
     check(config, SeparateConfig)
     require(config, run="FOLDER", input="FILE")
+    check_interpolation(config.interpolate, config.start)
     options, output_format = _part(InferenceOptions, config), _part(OutputFormat, config)
     torch.set_flush_denormal(True)
     with interruptible(), _inputs([config.input] if isinstance(config.input, str) else list(config.input)) as inputs:
-        loaded = load_separator(config.run, config.checkpoint, config.device)
+        loaded = load_separator(config.run, config.checkpoint, config.device, config.config)
+        if config.start is not None:
+            interpolated(loaded.model, loaded.config, config.start, config.interpolate)
+        if options.overlap is None:
+            options = replace(options, overlap=loaded.options.overlap)
         outputs = {track: _outputs(config, output_format, track, output_format.names(loaded.targets)) for track in inputs}
         _check_outputs(outputs, config.overwrite, inputs)
         failed = []

@@ -26,6 +26,7 @@ from unbraid.commands.cli import failed_runs, new_folders, remove_if_empty, user
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
+from unbraid.interop.initial import with_hash
 from unbraid.runs.config import build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import (
@@ -238,6 +239,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
     tree = _tree(composed)
     del tree["hydra"]
     run_config = OmegaConf.create(tree)
+    with_hash(run_config)
     OmegaConf.resolve(run_config)  # now, because `${hydra:…}` refers to the run that was composed last
     run = Run(folder, run_config, [as_typed(word) for word in run_overrides(words)], choices_of(composed.hydra))
     result = JobReturn(list(words), run_config, composed, str(folder))

@@ -14,6 +14,7 @@ from unbraid.commands.cli import error_message, frozen
 from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
+from unbraid.interop.initial import with_hash
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, State, run_overrides
 from unbraid.runs.resume import settled
@@ -36,6 +37,7 @@ def train(config: DictConfig) -> None:
     """
     with interruptible():
         check_experiment(config)
+        with_hash(config)
         chosen = HydraConfig.get()
         words = [as_typed(word) for word in chosen.overrides.task]
         if typed := next((word for word in words if word.startswith(("launcher", "sweeper"))), None):
@@ -90,7 +92,7 @@ def _checked(run: Run) -> Workflow:
 
 
 def _run(run: Run, workflow: Workflow) -> State:
-    run.add(workflow.layers())
+    run.add(workflow.layers() | workflow.start())
     return workflow.run()
 
 

@@ -12,7 +12,6 @@ from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.text import echo
 
 TRAIN = "train"
-POSITIONAL = {"new": "output"}  # key of the word after a verb if the word has no key: unbraid new my-experiments
 
 
 def verbs() -> list[str]:
@@ -38,8 +37,6 @@ def main() -> None:
         echo(f"error: {InputError('unbraid', 'unknown verb', found=verb, hint=unknown(verb, known))}", file=sys.stderr)
         sys.exit(1)
     sys.argv[:2] = [f"unbraid {verb}"]
-    if verb in POSITIONAL and sys.argv[1:] and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"{POSITIONAL[verb]}={sys.argv[1]}"
 
     def command(config: DictConfig) -> None:
         getattr(import_module(f"unbraid.commands.{verb}"), verb)(config)  # not imported for --help and --cfg

@@ -5,7 +5,7 @@ config can build only classes of the modules in the list `BUILT` and of the plug
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,18 @@ from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
 from unbraid.inference.chunked import InferenceOptions, device_of, song_scale, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
-from unbraid.interop.published import read_weights
+from unbraid.interop.origins import Origin, find_origin, separator_of, with_config
 from unbraid.models.instruments import Player, is_instrument, load_player
 from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build, check, node_at, own_config, read_config
+from unbraid.runs.config import build, check, node_at, read_config
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import is_name
 from unbraid.runs.plugins import trusted
-from unbraid.runs.weights import checkpoint_path, filled, rebuilt
+from unbraid.runs.weights import filled
 
 BUILT = (
     "unbraid.nets", "unbraid.models.separators", "unbraid.dsp.phase", "unbraid.dsp.stft", "torch.nn", "torchaudio.models",
 )  # fmt: skip
-PUBLISHED_WEIGHTS = "model.safetensors"
 MOST_CHANNELS = 32  # more rows than this mean that the array is [samples, channels]
 
 
@@ -43,6 +42,7 @@ class Loaded:
         model: separator with its trained weights, in evaluation mode.
         folder: folder from which the separator was loaded.
         config: config of the training run; None for models without a config, such as ONNX files.
+        options: options with which `separate` cuts a long waveform into chunks, if the caller does not pass options.
 
     Example:
         Separate the vocals of a song:
@@ -60,6 +60,7 @@ class Loaded:
     model: Separator
     folder: Path
     config: DictConfig | None = None
+    options: InferenceOptions = field(default_factory=InferenceOptions)
 
     @property
     def targets(self) -> list[str]:
@@ -107,7 +108,7 @@ class Loaded:
         Args:
             waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
             sample_rate: sample rate of the waveform in Hz.
-            options: chunk length, overlap and other options for long waveforms; None: the defaults.
+            options: chunk length, overlap and other options for long waveforms; None: the options of this object.
             channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo;
                 `front`: only the front left and front right channels are used. The number of channels determines which
                 channel is which loudspeaker (6 channels: 5.1).
@@ -125,7 +126,7 @@ class Loaded:
         if not isinstance(sample_rate, Real) or not SLOWEST <= sample_rate <= FASTEST:
             expected = f"a number from {SLOWEST} to {FASTEST} Hz"
             raise InputError("sample_rate", "invalid sample rate", found=repr(sample_rate), expected=expected)
-        options = options or InferenceOptions()
+        options = options or self.options
         scale = song_scale(self.model, [signal], sample_rate)
         stretches = streamed(self.model, [signal], sample_rate, options, self.device, scale)
         sources = torch.cat([torch.from_numpy(stretch) for _, stretch in stretches], dim=-1)
@@ -151,14 +152,18 @@ def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(waveform, np.float32)
 
 
-def load(path: str | Path, checkpoint: str = "best", device: str | None = None, plugins: Sequence[str] = ()) -> Loaded | Player:
+def load(
+    path: str | Path, checkpoint: str = "best", device: str | None = None, plugins: Sequence[str] = (),
+    config: str | Path | None = None,
+) -> Loaded | Player:  # fmt: skip
     """Load a trained separator or instrument.
 
     The path can be:
 
     - a run folder, that is a folder in which `train.py` has trained a model.
     - a checkpoint (`.ckpt`) in a run folder.
-    - a folder that `scripts/publish.py` has written.
+    - a folder that `scripts/publish.py` has written, or the file `model.safetensors` in it.
+    - a checkpoint of Music-Source-Separation-Training, with its config file as `config`.
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
     - a YAML file for weights of another toolkit. The file translates the names of the parameters.
@@ -173,6 +178,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
             always run on the CPU.
         plugins: packages of this machine whose classes the model may use. The code of these packages is run, so name only
             packages that you trust. The key `plugins` in the config of the run is ignored.
+        config: config file (yaml) of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
 
     Returns:
         A `Loaded` with the method `separate` if the model is a separator. A `Player` with the methods `synthesise` and
@@ -191,11 +197,11 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
         True
     """
     with trusted(plugins):
-        loaded = _load(path, checkpoint)
+        loaded = _load(path, checkpoint, None if config is None else str(config))
     return loaded.to(device) if isinstance(loaded, Loaded) else loaded
 
 
-def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
+def _load(path: str | Path, checkpoint: str, config: str | None) -> Loaded | Player:
     path = Path(path).expanduser()
     if path.suffix == ".onnx":
         return Loaded(_with_valid_names(OnnxSeparator(path), path), path.absolute().parent)
@@ -206,19 +212,21 @@ def _load(path: str | Path, checkpoint: str) -> Loaded | Player:
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _translated(path)
-    if path.is_file() and path.suffix == ".ckpt":
-        path, checkpoint = path.absolute().parent.parent, str(path)
-    config = own_config(path)
-    return load_player(config, path, checkpoint) if is_instrument(config) else _loaded(config, path, checkpoint)
+    origin = find_origin(path, checkpoint, config)
+    own = with_config(origin)
+    return load_player(own, origin.folder, str(origin.file)) if is_instrument(own) else _loaded(origin, own)
 
 
-def load_separator(path: str | Path, checkpoint: str = "best", device: str | None = None) -> Loaded:
+def load_separator(
+    path: str | Path, checkpoint: str = "best", device: str | None = None, config: str | None = None
+) -> Loaded:  # fmt: skip
     """Load a trained separator, and raise an error if the model is an instrument.
 
     Args:
         path: run folder or model file. The documentation of `unbraid.load` lists all kinds of files.
         checkpoint: `best`, `last` or the path of a checkpoint of the run.
         device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
+        config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
 
     Returns:
         The separator.
@@ -226,20 +234,16 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     Raises:
         InputError: the model is an instrument, or cannot be loaded.
     """
-    loaded = load(path, checkpoint, device)
+    loaded = load(path, checkpoint, device, config=config)
     if not isinstance(loaded, Loaded):
         problem = "this run has trained another kind of model"
         raise InputError(f"run={path}", problem, found="an instrument", expected="a separator")
     return loaded
 
 
-def _loaded(config: DictConfig, path: Path, checkpoint: str) -> Loaded:
-    make = separator_builder(config, path)
-    if (weights := path / PUBLISHED_WEIGHTS).is_file():
-        separator = filled(make, read_weights(weights), weights)
-    else:
-        separator = rebuilt(make, checkpoint_path(path, checkpoint), part="separator")
-    return Loaded(separator.eval(), path, config)
+def _loaded(origin: Origin, config: DictConfig) -> Loaded:
+    options = InferenceOptions(overlap=origin.overlap)
+    return Loaded(separator_of(origin, separator_builder(config, origin.folder)).eval(), origin.folder, config, options)
 
 
 def _translated(path: Path) -> Loaded:

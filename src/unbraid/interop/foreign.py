@@ -6,8 +6,9 @@ the names of the tensors to the names in the model. An example:
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
     key: state_dict            # key of the tensors in the file; omit it if the file contains only the tensors
-    names:                     # name in the file: name in unbraid; * is any text between dots
+    names:                     # name in the file: name in unbraid; * is any text between dots, and ** any text with dots
       encoder.*.conv.weight: nets.0.encoder.*.0.weight
+      decoder.**: nets.0.decoder.**
     unused: [step]             # names of tensors that the model does not need
 """
 
@@ -33,6 +34,7 @@ from unbraid.runs.weights import limited_size
 
 OPENUNMIX = "separator.json"
 CHUNK_SECONDS = 6.0  # chunk length in the training of the authors
+ANY_DEPTH = "**"
 MOST_STARS = 2000  # largest number of * in a translation file
 MOST_STEPS = 10**9  # largest product of * and letters in tensor names; matching takes about 10 s at this limit
 
@@ -138,6 +140,8 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
             problem = f"this option names an entry that the weights file {translation.weights} does not contain"
             raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
         given = given[key]
+    if twice := next((name for name in (*translation.names, *translation.unused) if name.count(ANY_DEPTH) > 1), None):
+        raise InputError(path, "a name contains ** more than once", found=twice, expected="at most one **")
     stars = sum(name.count("*") for name in (*translation.names, *translation.unused))
     most = min(MOST_STARS, MOST_STEPS // max(sum(len(str(name)) for name in given), 1))
     if stars > most:
@@ -182,12 +186,12 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())
-            return re.sub(r"\*", lambda _: next(parts, "*"), ours)  # noqa: B023
+            return re.sub(r"\*{1,2}", lambda _: next(parts, "*"), ours)  # noqa: B023
     return None
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name with * to a regular expression. A * stands for any text without dots."""
+    """Convert a tensor name with * to a regular expression. A * stands for any text without dots, a part ** for any parts."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 
@@ -196,6 +200,8 @@ def _part(part: str) -> str:
 
     The last * matches as many characters as possible, each other * as few as possible.
     """
+    if part == ANY_DEPTH:
+        return "(.+)"
     first, *pieces = [re.escape(piece) for piece in part.split("*")]
     if not pieces:
         return first

@@ -10,7 +10,8 @@ from unbraid.runs.errors import InputError
 
 # Packages and modules of unbraid.
 OURS = (
-    "nets", "models.separators", "models.features", "models.corruptions", "models.losses", "models.waveform_losses", "dsp", "tasks", "data", "scoring",
+    "nets", "models.separators", "models.features", "models.corruptions", "models.losses",
+    "models.waveform_losses", "dsp", "tasks", "data", "scoring",
     "evaluation.scorer", "evaluation.reconstruction", "evaluation.resynthesis", "inference.chunked",
 )  # fmt: skip
 ALLOWED = (*(f"unbraid.{part}" for part in OURS), "torch.nn", "torch.optim", "torchaudio.models")

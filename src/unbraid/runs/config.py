@@ -237,12 +237,25 @@ def read_config(path: Path) -> DictConfig:
         path: path of the file.
 
     Returns:
-        The config.
-
-    Raises:
-        InputError: the values in the file do not form a config.
+        The config. Values that do not form a config raise InputError.
     """
-    tree = config_tree(path)
+    return _as_config(config_tree(path), path)
+
+
+def plain_config(tree: Any, path: Path) -> DictConfig:
+    """Convert nested dictionaries and lists, which a file contains, to an OmegaConf config.
+
+    Args:
+        tree: content of the file, a mapping. It must not contain interpolations such as `${x}`.
+        path: path of the file, for error messages.
+
+    Returns:
+        The config. Content that is not a mapping, contains interpolations or does not form a config raises InputError.
+    """
+    return _as_config(_plain(tree, path), path)
+
+
+def _as_config(tree: dict[str, Any], path: Path) -> DictConfig:
     try:
         config = OmegaConf.create(tree)
     except (OmegaConfBaseException, *OMEGACONF_ERRORS) as error:
@@ -269,6 +282,11 @@ def config_tree(path: Path) -> dict[str, Any]:
         tree = read_yaml(path)
     except OSError as error:
         raise InputError(path, f"the file cannot be read ({error.strerror})") from error
+    return _plain(tree, path)
+
+
+def _plain(tree: Any, path: Path) -> dict[str, Any]:
+    """Check that the content of a file is a mapping without interpolations, and return it."""
     if not isinstance(tree, dict):
         raise InputError(path, "the file is not a config", found=type(tree).__name__, expected="a mapping from keys to values")
     _check_plain(tree, path)

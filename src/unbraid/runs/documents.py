@@ -52,6 +52,7 @@ KINDS = {
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, so the time is linear also without a closing quote
 NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 TAGS = (None, "!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")))
+TUPLE = "tag:yaml.org,2002:python/tuple"
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Exceptions of PyYAML's constructors about invalid values and tags.
 YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
@@ -184,7 +185,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return tree
 
 
-def read_yaml(path: Path, finite: bool = True) -> Any:
+def read_yaml(path: Path, finite: bool = True, tuples: bool = False) -> Any:
     """Read a YAML file with OmegaConf's rules for numbers: `1e-3` is a number, and a date is a text.
 
     A missing file raises `OSError`.
@@ -192,6 +193,7 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
     Args:
         path: path of the file.
         finite: False to accept NaN and infinity.
+        tuples: True to read a sequence with the tag `!!python/tuple` as a list, as in the config files of other tools.
 
     Returns:
         The value in the file.
@@ -203,7 +205,7 @@ def read_yaml(path: Path, finite: bool = True) -> Any:
     data = read_regular(path, MAX_YAML_BYTES)
     try:
         loader = _Loader(data)
-        loader.finite = finite
+        loader.finite, loader.tags = finite, (*TAGS, TUPLE) if tuples else TAGS
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -220,6 +222,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
     """
 
     finite = True
+    tags: tuple[str | None, ...] = TAGS
     depth = 0
 
     def __init__(self, data: bytes) -> None:
@@ -232,7 +235,7 @@ class _Loader(Composer, EventParser, SafeConstructor, Resolver):
         event: Any = self.peek_event()
         if self.check_event(yaml.AliasEvent):
             raise ComposerError(problem=f"the alias *{event.anchor[:60]} is not allowed", problem_mark=event.start_mark)
-        if event.tag not in TAGS:
+        if event.tag not in self.tags or (event.tag == TUPLE and not self.check_event(yaml.SequenceStartEvent)):
             raise ComposerError(problem=f"the tag {event.tag[:60]} is not allowed", problem_mark=event.start_mark)
         self.depth += 1
         if self.depth > MAX_DEPTH:
@@ -283,3 +286,4 @@ _Loader.add_implicit_resolver(
 )
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)  # type: ignore[type-var]
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)  # type: ignore[type-var]
+_Loader.add_constructor(TUPLE, _Loader.construct_yaml_seq)  # type: ignore[type-var]

@@ -33,15 +33,20 @@ AREAS = {
 }  # functions whose arguments are a shape
 LINES = {torch.arange, torch.linspace, torch.hann_window}  # functions with a number of elements as argument
 CHECKPOINT = "the checkpoint of a run"
+ADAPTER = ".lora_A.default."  # part of the names of the matrices of LoRA in the package peft
+NOT_FINITE = "the tensors contain NaN or infinity"
+MOST_LISTED = 1000  # names of tensors in an error message
 OTHER_MODEL = "the tensors in the file do not fit the model that the config describes"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
+def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint file.
 
     Args:
         checkpoint: path of the checkpoint.
+        merge: True to add the matrices of LoRA to the weights of their layers, so that the names are those of a model without
+            adapters. False to keep them, to continue the training.
 
     Returns:
         A dictionary from name to tensor.
@@ -53,7 +58,42 @@ def tensors_of(checkpoint: Path) -> dict[str, Tensor]:
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
         raise InputError(checkpoint, f"the file is damaged or is not {CHECKPOINT}")
-    return dict(state)
+    if not merge or not any(ADAPTER in name for name in state):
+        return dict(state)
+    task = content.get("task")
+    lora = task.get("lora") if isinstance(task, Mapping) else None
+    if not isinstance(lora, Mapping) or not all(
+        isinstance(lora.get(key), float) and lora[key] > 0 for key in ("rank", "alpha")
+    ):
+        raise InputError(checkpoint, "the checkpoint contains matrices of LoRA without rank and alpha")
+    return merged(state, lora["alpha"] / lora["rank"], checkpoint)
+
+
+def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str, Tensor]:
+    """Add the matrices of LoRA (low-rank adaptation) to the weights of their layers.
+
+    Args:
+        state: tensors by name, with the names of the package peft.
+        scale: factor of the product of the matrices.
+        where: file of the tensors, for error messages.
+
+    Returns:
+        Tensors by their names in the model without adapters.
+
+    Raises:
+        InputError: the shapes of the matrices do not fit the weight of their layer.
+    """
+    plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    for name in (name for name in state if name.endswith(f"{ADAPTER}weight")):
+        layer = name.removesuffix(f"{ADAPTER}weight")
+        down, up, weight = state[name], state.get(f"{layer}.lora_B.default.weight"), plain.get(f"{layer}.weight")
+        if not (isinstance(down, Tensor) and isinstance(up, Tensor) and isinstance(weight, Tensor)) or (
+            up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]
+        ):
+            raise InputError(where, "the matrices of LoRA do not fit their layer", found=layer)
+        product = torch.einsum("or,r...->o...", up.flatten(1), down)
+        plain[f"{layer}.weight"] = weight + scale * product
+    return plain
 
 
 def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> ModuleT:
@@ -88,29 +128,80 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
     Returns:
         The module with these tensors.
     """
-    with limited_size(where, sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))):
+    with limited_size(where, memory_of(state)):
         module = make()
     fill(module, state, where)
     return module
 
 
+def memory_of(state: Mapping[str, Any]) -> int:
+    """Return the memory of the floating-point weights of a module with these tensors, in bytes."""
+    return ELEMENT_BYTES * sum(tensor.numel() for tensor in state.values() if isinstance(tensor, Tensor))
+
+
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Load tensors into a module.
+    """Load tensors into a module. Names or shapes that differ from those in the module, or NaN, raise InputError.
 
     Args:
         module: module that receives the tensors.
         state: dictionary from name to tensor, with the names of all parameters and buffers of the module.
         where: file of the tensors, for error messages.
+    """
+    if wrong := misfits(state, module.state_dict()):
+        refuse_misfits(where, OTHER_MODEL, wrong)
+    check_finite(where, state)
+    module.load_state_dict(state)
+
+
+def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Compare the names and shapes of tensors with those that a module needs.
+
+    Args:
+        state: tensors by name, for example of a checkpoint.
+        expected: state dict of the module.
+
+    Returns:
+        Found and expected shape as text, by the name of each tensor that does not fit. The shape of a missing tensor is
+        `missing`.
+    """
+    shapes = {name: (_shape(state.get(name)), _shape(expected.get(name))) for name in dict(expected) | dict(state)}
+    return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+
+
+def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
+    """Raise the error that lists tensors which do not fit a module.
+
+    Args:
+        where: file of the tensors.
+        problem: description of the fault.
+        wrong: result of `misfits`, with at least one tensor.
+        hint: action that the user can take.
 
     Raises:
-        InputError: the module has other names or other shapes than the tensors.
+        InputError: always.
     """
-    model_state = module.state_dict()
-    for name in model_state | dict(state):
-        found, expected = _shape(state.get(name)), _shape(model_state.get(name))
-        if found != expected:
-            raise InputError(where, OTHER_MODEL, found=f"{name} {found}", expected=f"{name} {expected}")
-    module.load_state_dict(state)
+    (name, (found, expected)), *others = wrong.items()
+    if not others:
+        raise InputError(where, problem, found=f"{name} {found}", expected=expected, hint=hint)
+    listed = [f"{name} {found} instead of {expected}" for name, (found, expected) in wrong.items()]
+    more = f"; and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
+    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:MOST_LISTED])}{more}", hint=hint)
+
+
+def check_finite(where: object, state: Mapping[str, Any]) -> None:
+    """Check that tensors contain neither NaN nor infinity.
+
+    Args:
+        where: file of the tensors, for error messages.
+        state: tensors by name.
+
+    Raises:
+        InputError: a tensor contains NaN or infinity.
+    """
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_floating_point()}
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise InputError(where, NOT_FINITE, found=", ".join(broken[:MOST_LISTED]), expected="finite numbers")
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def has_validation(trainer: pl.Trainer) -> bool:
 
 
 class Task(pl.LightningModule):
-    """Train all parameters of a network. A subclass has a metric `valid_loss`, which its `validation_step` updates.
+    """Train the parameters of a network. A subclass has a metric `valid_loss`, which its `validation_step` updates.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
@@ -48,6 +48,8 @@ class Task(pl.LightningModule):
         self.schedule: Any = None
         self.schedule_state: dict[str, Any] | None = None  # from the checkpoint of a resumed run
         self.noted: dict[str, list[Tensor]] = defaultdict(list)
+        self.fixed: list[nn.Module] = []  # frozen modules, which compute in training as in evaluation
+        self.lora: dict[str, float] | None = None  # rank and alpha of `unbraid.tasks.lora`; None: no adapters
         self.seed = torch.initial_seed()  # seed of the run; each step derives its own seed from it
 
     @property
@@ -68,13 +70,21 @@ class Task(pl.LightningModule):
             return []
         try:
             takes_names = getattr(getattr(self.make_optimizer, "func", None), "takes_names", False)
-            optimizer = self.make_optimizer(self.named_parameters() if takes_names else self.parameters())  # type: ignore[arg-type]
+            trained = [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+            optimizer = self.make_optimizer(trained if takes_names else [parameter for _, parameter in trained])  # type: ignore[arg-type]
             self.schedule = None if self.make_scheduler is None else self._make_schedule(optimizer)
         except InputError:  # an optional package is missing
             raise
         except (ValueError, TypeError) as error:
             raise InputError("optim", f"the optimizer or its schedule refuses an option ({error})") from error
         return optimizer
+
+    def train(self, mode: bool = True) -> "Task":
+        """Set the mode of all modules, except that frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for module in self.fixed:
+            module.eval()
+        return self
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         """Create the learning-rate schedule. If its argument `total_steps` is None, it gets the number of training steps."""
@@ -221,6 +231,7 @@ class Task(pl.LightningModule):
         noted: dict[str, Any] = {name: self.all_gather(torch.stack(values)) for name, values in self.noted.items()}
         checkpoint[KEY] = {
             "schedule": self.schedule and self.schedule.state_dict(),
+            "lora": self.lora,
             "noted": {name: values.reshape(self.trainer.world_size, -1) for name, values in noted.items()},
         }
 

@@ -17,12 +17,14 @@ from unbraid.data.module import MultitrackData
 from unbraid.data.tracks import SPLITS
 from unbraid.evaluation.methods import fingerprint
 from unbraid.evaluation.scorer import write_scores
+from unbraid.interop.initial import Init, Started
 from unbraid.nets.layer_costs import LayerCost
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import relative_path
 from unbraid.runs.records import LEDGER, State, read_record, strip_launch_keys
 from unbraid.runs.text import echo
 from unbraid.runs.weights import tensors_of
+from unbraid.tasks.lora import without_adapters
 from unbraid.tasks.task import Task
 from unbraid.training.callbacks.pruned import was_pruned
 from unbraid.training.chosen_checkpoint import BEST, copy_checkpoint, start_of
@@ -57,6 +59,8 @@ class Workflow(ABC):
     data: MultitrackData | Digits
     costs: Sequence[LayerCost] = ()  # of one forward pass of `one_pass`, which `prepare` counts
     one_pass = "a chunk"
+    trained = ""  # text about the trained parameters, if not all are trained
+    started: Started | None = None  # weights from which the training starts, if the key `init` names them
 
     def __init__(
         self, config: DictConfig, chosen: Mapping[str, str], trainer: pl.Trainer, task: Task, data: MultitrackData | Digits,
@@ -89,11 +93,20 @@ class Workflow(ABC):
         if not self.trainer.is_global_zero:
             return self._run()
         echo(f"{self.introduction()}\nrun     {relative_path(self.folder)}", flush=True)
+        self._print_start()
         self._print_notices()
         with self.loggers.following(self.about, self.clips):
             state = self._run()
             self.loggers.ended(state)
         return state
+
+    def _print_start(self) -> None:
+        """Print the origin of the initial weights, the tensors that start from random weights, and the trained parameters."""
+        if (started := self.started) is not None:
+            random = f"; random: {', '.join(started.random)}" if started.random else ""
+            echo(f"init    {started.name} ({started.kind}): {started.loaded} tensors{random}")
+        if self.trained:
+            echo(f"trains  {self.trained}")
 
     def _print_notices(self) -> None:
         """Print notices on standard error about files of the data set that the program has interpreted or repaired.
@@ -142,7 +155,7 @@ class Workflow(ABC):
         if self.trainer.is_global_zero:
             origin = "no validation selected weights; the last weights"
             if not self.config.get("train", True):
-                origin = f"the weights of {self.config.ckpt_path or f'init={self.config.init}'}"
+                origin = f"the weights of {self.config.ckpt_path or f'init={Init.of(self.config.init).path}'}"
             echo(f"best    {origin} are in checkpoints/{BEST}", flush=True)
 
     def cost(self) -> dict[str, Any]:
@@ -158,6 +171,10 @@ class Workflow(ABC):
     def layers(self) -> dict[str, Any]:
         """Return the parameters and multiply-accumulate operations of each layer, for `run.json`."""
         return {"macs": self.macs, "macs_of": self.one_pass, "layers": [vars(cost) for cost in self.costs]}
+
+    def start(self) -> dict[str, Any]:
+        """Return the origin of the initial weights, for `run.json`; empty if the weights are random or the run is resumed."""
+        return {} if self.started is None else {"init": vars(self.started)}
 
     @property
     def macs(self) -> int:
@@ -225,6 +242,7 @@ class Workflow(ABC):
         """
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
+        without_adapters(task)
         task.load_state_dict(tensors_of(best))
         return f"checkpoints/{BEST}", fingerprint(best)
 

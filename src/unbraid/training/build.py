@@ -11,8 +11,10 @@ from unbraid.tasks.reconstruction import ReconstructionTask
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.synthesis import SynthesisTask
 from unbraid.tasks.task import Task
+from unbraid.training.adaptation import choose_parameters
 from unbraid.training.base import Workflow
 from unbraid.training.chosen_checkpoint import use_checkpoint
+from unbraid.training.initial import use_initial_weights
 from unbraid.training.loggers import Loggers
 from unbraid.training.reconstruction import ReconstructionWorkflow
 from unbraid.training.separation import SeparationWorkflow
@@ -50,6 +52,8 @@ def build_workflow(run: Run) -> Workflow:
         loggers.check()
     workflow_class = next(workflow for task_class, workflow in WORKFLOWS.items() if isinstance(task, task_class))
     workflow = workflow_class(config, run.choices, trainer, task, data, loggers, folder)
+    workflow.started = use_initial_weights(config, task, folder)
     workflow.prepare()
+    workflow.trained = choose_parameters(config, task)
     use_checkpoint(config, task, trainer)
     return workflow

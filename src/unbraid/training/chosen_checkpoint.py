@@ -41,7 +41,7 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
     if config.get("ckpt_path") is None:
         return
     path = chosen(config)
-    fill(task, tensors_of(path), path)
+    fill(task, tensors_of(path, merge=task.lora is None), path)
     if config.get("train", True):
         checkpoint = read_torch_file(path, CHECKPOINT)
         state = resumption_of(checkpoint, path, trainer.world_size)

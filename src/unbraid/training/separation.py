@@ -16,7 +16,6 @@ from unbraid.evaluation.methods import Method, SeparatorMethod, baselines, mixtu
 from unbraid.evaluation.reconstruction import on_device
 from unbraid.evaluation.score_report import report
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, stft_for
-from unbraid.interop.published import load_published
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.nets.interfaces import Whitening
@@ -51,12 +50,10 @@ class SeparationWorkflow(Workflow):
         separator, samples = self.task.separator, self.data.chunk_samples
         self.costs = layer_costs(separator, lambda: try_one_chunk(separator, self.task.loss, samples))
         self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
-        if self.config.init is not None:
-            load_published(self.task.separator, self.config.init)
         self.prepare_tracks(self.data)
         if separator.normalisation == "song":
             self.data.normalise_songs()
-        if self.config.init is None:
+        if self.started is None:
             self.start_from_statistics()
         weights = self.data.target_weights()
         at = protocol.at(separator.sample_rate, separator.channels)

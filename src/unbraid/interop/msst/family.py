@@ -26,6 +26,7 @@ class Family:
             All pairs are applied in order.
         unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
         absent: regular expressions. A checkpoint with a tensor whose name matches one of them belongs to another family.
+        spare: regular expressions of names in `network` that MSST does not store. The output does not depend on these tensors.
     """
 
     model_types: tuple[str, ...]
@@ -36,6 +37,7 @@ class Family:
     renames: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
     def recognises(self, names: Mapping[str, Any]) -> bool:
         """Return whether tensor names of a checkpoint belong to this family.

@@ -1,0 +1,96 @@
+"""Command `inspect`: describe a file with weights, and print the commands that can use it.
+
+There is no `scripts/inspect.py`, because Python would import it in place of its own module `inspect`.
+"""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unbraid.commands.keys import require
+from unbraid.data.store import spell_size
+from unbraid.inference.description import MOST_LAYERS, Description, describe
+from unbraid.runs.config import check
+from unbraid.runs.plugins import trusted
+from unbraid.runs.text import echo
+
+
+@dataclass
+class InspectConfig:
+    """Command-line keys of `unbraid inspect`.
+
+    Args:
+        file: run folder, checkpoint, safetensors file, `.onnx` file, or folder or yaml of another tool's weights.
+        checkpoint: checkpoint of a run folder: best, last or a file.
+        config: config file of Music-Source-Separation-Training, if `file` is a checkpoint of that tool.
+        plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
+    """
+
+    file: str | None
+    checkpoint: str
+    config: str | None
+    plugins: list[str]
+
+
+def inspect(config: DictConfig) -> None:
+    """Print the description of a file, and the commands that can use it.
+
+    Args:
+        config: composed config, see `InspectConfig`. A file that cannot be read raises InputError.
+    """
+    check(config, InspectConfig)
+    require(config, file="FILE")
+    path = Path(config.file).expanduser()
+    with trusted(config.plugins):
+        found = describe(path, config.checkpoint, config.config)
+    echo(*_lines(found), sep="\n")
+    for number, command in enumerate(commands(found, path, config.config)):
+        echo(f"{'' if number else 'use':<9}{command}")
+
+
+def _lines(found: Description) -> list[str]:
+    audio = [f"{found.sample_rate} Hz"] if found.sample_rate else []
+    audio += [{1: "mono", 2: "stereo"}[found.channels]] if found.channels else []
+    audio += [f"chunks of {found.chunk_seconds:.3g} s"] if found.chunk_seconds else []
+    rows = {
+        "type": ", ".join(filter(None, [found.kind, found.model])),
+        "file": ", ".join([*map(str, found.files), spell_size(found.bytes)]),
+        "sha256": found.sha256,
+        "targets": ", ".join(found.targets),
+        "audio": ", ".join(audio),
+    }
+    largest = sorted(found.layers, key=lambda name: found.layers[name], reverse=True)[:MOST_LAYERS]
+    layers = [f"{'' if number else 'layers':<9}{name:<32} {found.layers[name]:>12,}" for number, name in enumerate(largest)]
+    total = f"{'values':<9}{sum(found.layers.values()):,} in {len(found.layers)} parts"
+    note = [f"{'note':<9}{found.note}"] if found.note else []
+    return [f"{name:<9}{value}" for name, value in rows.items() if value] + layers + [total] + note
+
+
+def commands(found: Description, path: Path, config: str | None) -> list[str]:
+    """Return the commands that can use a file.
+
+    Args:
+        found: description of the file.
+        path: path as the user has typed it.
+        config: config file of another tool.
+
+    Returns:
+        Commands that can be copied to a shell.
+    """
+    words = [f"{path}"] if config is None else [f"{path}", f"config={config}"]
+    named = [shlex.quote(word) for word in (f"run={words[0]}", *words[1:])]
+    start = [shlex.quote(word) for word in (f"init={path}", *([] if config is None else [f"init.config={config}"]))]
+    train = " ".join(["unbraid train model=… data=…", *start])
+    if found.model.startswith("instrument"):
+        return [f"unbraid transfer run={shlex.quote(words[0])} input=recording.wav", train]
+    if found.model.startswith("autoencoder"):
+        return [f"unbraid encode run={shlex.quote(words[0])} split=test", train]
+    if not found.targets:
+        return []
+    run = " ".join(named)
+    lines = [f"unbraid separate {run} input=song.wav"]
+    if found.kind in ("run", "checkpoint of a run", "published weights", "checkpoint of another tool"):
+        lines += [f"unbraid evaluate {run} data=musdb data.root=…", f"unbraid export {run} format=onnx", train]
+    return lines

@@ -1,0 +1,160 @@
+"""Describe a file with weights: kind of model, layers, targets, sample rate, size and hash. Nothing in the file is executed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unbraid.inference.export.onnx_file import OnnxSeparator
+from unbraid.inference.loading import separator_builder
+from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
+from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign
+from unbraid.interop.origins import Origin, find_origin, separator_of, sha256_of
+from unbraid.models.instruments import is_instrument
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import node_at
+from unbraid.runs.errors import InputError
+from unbraid.runs.records import own_choices, read_record
+
+DEEPEST = 5  # number of words in the name of a listed layer
+MOST_LAYERS = 40  # number of listed layers
+KINDS = {
+    "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Description:
+    """Describe a file with weights.
+
+    Args:
+        kind: kind of the file, such as `run`.
+        model: description of the model, such as `separator unet, trained on demo`; empty if unknown.
+        files: files with the weights.
+        layers: number of values of each part of the network, by the beginning of the tensor names.
+        targets: names of the targets; empty for other models than separators, and if they are unknown.
+        sample_rate: sample rate in Hz; None if unknown.
+        channels: number of channels; None if unknown.
+        chunk_seconds: length of a chunk in seconds; None if unknown.
+        note: what is missing to use the file; empty if nothing.
+    """
+
+    kind: str
+    model: str
+    files: tuple[Path, ...]
+    layers: Mapping[str, int] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    sample_rate: int | None = None
+    channels: int | None = None
+    chunk_seconds: float | None = None
+    note: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files in bytes."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 hash of the file. For several files, the hash of their hashes in alphabetical order."""
+        return sha256_of(*self.files)
+
+
+def describe(path: Path, checkpoint: str = "best", config: str | None = None) -> Description:
+    """Describe a file with weights. If the config of the model is known, the weights are checked against it.
+
+    Args:
+        path: run folder, checkpoint, safetensors file, `.onnx` file, or folder or yaml of another tool's weights.
+        checkpoint: `best`, `last` or a checkpoint file of a run folder.
+        config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
+
+    Returns:
+        The description.
+
+    Raises:
+        InputError: the file is damaged, contains other objects than tensors, or does not fit its config.
+    """
+    if path.suffix == ".onnx":
+        return _of_separator("ONNX file", OnnxSeparator(path), (path,), "separator")
+    if (path / OPENUNMIX).is_file():
+        files = tuple(sorted(path.glob("*.pth")))
+        return _of_separator("folder of the openunmix package", openunmix_separator(path), files, "separator Open-Unmix")
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        translation = read_translation(path)
+        layers = layers_of(translated_tensors(path, translation))
+        return Description("translation file", "separator", (path, path.parent / translation.weights), layers)
+    if path.is_file() and path.suffix == ".pt2":
+        raise InputError(path, "unbraid does not read .pt2 files", hint="PyTorch would execute code that the file contains")
+    origin = find_origin(path, checkpoint, config)
+    return _without_config(origin) if origin.config is None else _of_origin(origin)
+
+
+def _of_origin(origin: Origin) -> Description:
+    config, choices, kind = origin.config, own_choices(origin.folder), KINDS[origin.kind]
+    assert config is not None
+    known = f" {choices['model']}, trained on {choices['data']}" if {"model", "data"} <= {*choices} else ""
+    if node_at(config, "model.separator") is not None:
+        separator = separator_of(origin, separator_builder(config, origin.folder))
+        network = family_of(origin.foreign).network.__name__ if origin.foreign is not None else ""
+        return _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
+    model = "instrument" if is_instrument(config) else "autoencoder"
+    rate = node_at(config, "features.sample_rate")
+    layers = layers_of(origin.tensors())
+    rate = rate if isinstance(rate, int) else None
+    return Description(kind, f"{model}{known}{_state(origin)}", (origin.file,), layers, sample_rate=rate)
+
+
+def _state(origin: Origin) -> str:
+    record = read_record(origin.folder) if origin.kind in ("run", "checkpoint") else None
+    return f", state {record['state']}" if record else ""
+
+
+def _of_separator(kind: str, separator: Separator, files: tuple[Path, ...], model: str) -> Description:
+    return Description(
+        kind, model, files, layers_of(separator.state_dict()), tuple(separator.targets), separator.sample_rate,
+        separator.channels, separator.chunk_samples / separator.sample_rate,
+    )  # fmt: skip
+
+
+def _without_config(origin: Origin) -> Description:
+    """Describe weights of which only the tensors are known."""
+    state = ForeignState(origin.file, origin.tensors(), None, "") if origin.kind == "safetensors" else read_foreign(origin.file)
+    layers = layers_of(state.tensors)
+    try:
+        family = family_of(state)
+    except InputError as error:
+        return Description("tensors of an unknown network", "", (origin.file,), layers, note=f"{error.problem}. {error.hint}")
+    try:
+        options = family.guess({name: tuple(tensor.shape) for name, tensor in state.tensors.items()})
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # damaged tensors of the family
+        options = {}
+    shown = ", ".join(f"{key}={value}" for key, value in options.items())
+    note = f"needs its config: add config=FILE with the yaml of this model ({' or '.join(family.model_types)})"
+    return Description(
+        KINDS["msst"], f"separator {family.network.__name__} {shown}".rstrip(), (origin.file,), layers, note=note
+    )
+
+
+def layers_of(tensors: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of values in each part of a network.
+
+    Args:
+        tensors: tensors by name.
+
+    Returns:
+        Number of values by the beginning of the tensor names. The beginnings are as short as two parts allow.
+    """
+    sizes = {name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    layers: dict[str, int] = {}
+    for depth in range(1, DEEPEST + 1):
+        layers = {}
+        for name, size in sizes.items():
+            words = name.split(".")
+            part = ".".join(words[: min(depth, max(len(words) - 1, 1))])
+            layers[part] = layers.get(part, 0) + size
+        if len(layers) > 1:
+            break
+    return layers

@@ -1,0 +1,221 @@
+"""Start a training from existing weights: `init=PATH` of `train.py`, with its options `init.weights`, `init.only`, ….
+
+A tensor is loaded if name and shape fit. Targets are matched by name: the part of a network that computes the vocals gets the
+weights that computed the vocals, whatever the order and the number of targets.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from unbraid.interop.origins import Origin, find_origin, sha256_of
+from unbraid.interop.published import HDEMUCS, PUBLISHED, load_published
+from unbraid.interop.target_match import matched
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import check
+from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.names import below
+from unbraid.runs.weights import check_finite, misfits, refuse_misfits
+
+NOT_OURS = "the weights do not fit the model"
+PARTIAL = "Type init.partial=true to load the other tensors only, or leave tensors out with init.skip=[prefix]"
+
+
+@dataclass(frozen=True)
+class Init:
+    """Options of the initial weights of a training.
+
+    Args:
+        path: run folder, checkpoint file, published folder, safetensors file, checkpoint of another tool, or name of published
+            weights; None: random weights.
+        config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
+        weights: checkpoint of a run folder.
+        only: beginnings of the names of the tensors that are loaded, such as `nets.0.encoder`; empty: all tensors.
+        skip: beginnings of the names of tensors that are not loaded.
+        partial: True to load the tensors that fit, and to start the others from random weights.
+        sha256: SHA-256 hash of the file, which must have this hash; None: the program writes the hash to the config.
+    """
+
+    path: str | None = None
+    config: str | None = None
+    weights: Literal["best", "last"] = "best"
+    only: list[str] = field(default_factory=list)
+    skip: list[str] = field(default_factory=list)
+    partial: bool = False
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> "Init":
+        """Read the config key `init`.
+
+        Args:
+            value: value of the key: a mapping, the path alone, or None.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: a key or value is invalid, or an option is given without a path.
+        """
+        if value is None or isinstance(value, str):
+            return cls(value)
+        try:
+            check(OmegaConf.create(value), cls, ())
+        except InputError as error:
+            raise InputError(
+                f"init.{error.where}", error.problem, found=error.found, expected=error.expected, hint=error.hint
+            ) from error
+        tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        options = cls(**tree)
+        if options.path is None and options != cls():
+            raise InputError("init.path", "this key is required together with the other keys of init", hint="Type init=PATH")
+        return options
+
+    @property
+    def place(self) -> Path:
+        """Path of the weights. `~` stands for the home folder."""
+        return Path(str(self.path)).expanduser()
+
+    @property
+    def is_published(self) -> bool:
+        """Return whether the path is the name of published weights, or a folder with a file `<target>.pth` for each target."""
+        if self.path in (*PUBLISHED, HDEMUCS):
+            return True
+        folder = self.place
+        return folder.is_dir() and not (folder / "config.yaml").is_file() and any(folder.glob("*.pth"))
+
+    def files(self) -> list[Path]:
+        """Return the files with the weights; an empty list for published weights that are downloaded.
+
+        Returns:
+            The files. A path without weights raises InputError.
+        """
+        if self.path in (*PUBLISHED, HDEMUCS):
+            return []
+        return sorted(self.place.glob("*.pth")) if self.is_published else [self.origin().file]
+
+    def origin(self) -> Origin:
+        """Find the weights, unless they are published weights. A path without weights raises InputError."""
+        path = self.place
+        if not path.exists():
+            hint = unknown(str(self.path), [*PUBLISHED, HDEMUCS])
+            raise InputError(f"init={self.path}", "the value is neither a path nor the name of published weights", hint=hint)
+        return find_origin(path, self.weights, self.config)
+
+
+@dataclass(frozen=True)
+class Started:
+    """Describe the weights from which a training has started, as `run.json` records them.
+
+    Args:
+        name: last part of the path, or name of published weights.
+        kind: kind of the origin, see `Origin`, or `published`.
+        sha256: SHA-256 hash of the file; None for weights that were downloaded.
+        loaded: number of tensors that were loaded.
+        random: names of the tensors that kept their random weights.
+    """
+
+    name: str
+    kind: str
+    sha256: str | None
+    loaded: int
+    random: list[str]
+
+
+def with_hash(config: DictConfig) -> None:
+    """Write the hash of the initial weights to the key `init.sha256` of a config, so that the identity of a run contains it.
+
+    Args:
+        config: config of a run, changed in place.
+
+    Raises:
+        InputError: the path contains no weights, or they have another hash than a given one.
+    """
+    options = Init.of(config.get("init"))
+    if options.path is None or not (files := options.files()):
+        return
+    found = sha256_of(*files)
+    if options.sha256 not in (None, found):
+        hint = "The file has changed. Remove init.sha256 to use it"
+        raise InputError(
+            f"init={options.path}", "the weights have another hash", found=found, expected=str(options.sha256), hint=hint
+        )
+    OmegaConf.update(config, "init", vars(options) | {"sha256": found}, merge=False)
+
+
+def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]], nn.Module]) -> Started:
+    """Load initial weights into a model.
+
+    Args:
+        module: separator, or the task of another kind of model.
+        options: options of the initial weights, with a path.
+        make: function that builds the same separator with other targets. It is called only if the targets differ.
+
+    Returns:
+        A description of the loaded weights.
+
+    Raises:
+        InputError: the weights cannot be read or contain NaN, tensors do not fit, a prefix fits no tensor, or the sample rates
+            differ.
+    """
+    where = f"init={options.path}"
+    own = module.state_dict()
+    given, kind, targets = _given(module, options, where)
+    new: set[str] = set()
+    if isinstance(module, Separator) and targets is not None and targets != module.targets:
+        given, new = matched(given, module, targets, make)
+        absent = [target for target in module.targets if target not in targets]
+        if absent and not options.partial:
+            hint = "Type init.partial=true to start these targets from random weights"
+            raise InputError(
+                where,
+                "the weights do not contain these targets",
+                found=", ".join(absent),
+                expected=f"some of {', '.join(targets)}",
+                hint=hint,
+            )
+    wanted = _chosen({*own, *given}, options)
+    wrong = misfits({k: v for k, v in given.items() if k in wanted}, {k: v for k, v in own.items() if k in wanted})
+    wrong = {name: pair for name, pair in wrong.items() if name not in new or pair[0] != "missing"}
+    loaded = {name: tensor for name, tensor in given.items() if name in wanted and name in own and name not in wrong}
+    if (wrong and not options.partial) or not loaded:
+        refuse_misfits(where, NOT_OURS, wrong or {"no tensor": ("chosen", "one")}, "" if options.partial else PARTIAL)
+    check_finite(where, loaded)
+    module.load_state_dict(loaded, strict=False)
+    random = sorted({*own} - {*loaded} | {name for name in new if name in own})
+    digest = sha256_of(*files) if (files := options.files()) else None
+    return Started(Path(str(options.path)).name, kind, digest, len(loaded), random)
+
+
+def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tensor], str, list[str] | None]:
+    """Return the tensors by their names in the model, the kind of their origin, and the targets that they estimate."""
+    if options.is_published:
+        if not isinstance(module, Separator):
+            problem = "this model is not a separator and cannot use published weights"
+            raise InputError("init", problem, found=options.path, hint="Set init=null")
+        filled = deepcopy(module)
+        load_published(filled, str(options.path))
+        return filled.state_dict(), "published", None
+    origin = options.origin()
+    is_separator = isinstance(module, Separator)
+    tensors = origin.tensors("separator" if is_separator else "")
+    if is_separator and origin.sample_rate not in (None, module.sample_rate):
+        hint = f"Set model.separator.sample_rate={origin.sample_rate}"
+        problem, rate = "separator and weights have different sample rates", f"{module.sample_rate} Hz"
+        raise InputError(where, problem, found=rate, expected=f"{origin.sample_rate} Hz", hint=hint)
+    targets = origin.targets if is_separator else None
+    if targets is None or targets == getattr(module, "targets", None):
+        tensors = origin.with_spare(module, tensors)
+    return tensors, origin.kind, targets
+
+
+def _chosen(names: Iterable[str], options: Init) -> set[str]:
+    """Return the names that `only` and `skip` leave. A prefix that fits no name raises InputError."""
+    names = {*names}
+    only = below(names, options.only, "init.only") if options.only else names
+    return only - below(names, options.skip, "init.skip")

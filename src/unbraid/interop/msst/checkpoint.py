@@ -1,0 +1,134 @@
+"""Read checkpoints of Music-Source-Separation-Training (MSST) and of other tools that use its networks.
+
+Only tensors are read. A file that contains other Python objects is refused, because loading such a file can run any code.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unbraid.interop.msst.families import FAMILIES
+from unbraid.interop.msst.family import Family
+from unbraid.interop.published import read_weights
+from unbraid.runs.errors import InputError
+from unbraid.runs.weights import MOST_PARTS, check_finite
+
+KEYS = ("state_dict", "model_state_dict", "state", "model")  # under one of these, a file stores its tensors
+PREFIXES = ("model.", "module.", "_orig_mod.")  # that training code adds to the names of all tensors
+PICKLED = ("is not allowed", "operation")  # words in the error of `torch_files` about Python objects
+CONVERT = (
+    'If you trust the file, convert it where its own package is installed: python -c "import torch; '
+    "p = torch.load('{name}', map_location='cpu', weights_only=False); torch.save({{'state': p['state']}}, 'converted.ckpt')\""
+)
+TRANSLATE = (
+    "Write a translation file, such as names.yaml with the lines config: config.yaml, weights: {name}, key: {key} and "
+    "names: {{'{example}.**': 'nets.0.**'}}, then type run=names.yaml"
+)
+
+
+@dataclass(frozen=True)
+class ForeignState:
+    """Store the tensors of a checkpoint of another tool.
+
+    Args:
+        path: path of the checkpoint.
+        tensors: tensors by name, without a prefix that all names share.
+        key: key under which the file stores the tensors; None: the file contains only tensors.
+        prefix: prefix that was removed from all names, such as `model.`.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    key: str | None
+    prefix: str
+
+
+def read_foreign(path: Path) -> ForeignState:
+    """Read the tensors of a checkpoint of another tool.
+
+    Args:
+        path: file of `torch.save` or safetensors file. It contains tensors by name, or a dictionary with them under one of the
+            keys `state_dict`, `model_state_dict`, `state` and `model`.
+
+    Returns:
+        The tensors.
+
+    Raises:
+        InputError: the file is damaged, contains Python objects other than tensors, too many tensors, or NaN.
+    """
+    try:
+        content: Mapping[str, Any] = read_weights(path)
+    except InputError as error:
+        if any(word in error.problem for word in PICKLED):
+            hint = CONVERT.format(name=path.name)
+            problem = "the file contains Python objects, which unbraid never loads because they can run code"
+            raise InputError(path, problem, hint=hint) from error
+        raise
+    key = next((key for key in KEYS if isinstance(content.get(key), Mapping)), None)
+    tensors = content if key is None else content[key]
+    others = [str(name) for name, value in tensors.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
+    if others or not tensors:
+        raise InputError(path, "the file contains values that are not tensors", found=", ".join(others[:20]) or "no tensors")
+    if len(tensors) > MOST_PARTS:
+        raise InputError(path, "the file has too many tensors", found=len(tensors), expected=f"at most {MOST_PARTS}")
+    check_finite(path, tensors)
+    prefix = ""
+    while found := next((p for p in PREFIXES if all(name.startswith(prefix + p) for name in tensors)), None):
+        prefix += found
+    return ForeignState(path, {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, key, prefix)
+
+
+def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Family:
+    """Identify the network family of a checkpoint by the names of its tensors.
+
+    Args:
+        state: tensors of the checkpoint.
+        families: families that are compared.
+
+    Returns:
+        The family.
+
+    Raises:
+        InputError: no family, or more than one, has these names.
+    """
+    matching = [family for family in families if family.recognises(state.tensors)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join([*state.tensors][:5])
+    if matching:
+        found = ", ".join(family.network.__name__ for family in matching)
+        raise InputError(state.path, "the tensors fit several networks", found=found, expected="one network")
+    example = state.prefix.rstrip(".") or names.partition(".")[0]
+    raise InputError(
+        state.path, "the names of the tensors are not those of a network that unbraid knows", found=f"{names}, …",
+        expected=", ".join(name for family in families for name in family.model_types),
+        hint=TRANSLATE.format(name=state.path.name, key=state.key or "null", example=example),
+    )  # fmt: skip
+
+
+def separator_tensors(state: ForeignState) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint by their names in a `WaveformSeparator`."""
+    return {f"net.{name}": tensor for name, tensor in family_of(state).renamed(state.tensors).items()}
+
+
+def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn.Module) -> dict[str, Tensor]:
+    """Add the tensors that the network has and other tools do not store, because the output does not depend on them.
+
+    Args:
+        state: tensors of the checkpoint.
+        tensors: result of `separator_tensors`.
+        separator: separator that receives the tensors.
+
+    Returns:
+        The tensors, with those of the separator for the missing names.
+    """
+    spare = family_of(state).spare
+    own = {name: torch.clone(tensor) for name, tensor in separator.state_dict().items()}
+    return {name: tensor for name, tensor in own.items() if any(re.search(p, name.removeprefix("net.")) for p in spare)} | dict(
+        tensors
+    )

@@ -1,0 +1,209 @@
+"""Find weights on this machine, whatever their origin: runs, checkpoints, published folders, and checkpoints of other tools.
+
+`unbraid.load`, the commands and `init=` of a training use the same function.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign, separator_tensors, with_spare
+from unbraid.interop.msst.config import read_msst_config
+from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
+from unbraid.models.separators.base import Separator
+from unbraid.runs.config import node_at, own_config, plain_config, read_config
+from unbraid.runs.documents import open_regular, parse_json
+from unbraid.runs.errors import InputError
+from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, tensors_of
+
+PUBLISHED_WEIGHTS = f"model{SAFETENSORS}"
+CONFIG_KEY = "unbraid_config"  # key in the metadata of a safetensors file
+MOST_HEADER = 16 << 20  # bytes of the header of a safetensors file
+SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".chpt", ".bin", SAFETENSORS)  # of files with weights
+
+Kind = Literal["run", "checkpoint", "safetensors", "msst"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Describe a file with weights and the config of its model.
+
+    Args:
+        kind: `run`: run folder; `checkpoint`: checkpoint file of a run; `safetensors`: file or folder that
+            `scripts/publish.py` has written; `msst`: checkpoint of another tool with its config file.
+        file: file with the weights.
+        folder: folder of the run, or of the file.
+        config: config of the model in unbraid; None if the file is a checkpoint without a config.
+        overlap: overlap of chunks that the config of the other tool names; None: the default of unbraid.
+        foreign: content of the file of another tool.
+    """
+
+    kind: Kind
+    file: Path
+    folder: Path
+    config: DictConfig | None
+    overlap: float | None = None
+    foreign: ForeignState | None = None
+
+    def tensors(self, part: str = "") -> dict[str, Tensor]:
+        """Read the tensors of the file.
+
+        Args:
+            part: name of the module in the task (LightningModule) of a run, such as `separator`; empty for the whole task.
+
+        Returns:
+            Tensors by name in the module. An invalid file raises InputError.
+        """
+        if self.foreign is not None:
+            return separator_tensors(self.foreign)
+        if self.kind == "safetensors":
+            return dict(read_weights(self.file))
+        state = tensors_of(self.file)
+        if not part:
+            return state
+        return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
+
+    def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add the tensors that checkpoints of another tool do not store, see `msst.checkpoint.with_spare`."""
+        return dict(tensors) if self.foreign is None else with_spare(self.foreign, tensors, module)
+
+    @property
+    def targets(self) -> list[str] | None:
+        """Names of the targets in the order of the model's outputs; None if there is no separator or no config."""
+        value = None if self.config is None else node_at(self.config, "model.separator.targets")
+        return None if value is None else [str(name) for name in value]
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Sample rate of the separator in Hz; None if there is no separator or no config."""
+        value = None if self.config is None else node_at(self.config, "model.separator.sample_rate")
+        return value if isinstance(value, int) else None
+
+
+def find_origin(path: Path, checkpoint: str = "best", config: str | None = None) -> Origin:
+    """Find the file with the weights, and read the config of its model. The weights of runs are read later.
+
+    Args:
+        path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, or checkpoint of another
+            tool.
+        checkpoint: `best`, `last` or a checkpoint file; used only if `path` is a run folder.
+        config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of another tool.
+
+    Returns:
+        The origin of the weights. A path that does not exist or is not a model raises InputError.
+    """
+    if config is not None:
+        return _msst(path, Path(config).expanduser())
+    if path.is_file() and path.suffix == SAFETENSORS:
+        return Origin("safetensors", path, path.absolute().parent, _stored_config(path))
+    if path.is_file() and path.suffix in SUFFIXES:
+        folder = path.absolute().parent.parent
+        if (folder / "config.yaml").is_file():
+            return Origin("checkpoint", path, folder, own_config(folder))
+        return Origin("checkpoint", path, path.absolute().parent, None)
+    own = own_config(path)
+    if (weights := path / PUBLISHED_WEIGHTS).is_file():
+        return Origin("safetensors", weights, path, own)
+    return Origin("run", checkpoint_path(path, checkpoint), path, own)
+
+
+def with_config(origin: Origin) -> DictConfig:
+    """Return the config of an origin.
+
+    Args:
+        origin: origin of the weights.
+
+    Returns:
+        The config.
+
+    Raises:
+        InputError: the origin is a checkpoint without a config. The hint depends on the tensors in the file.
+    """
+    if origin.config is not None:
+        return origin.config
+    if origin.kind == "safetensors":
+        problem = "the file contains no config, and its folder contains no config.yaml"
+        raise InputError(origin.file, problem, expected="a file that scripts/publish.py has written")
+    family = family_of(read_foreign(origin.file))
+    hint = f"Type config=FILE with the yaml of this model ({' or '.join(family.model_types)})"
+    raise InputError(origin.file, "a checkpoint of another tool needs its config", hint=hint)
+
+
+def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
+    """Build the separator of an origin with its weights.
+
+    Args:
+        origin: origin of the weights.
+        make: function that builds the separator without weights.
+
+    Returns:
+        The separator. Weights that do not fit, or a model that is much larger than its file, raise InputError.
+    """
+    tensors = origin.tensors("separator")
+    with limited_size(origin.file, memory_of(tensors)):
+        separator = make()
+    fill(separator, origin.with_spare(separator, tensors), origin.file)
+    return separator
+
+
+def _msst(path: Path, config: Path) -> Origin:
+    if not path.is_file():
+        raise InputError(
+            path, found="a folder" if path.exists() else "no file", expected="a checkpoint, because config is given"
+        )
+    settings = read_msst_config(config)
+    state = read_foreign(path)
+    tree = OmegaConf.create({"model": {"separator": settings.separator(family_of(state))}})
+    return Origin("msst", path, path.absolute().parent, tree, settings.overlap, state)
+
+
+def _stored_config(path: Path) -> DictConfig | None:
+    """Return the config in the metadata of a safetensors file, or in `config.yaml` of its folder; None if both are missing."""
+    if text := metadata_of(path).get(CONFIG_KEY):
+        return plain_config(parse_json(text.encode(), f"{path}, {CONFIG_KEY}"), path)
+    sibling = path.absolute().parent / "config.yaml"
+    return read_config(sibling) if sibling.is_file() else None
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        The metadata, texts by key.
+
+    Raises:
+        InputError: the header of the file is damaged.
+    """
+    with open_regular(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > MOST_HEADER:
+            raise InputError(path, "the header of the safetensors file is too large", expected=f"at most {MOST_HEADER} bytes")
+        header = parse_json(file.read(size), f"{path}, header")
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError(path, "the header of the safetensors file is damaged", expected="a mapping of texts as metadata")
+    safetensors()
+    return metadata
+
+
+def sha256_of(*files: Path) -> str:
+    """Return the SHA-256 hash of a file. For several files, return the hash of their hashes in the given order."""
+    digests = []
+    for file in files:
+        with file.open("rb") as opened:
+            digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def config_text(config: Any) -> str:
+    """Return a config as the JSON text that `metadata_of` finds in a safetensors file."""
+    return json.dumps(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)

@@ -1,0 +1,108 @@
+"""Assign the parts of a separator that compute a target to the target of the same name in other weights.
+
+To find the parts that compute the targets, the separator is built with two and with three targets. A list that has one
+more entry contains a network or head for each target. An axis that is longer contains an equal block for each target.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from unbraid.models.separators.base import Separator
+
+PROBES = ("probe a", "probe b", "probe c")
+RESIDUAL = object()  # name of the class for the rest of the mixture, which some networks have in addition to the targets
+
+
+@dataclass(frozen=True)
+class SourceParts:
+    """Store which tensors of a separator depend on the targets.
+
+    Args:
+        lists: prefixes of lists with one entry for each target, such as `nets.`.
+        axes: axis and block length of the tensors that contain a block for each target.
+    """
+
+    lists: tuple[str, ...]
+    axes: Mapping[str, tuple[int, int]]
+
+
+def parts_of(make: Callable[[Sequence[str]], nn.Module]) -> SourceParts:
+    """Find the tensors of a separator that depend on the number of targets.
+
+    Args:
+        make: function that builds the separator with the given names of targets.
+
+    Returns:
+        The lists and axes.
+    """
+    few, many = ({name: tensor.shape for name, tensor in make(PROBES[:n]).state_dict().items()} for n in (2, 3))
+    lists = set[str]()
+    for name in many.keys() - few.keys():
+        words = name.split(".")
+        for place, word in enumerate(words):
+            if word == "2" and ".".join([*words[:place], "0", *words[place + 1 :]]) in few:
+                lists.add("".join(f"{part}." for part in words[:place]))
+                break
+    axes = {}
+    for name in few.keys() & many.keys():
+        differing = [axis for axis, (a, b) in enumerate(zip(few[name], many[name], strict=True)) if a != b]
+        if len(differing) == 1:
+            axes[name] = differing[0], many[name][differing[0]] - few[name][differing[0]]
+    return SourceParts(tuple(sorted(lists)), axes)
+
+
+def matched(
+    given: Mapping[str, Tensor], separator: Separator, theirs: Sequence[str], make: Callable[[Sequence[str]], nn.Module]
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Rename and reorder tensors so that each target of a separator gets the weights of the target with the same name.
+
+    Args:
+        given: tensors by their names in the same kind of separator with other targets.
+        separator: separator that receives the tensors.
+        theirs: names of the targets of the given tensors.
+        make: function that builds the separator with the given names of targets.
+
+    Returns:
+        Tensors by their names in the separator, and the names of tensors that contain a target without given weights. In such a
+        tensor, the new target keeps the values of the separator.
+    """
+    parts, result, new = parts_of(make), dict[str, Tensor](), set[str]()
+    numbers = {theirs.index(target): number for number, target in enumerate(separator.targets) if target in theirs}
+    own = separator.state_dict()
+    for name, tensor in given.items():
+        prefix = next((p for p in parts.lists if name.startswith(p)), None)
+        if prefix is None:
+            result[name] = tensor
+            continue
+        number, _, rest = name.removeprefix(prefix).partition(".")
+        if number.isdigit() and int(number) in numbers:
+            result[f"{prefix}{numbers[int(number)]}.{rest}"] = tensor
+    known = {f"{prefix}{number}." for prefix in parts.lists for number in numbers.values()}
+    new |= (
+        {name for name in own if name.startswith(parts.lists) and not name.startswith(tuple(known))} if parts.lists else set()
+    )
+    for name, (axis, block) in parts.axes.items():
+        if name in result and name in own:
+            assigned = _assigned(result[name], own[name], axis, block, theirs, separator.targets)
+            if assigned is not None:
+                result[name] = assigned
+                new |= {name} if {*separator.targets} - {*theirs} else set()
+    return result, new
+
+
+def _assigned(given: Tensor, own: Tensor, axis: int, block: int, theirs: Sequence[str], ours: Sequence[str]) -> Tensor | None:
+    """Return a copy of `own` with the given blocks of the targets that both have; None if the shapes do not fit."""
+    if given.ndim != own.ndim or given.shape[axis] % block or own.shape[axis] % block:
+        return None
+    if any(a != b for place, (a, b) in enumerate(zip(given.shape, own.shape, strict=True)) if place != axis):
+        return None
+    blocks, slots = given.split(block, axis), own.clone()
+    if len(blocks) < len(theirs) or slots.shape[axis] // block < len(ours):
+        return None
+    names: list[object] = [*theirs, *[RESIDUAL] * (len(blocks) - len(theirs))]
+    for number, target in enumerate([*ours, *[RESIDUAL] * (slots.shape[axis] // block - len(ours))]):
+        if target in names:
+            slots.narrow(axis, number * block, block).copy_(blocks[names.index(target)])
+    return slots
