@@ -2,8 +2,8 @@
 
 The yaml file is directly in `conf` and has the name of the command, such as `conf/separate.yaml`.
 
-The first comment line of the yaml describes the command. The comment lines after it that begin with `python` are examples. The
-comment behind a key explains the key, and the value of the key is the default.
+The first comment line of the yaml file describes the command. All comment lines that begin with `python` are examples. The
+comment behind a key explains the key. The value of the key is the default.
 """
 
 import re
@@ -42,11 +42,11 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
         conf: folder of the configs.
-        program: how the user started the command, such as `unbraid separate` or `separate.py`. The examples in the help text
-            begin with `unbraid` in the first case and with `python` in the second.
+        program: first words of the command line, such as `unbraid separate` or `separate.py`. The examples in the help text
+            begin with `unbraid` for the former, and with `python` for the latter.
 
     Returns:
-        The help text, which has several lines.
+        The help text, with several lines.
     """
     path = conf / f"{config_name}.yaml"
     parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
@@ -74,7 +74,7 @@ def examples(path: Path) -> list[str]:
 
 
 def groups() -> dict[str, str]:
-    """Return a dictionary from config group to a text that lists the choices of the group, separated by commas.
+    """Return the choices of each config group as text, separated by commas, by the name of the group.
 
     A choice of a plugin is followed by the name of the plugin in brackets.
     """
@@ -106,7 +106,7 @@ def _default(config: DictConfig, key: str) -> str:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    """Return the help of each key in a yaml: the comment on the key and the default value of the key.
+    """Return the explanation of each key in a yaml file: the comment behind the key, and the default value of the key.
 
     Keys without a comment and keys in the `hydra:` block are left out.
     """

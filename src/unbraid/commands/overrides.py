@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. The grammar also interprets commas, brackets and
-numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it.
-See also `docs/how-to/separate.md`.
+In a value without quotes, the grammar rejects accents, quotation marks, `=`, `#` and `~`. It also interprets commas, brackets
+and numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads
+it. See also `docs/how-to/separate.md`.
 """
 
 import os
@@ -79,8 +79,8 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        The arguments, in which each word without a key is replaced by `KEY=WORD`. A word for which the command has no key is
-        unchanged.
+        The arguments with `KEY=WORD` in place of each word without a key. Words are unchanged if the command has no key for
+        them.
     """
     keys = list(POSITIONAL.get(config_name, ()))
     result, values = [], []
@@ -97,7 +97,7 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def _is_positional(word: str) -> bool:
-    """Return whether a word is a value without a key. An existing path is such a value, even if the path contains a sign =."""
+    """Return whether a word is a value without a key. The path of an existing file is a value, even if it contains `=`."""
     key, equals, _ = word.partition("=")
     return not equals or (os.path.lexists(word) and "/" in key)
 
@@ -119,7 +119,7 @@ def is_sweep(words: Sequence[str], config_name: str) -> bool:
 
 
 def as_typed(word: str) -> str:
-    """Remove the quotes that `quote_paths` has added to one override, to show or store the override as the user typed it.
+    """Remove the quotation marks that `quote_paths` has added to an override.
 
     Args:
         word: override `key=value`.
@@ -136,7 +136,7 @@ def as_typed(word: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Put a text in quotes as Hydra's grammar of overrides requires."""
+    """Put a text in quotation marks, in the form that Hydra's grammar of overrides requires."""
     return QuotedString(text, Quote.double if "'" in text and '"' not in text else Quote.single).with_quotes()
 
 
@@ -185,7 +185,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """Make a path that begins with `~` absolute: `~` is the home folder, unless a file with this literal name exists."""
+    """Replace a leading `~` of a path by the home folder. If the path exists literally, make the path absolute instead."""
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if the user does not exist
@@ -203,13 +203,13 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Quote a path if Hydra's grammar needs quotes, except `null`. If `place` is True, first replace `~` by the home folder."""
+    """Put a path in quotation marks if Hydra's grammar needs them. If `place` is True, also resolve a leading `~`."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 
 
 def _quote_text(text: str) -> str:
-    """Quote a text. A text that Hydra reads unchanged without quotes is not quoted."""
+    """Put a text in quotation marks, unless Hydra's grammar reads the text unchanged without them."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 
@@ -222,7 +222,7 @@ def _is_readable(value: str) -> bool:
 
 
 def _read(value: str) -> object:
-    """Return the value that Hydra's grammar reads from a text. A text in quotes becomes a `QuotedString`."""
+    """Return the value that Hydra's grammar reads from a text. A text in quotation marks becomes a `QuotedString`."""
     override: Override = PARSER.parse_override(f"key={value}")
     parsed: object = override._value
     return parsed

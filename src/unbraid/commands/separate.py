@@ -41,8 +41,8 @@ class SeparateConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
-        name: path of a stem below the output folder, without suffix. `%track` stands for the name of the song, and `%target`
-            for the name of the stem.
+        name: pattern for the path of a stem below the output folder, without suffix. `%track` is replaced by the name of the
+            song, and `%target` by the name of the stem.
         overwrite: True to replace existing stems.
         stream: index of the audio stream in a file with several streams, such as a film.
         channels: conversion of more than two channels to stereo: `downmix` (ITU-R BS.775) or `front` (front left and right).
@@ -78,8 +78,9 @@ def separate(config: DictConfig) -> None:
         config: composed config, see `SeparateConfig`.
 
     Raises:
-        InputError: a key is invalid, the model cannot be loaded, a stem already exists, or an input could not be separated.
-        OSError: the input is a single file that cannot be read, or its stems cannot be written.
+        InputError: a key is invalid, the model cannot be loaded, a stem already exists, or an input file could not be
+            separated.
+        OSError: there is only one input file, and the file cannot be read or its stems cannot be written.
     """
     check(config, SeparateConfig)
     require(config, run="FOLDER", input="FILE")
@@ -213,8 +214,8 @@ def progress(track: str, path: Path) -> Iterator[Any]:
     """Show a progress bar that counts seconds of audio, inside a `with` block.
 
     Args:
-        track: name in front of the bar.
-        path: input file. If its duration is unknown, the bar shows only the separated seconds.
+        track: name that is shown in front of the bar.
+        path: input file. If the duration of the file is unknown, only the separated seconds are shown.
 
     Yields:
         A function that advances the bar. The function takes the sample rate in Hz and a number of samples, see `write_stems`.
@@ -226,7 +227,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
 
 def _common(paths: dict[str, Path]) -> str:
-    """Return the paths of the stems as text, in which a folder that all stems share occurs only once."""
+    """Return the paths of the stems as text. If all stems are in one folder, the folder is named only once."""
     folders = sorted({str(path.parent) for path in paths.values()})
     names = ", ".join(dict.fromkeys(path.name for path in paths.values()))
     return f"{folders[0]}: {names}" if len(folders) == 1 else ", ".join(map(str, paths.values()))
