@@ -9,7 +9,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the function `unbraid.load` when it is first used, because importing it also imports PyTorch."""
+    """Import and return the function `unbraid.load` at its first use, because the import also loads PyTorch, which is slow."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from unbraid.inference.loading import load
