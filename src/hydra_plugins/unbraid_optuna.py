@@ -1,4 +1,4 @@
-"""Hydra sweeper of `sweeper=optuna`: search hyperparameters with Optuna. The launcher in the config starts the trials.
+"""Hydra sweeper for `sweeper=optuna`: search hyperparameters with Optuna. The launcher in the config starts the trials.
 
 Hydra imports this module at every start. Therefore Optuna and other large modules are imported only when a search begins. `from
 __future__ import annotations` must not be used here, because with this import, Hydra cannot load a plugin that contains a
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchConf(Options):
-    """Config node of the class `SearchSweeper`. The keys of the node are the options of a search."""
+    """Config node of the class `SearchSweeper`. The keys of the node are the options of a hyperparameter search."""
 
     _target_: str = "hydra_plugins.unbraid_optuna.SearchSweeper"
 

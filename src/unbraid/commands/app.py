@@ -36,7 +36,7 @@ class AppConfig:
         max_waiting: largest number of uploaded songs that wait for separation.
         keep_minutes: time in minutes after which a song is deleted, counted from the last time that the user requested the
             song.
-        device: device that the model runs on, such as `cuda:1`; None: a GPU if there is one.
+        device: device that the model runs on, such as `cuda:1`; None: a GPU, or the CPU if there is no GPU.
     """
 
     run: str | None

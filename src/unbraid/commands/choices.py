@@ -49,7 +49,7 @@ added: ContextVar[AddedFolders] = ContextVar("added", default=AddedFolders())  #
 
 
 def folders() -> dict[str, Path]:
-    """Return the config folders by origin (`unbraid`, a plugin or `--config-dir`), in the order of Hydra's search path."""
+    """Return a dictionary from origin (`unbraid`, a plugin or `--config-dir`) to config folder, in Hydra's search order."""
     others = added.get()
     return {**others.folders, OWN: CONF} if others.first else {OWN: CONF, **others.folders}
 

@@ -162,10 +162,10 @@ def _remove_new_folders() -> Iterator[None]:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a run folder if it is empty. Then remove each parent folder that is empty, up to the working directory.
+    """Remove a run folder if it is empty, and then each empty parent folder below the working directory.
 
     Args:
-        folder: run folder. The working directory itself is kept.
+        folder: run folder.
     """
     if folder == Path.cwd():
         return

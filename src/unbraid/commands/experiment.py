@@ -50,7 +50,7 @@ class Experiment:
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
         logger: loggers by name. The file `metrics.csv` is written in any case. A logger with the value None is left out.
-        evaluation: evaluation of the best weights after training.
+        evaluation: settings of the evaluation after training.
         train: True to train the model; False to only test the weights of `ckpt_path` or `init`.
         test: True to score the test data with the best weights after training.
         ckpt_path: checkpoint of another run. Training continues from this checkpoint; without training, its weights are tested.
@@ -60,7 +60,7 @@ class Experiment:
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
-        phase: method that computes waveforms from the estimated magnitude spectra, such as with the phase of the mixture.
+        phase: method that computes waveforms from the estimated magnitude spectra, for example with the phase of the mixture.
         targets: for each target (stem) of the separation, a list of source names. A target is the sum of these sources.
         augmentation: augmentations of training chunks, by name.
         offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.

@@ -74,7 +74,7 @@ def examples(path: Path) -> list[str]:
 
 
 def groups() -> dict[str, str]:
-    """Return the choices of each config group as text, separated by commas, by the name of the group.
+    """Return a dictionary from config group to a text that lists the choices of the group, separated by commas.
 
     A choice of a plugin is followed by the name of the plugin in brackets.
     """

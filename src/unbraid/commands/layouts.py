@@ -32,7 +32,7 @@ def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
 
 
 def layouts_that_fit(root: Path, conf: Path) -> list[str]:
-    """Return the data configs in `conf/data` whose layout finds training, validation and test tracks in a folder.
+    """Return the names of the data configs whose layout finds training, validation and test tracks in a folder.
 
     Each layout has its default options. Audio files are listed but not decoded.
 

@@ -185,7 +185,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """Replace a leading `~` of a path by the home folder. If the path exists literally, make the path absolute instead."""
+    """Replace a leading `~` of a path by the home folder. If a file with the unchanged path exists, make the path absolute."""
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if the user does not exist

@@ -33,7 +33,7 @@ class PrepareConfig(Experiment):
 
 
 def prepare(config: DictConfig) -> None:
-    """Decode the tracks that are not yet in the store. Print a report about problems of the audio, and write it as JSON.
+    """Decode the tracks that are not decoded yet. Print a report about problems of the audio, and write the report as JSON.
 
     Args:
         config: composed config, see `PrepareConfig`.

@@ -192,7 +192,7 @@ def _filled(template: str, track: str, target: str) -> str:
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Check that no two stems have the same path, and that no stem replaces an input file or an existing file."""
+    """Check that the stems have different paths, and do not replace input files or (without `overwrite`) other files."""
     input_paths = {path.resolve() for path in inputs.values()}
     contents: dict[Path, str] = {}
     for track, paths in outputs.items():

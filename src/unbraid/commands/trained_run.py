@@ -63,15 +63,15 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """Load a trained autoencoder on the CPU, and give access to its data set and to the command's input.
+    """Load a trained autoencoder on the CPU, and give access to the data set of its run and to the input of the command.
 
     Args:
         config: config of the command.
         schema: dataclass with the keys of the command, against which the config is checked.
 
     Raises:
-        InputError: the folder contains no run of an autoencoder, its weights cannot be used, or not exactly one of the keys
-            `input` and `split` is given.
+        InputError: the folder does not contain the run of an autoencoder, the weights cannot be used, or both or none of the
+            keys `input` and `split` are given.
     """
 
     def __init__(self, config: DictConfig, schema: type[TrainedRunConfig]) -> None:
@@ -110,7 +110,7 @@ class Trained:
         return data
 
     def sounds(self) -> Iterator[InputAudio]:
-        """Yield the sounds of the command: all input files, or all sources of all tracks in the split.
+        """Yield the sounds in the input of the command: all audio files, or all sources of all tracks in the split.
 
         Yields:
             The sounds, with the model's sample rate and number of channels. A file that cannot be decoded raises InputError.

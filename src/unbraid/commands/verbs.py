@@ -1,4 +1,4 @@
-"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`, without the folder `scripts/`."""
+"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`."""
 
 import sys
 from importlib import import_module

@@ -40,7 +40,7 @@ class WandbSweepConfig:
 
     Args:
         objective: name of the value to optimize: a column of `metrics.csv`, or `test/<measure>/<target>` for a test score.
-        direction: `minimize` or `maximize` the objective.
+        direction: `minimize` or `maximize`.
         method: search method of W&B: `bayes`, `random` or `grid`.
         trials: largest number of runs; None: W&B starts runs until the agents are stopped.
         project: W&B project.
@@ -144,14 +144,14 @@ def _examples(space: "Space") -> Iterator[list[str]]:
 
 
 def described(space: "Space", options: Any) -> dict[str, Any]:
-    """Describe a search space as a W&B sweep.
+    """Convert a search space to the content of the yaml file of a W&B sweep.
 
     Args:
         space: search space.
-        options: config of the command, see `WandbSweepConfig`.
+        options: config of the command `wandb_sweep`, see `WandbSweepConfig`.
 
     Returns:
-        The content of the yaml file of the W&B sweep, as a dictionary.
+        The content of the yaml file, as a dictionary.
     """
     script = CONF.parent / "train.py"
     # An installed package does not contain train.py; `unbraid train` is the same program.

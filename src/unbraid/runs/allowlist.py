@@ -1,4 +1,4 @@
-"""List the packages whose classes a config may use (the allowlist), and import the class with a name from a config."""
+"""List the packages whose classes a config may use (the allowlist), and import the classes by name."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
 
 
 def _imported(target: str, key: str) -> Any:
-    """Import the object with a dotted name. If the object is missing or its plugin cannot be imported, raise InputError."""
+    """Import the object with a dotted name. Raise InputError if the object is missing or a plugin cannot be imported."""
     plugin = plugins.package_of(target)
     try:
         return resolve_name(target)

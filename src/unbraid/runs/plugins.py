@@ -162,8 +162,8 @@ def used(tree: Any) -> dict[str, dict[str, str | None]]:
         tree: resolved config as plain values.
 
     Returns:
-        A dictionary from the name of each plugin to its `version` and to `source`, the hash of its source code. The version is
-        None if no installed distribution contains the plugin.
+        For each plugin, by name, a dictionary with two entries: the `version` (None if no installed distribution contains the
+        plugin), and the hash of the source code as `source`.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}

@@ -114,7 +114,7 @@ def run_overrides(words: Sequence[str]) -> list[str]:
 
 
 def launch_overrides(words: Sequence[str]) -> set[str]:
-    """Return the launch options (how a run is started, such as `launcher=slurm`) among the overrides of a command line."""
+    """Return the overrides that only decide how a run is started or logged (launch options), such as `launcher=slurm`."""
     return {*words} - {*run_overrides(words)}
 
 
@@ -124,7 +124,7 @@ def sweep_overrides(words: Sequence[str]) -> list[str]:
 
 
 def variant_name(words: Sequence[str]) -> str:
-    """Return the name of a variant: the overrides of a run without seed, paths and launch options; or else `as it is`."""
+    """Return the name of a variant: the overrides without seed, paths and launch options; `as it is` if nothing remains."""
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
@@ -144,7 +144,7 @@ class Run:
     """Represent one training run: its folder, its config, and its record in `run.json`.
 
     Args:
-        folder: run folder. `freeze` creates a missing folder.
+        folder: run folder. The method `freeze` creates a missing folder.
         config: config of the run.
         overrides: overrides of the command line, without launch options.
         choices: names of the chosen model and data set, such as `unet` and `musdb`, by config group.
@@ -187,7 +187,7 @@ class Run:
 
     @property
     def state(self) -> State | None:
-        """Return the state in the record, such as `done`; None before the first call of `freeze`."""
+        """Return the state of the run, such as `done`; None before the first call of `freeze`."""
         state: State | None = self.record.get("state")
         return state
 

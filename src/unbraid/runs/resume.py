@@ -11,9 +11,8 @@ If no run satisfies these conditions, `train.py` continues an earlier run: it tr
 earlier run must differ only in the length of training (see `records.experiment_of`), and must not be pruned. The values of
 `trainer.max_epochs` and `trainer.max_steps` must not be larger in the earlier run than in the new run.
 
-If the user names a folder with `hydra.run.dir`, only the run in this folder can be resumed or continued.
-`commands.sweep.settle` finds the folder of an earlier sweep. In this folder, `Run.freeze` resumes unfinished runs with the same
-identity.
+If the user names a folder with `hydra.run.dir`, only the run in this folder can be resumed or continued. For a sweep,
+`commands.sweep.settle` finds the folder of the earlier sweep, and `Run.freeze` resumes its unfinished runs.
 """
 
 import math
@@ -121,7 +120,7 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run, with `continues=True` if its folder contains an earlier run with a shorter training."""
+    """Return the new run, with `continues=True` if its folder contains the same experiment with a shorter training."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run

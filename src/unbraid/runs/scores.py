@@ -18,7 +18,7 @@ COSTS = ("parameters", "memory", "devices")
 
 
 def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
-    """Read a `scores.json`. A missing file raises `OSError`.
+    """Read and check a file `scores.json`. A missing file raises `OSError`.
 
     Args:
         path: path of the file.

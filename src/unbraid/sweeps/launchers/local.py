@@ -176,7 +176,7 @@ class Local(Launcher):
 
 
 def _stop(running: Sequence[Running], watch: Watch) -> None:
-    """Send SIGINT to all running jobs, and wait until all jobs have ended. After 120 s or a second Ctrl-C, kill the jobs."""
+    """Send SIGINT to all running jobs, and wait until all jobs have ended. After 120 s or a second Ctrl-C, kill the rest."""
     for run in running:
         with suppress(ProcessLookupError):
             run.process.send_signal(SIGINT)

@@ -45,7 +45,7 @@ def start(
 
 
 def shared(threads: int) -> dict[str, str]:
-    """Return environment variables that limit a run to a number of threads and turn off its progress bars.
+    """Return environment variables that limit a run to a number of threads and turn off the progress bars of the run.
 
     Progress bars would write many lines to the log file of the run.
     """

@@ -64,8 +64,8 @@ class Slurm(Launcher):
         qos: quality of service (option `--qos` of sbatch); None for the default quality.
         timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A job that reaches the limit
             is queued again, and then resumes its run.
-        signal_seconds: time in s before the time limit at which Slurm sends a stop signal. After the signal, the run writes a
-            checkpoint.
+        signal_seconds: number of seconds between a stop signal from Slurm and the time limit. After the signal, the run writes
+            a checkpoint.
         requeues: largest number of times that a job is started again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.

@@ -1,4 +1,4 @@
 """Hyperparameter search with Optuna.
 
-The packages define the search space, the study (which stores the trials), the objective and the pruning of runs.
+The modules define the search space, the study (which stores the trials), the objective and the pruning of runs.
 """

@@ -13,14 +13,14 @@ class UndefinedError(InputError):
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:
-    """Read the objective of a finished run: the best epoch's value of a column, or a score of the test data.
+    """Read the objective of a finished run: the best value of a column over all epochs, or a score of the test data.
 
     A missing column or score raises `InputError`. A column or score without a finite value raises `UndefinedError`.
 
     Args:
         folder: run folder.
         name: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
-        direction: `minimize` or `maximize`, which decides which epoch is the best.
+        direction: `minimize` (the lowest value is the best) or `maximize`.
 
     Returns:
         The value of the objective.

@@ -45,7 +45,9 @@ class Pruning(EndsHopelessRuns):
             self.trial = self._load_trial()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the objective to the study, and stop training if the study prunes the trial. Called after the validation.
+        """Report the objective to the study, and stop training if the study prunes the trial.
+
+        Lightning calls this method after the validation.
 
         Args:
             trainer: trainer of the run.

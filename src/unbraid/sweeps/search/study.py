@@ -185,7 +185,7 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Raise InputError if the search in the file has other options than the search of this command."""
+    """Raise InputError if the options of the stored search (`agreed`) differ from the options of this command."""
     for name, value in options.items():
         if agreed.get(name) != value:
             problem = f"the file contains a search with another value of {name}"

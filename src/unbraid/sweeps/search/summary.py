@@ -13,7 +13,7 @@ from unbraid.sweeps.search.options import Options
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Return the state of a trial: `done`, `pruned`, `running` or `failed`. For Optuna, a failed trial is running."""
+    """Return the state of a trial: `done`, `pruned`, `running` or `failed`."""
     if trial.state == TrialState.RUNNING:
         return "failed" if trial.user_attrs.get("error") else "running"
     return {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}[trial.state]
