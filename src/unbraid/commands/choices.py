@@ -1,4 +1,4 @@
-"""List the config folders of a command. They contain yaml files that the user can choose, such as `model=unet`.
+"""List the config folders of a command. Config folders contain yaml files that the user can choose (`model=unet`).
 
 There are three kinds of config folders: `conf` of unbraid, the folder `conf` of each plugin (package of the user with more
 classes), and the folder of Hydra's option `--config-dir`. The module `hydra_plugins/unbraid_sources.py` adds the config folders
@@ -78,8 +78,9 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
     The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. If the
-    command does not load a run, installed packages that register a plugin are trusted, too. A run may come from another person
-    and must not choose the code that is executed. `evaluate` decides later, because only some of its keys load a run.
+    command does not load a run, installed packages that register a plugin are trusted, too. If the command loads a run, these
+    packages are not trusted, because the run may come from another person and could execute their code. `evaluate` loads a run
+    only if the key `run` or `sweep` is set, so `evaluate` itself trusts these packages or not.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.

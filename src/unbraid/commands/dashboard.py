@@ -125,14 +125,14 @@ def _is_dashboard(path: Path) -> bool:
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
-    """Describe the results in the runs of a sweep (metrics, scores, audio and pictures), and the config keys that differ.
+    """Find the results in the runs of a sweep, and the config keys that differ between the runs.
 
     Args:
         folder: folder of the sweep.
         project: W&B project of the runs; None: read the project from the configs of the runs.
 
     Returns:
-        The description of the results.
+        The results (metrics, scores, audio and pictures) and the config keys.
 
     Raises:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.

@@ -73,8 +73,8 @@ def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
     """Return the codes of all sounds, and a description of each code.
 
-    A network of vectors computes one code for each channel of a frame. A network of patches computes one code for several
-    frames.
+    If the network takes vectors, there is one code for each channel of each frame. If the network takes patches, there is one
+    code for each patch, which consists of several frames.
     """
     features, task = trained.spectra(), trained.task
     codes, rows = [], []

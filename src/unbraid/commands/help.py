@@ -43,7 +43,7 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
         conf: folder of the configs.
         program: first words of the command line, such as `unbraid separate` or `separate.py`. The examples in the help text
-            begin with `unbraid` for the former, and with `python` for the latter.
+            begin with `unbraid` if `program` begins with `unbraid`, and otherwise with `python`.
 
     Returns:
         The help text, with several lines.

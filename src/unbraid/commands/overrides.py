@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-In a value without quotes, the grammar rejects accents, quotation marks, `=`, `#` and `~`. It also interprets commas, brackets
-and numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads
-it. See also `docs/how-to/separate.md`.
+In a value without quotes, the grammar rejects accents, quotation marks, `=`, `#` and `~`. The grammar also interprets commas,
+brackets and numbers, and removes spaces at both ends. Therefore this module quotes the value of every key that takes a path,
+before Hydra reads the value. See also `docs/how-to/separate.md`.
 """
 
 import os
@@ -58,8 +58,11 @@ ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
 
-    A value that is the path of an existing file or folder is always quoted as a whole. Some other values are not quoted:
-    `null`, `${…}`, a value in quotes, a list for a key that takes a list, and, in a sweep, several values separated by commas.
+    The path of an existing file or folder is quoted as a whole. For other values, there are exceptions:
+
+    - `null`, `${…}` and a value in quotation marks are not changed.
+    - If a key takes a list, each item of a list is quoted separately.
+    - In a sweep, each of several values separated by commas is quoted separately.
 
     Args:
         words: arguments of the command line, such as `run=FOLDER`.
@@ -203,7 +206,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Put a path in quotation marks if Hydra's grammar needs them. If `place` is True, also resolve a leading `~`."""
+    """Put a path in quotation marks if necessary. If `place` is True, first replace a leading `~` by the home folder."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 

@@ -165,7 +165,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
         first: index, in the sweep, of the first run in `job_overrides`.
 
     Returns:
-        One result for each run, as Hydra's sweepers expect.
+        One result for each run, in the form that Hydra's sweepers expect.
     """
     folder = Path(config.hydra.sweep.dir)
     with _clean_up(folder):

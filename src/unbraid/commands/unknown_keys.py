@@ -37,20 +37,20 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 
 
 def similar_keys(typed: str, config: DictConfig) -> list[str]:
-    """Return the full paths of the keys in a config that the user may have meant.
+    """Return the paths (dotted keys) of a config that the user may have meant by an unknown key.
 
-    There are three kinds of similar keys, in this order:
+    There are three kinds of similar paths, in this order:
 
-    - keys with the same last part, such as `optim.optimizer.lr` for the typed key `lr`;
-    - keys whose last part contains the typed word, such as `trainer.max_epochs` for the typed key `epochs`;
-    - keys with a similar spelling.
+    - The last part is the same, such as `optim.optimizer.lr` for the typed key `lr`.
+    - The last part contains the typed word, such as `trainer.max_epochs` for the typed key `epochs`.
+    - The spelling is similar.
 
     Args:
         typed: unknown key, with dots between its parts.
         config: composed config.
 
     Returns:
-        At most three paths, all of the first kind that exists.
+        At most three paths. All paths are of the same kind: the first kind that occurs in the config.
     """
     paths = [path for path in _paths(OmegaConf.to_container(config, resolve=False)) if not typed.startswith(f"{path}.")]
     last = typed.rpartition(".")[2]
@@ -68,7 +68,7 @@ def similar_keys(typed: str, config: DictConfig) -> list[str]:
 
 
 def _paths(tree: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the full paths of all values and groups in a config, without Hydra's own keys."""
+    """Yield the dotted keys of all values and mappings in a config, without Hydra's own keys."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             if not str(key).startswith("_") and f"{prefix}{key}" != "hydra":

@@ -158,7 +158,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
 
 
 def _depth(data: bytes) -> int:
-    """Count the nested levels of a JSON text from its brackets. The text is not parsed."""
+    """Return the nesting depth of a JSON text, counted from the brackets. The text is not parsed."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 

@@ -103,9 +103,9 @@ def _installed(packages: Sequence[str], where: str) -> list[str]:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the folders of a package, or the file of a module, without importing it; an empty list if it is not installed.
+    """Return the folders of a package, or the file of a module; an empty list if the package is not installed.
 
-    For a dotted name such as `a.b`, the outer package `a` is imported.
+    The package is not imported. Of a dotted name such as `a.b`, only the outer package `a` is imported.
     """
     try:
         spec = find_spec(name)

@@ -223,7 +223,7 @@ class Run:
             self.mark("queued")
 
     def _plugins(self) -> dict[str, Any]:
-        """Return a dictionary for the record: `plugins` with the plugins that the config uses; empty without plugins."""
+        """Return the plugins that the config uses, as a dictionary with the key `plugins`; empty without plugins."""
         needed = plugins.used(OmegaConf.to_container(self.config, resolve=True))
         return {"plugins": needed} if needed else {}
 

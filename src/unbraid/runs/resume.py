@@ -43,7 +43,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
     """Choose the folder of a run. Inside the `with` block, no other command can choose the same folder.
 
     A new folder is removed if it does not contain `run.json` at the end of the block. InputError is raised if the user has
-    named a folder that contains an earlier run that cannot be continued, see `obstacle`.
+    named the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
         run: new run. Its empty folder is removed if an earlier run is resumed or continued.
@@ -82,7 +82,7 @@ def _claimed(folder: Path) -> Path:
 def resumed_or_new(run: Run, pinned: bool) -> Run:
     """Return the earlier run that is resumed or continued. If no earlier run is suitable, return the new run.
 
-    InputError is raised if the user has named a folder that contains an earlier run that cannot be continued, see `obstacle`.
+    InputError is raised if the user has named the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
         run: new run. Its empty folder is removed if an earlier run is used.

@@ -1,7 +1,7 @@
 """Recognise whether a run failed because of a defective GPU, and not because of its config or data.
 
 The process of a failed run calls `is_gpu_fault` and writes the result to `run.json`. The launcher `local` reads the result.
-After two faults of a GPU, it starts no more runs on this GPU.
+After two faults of a GPU, the launcher starts no more runs on this GPU.
 """
 
 import os

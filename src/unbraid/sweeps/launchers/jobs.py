@@ -100,7 +100,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Return a short text about the devices for the jobs of a sweep, and about the number of jobs at the same time."""
+        """Return a text for the user: devices for the jobs of a sweep, and number of jobs that run at the same time."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:

@@ -70,7 +70,7 @@ class Local(Launcher):
         """Return the reason why this machine cannot run a job, as text; None if this machine can run the job.
 
         There are three possible reasons. The run needs several machines. The run needs a GPU, but this machine has none. The
-        run needs another number of GPUs than `gpus_per_run`.
+        number of GPUs of the run differs from `gpus_per_run`.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
@@ -128,8 +128,8 @@ class Local(Launcher):
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
         """Return whether no more jobs are started.
 
-        There are two possible reasons. `fail_fast` runs have failed with the same error message. No waiting job can run in any
-        slot.
+        The result is True in two cases: `fail_fast` runs have failed with the same error message, or no waiting job can run in
+        any slot.
         """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)

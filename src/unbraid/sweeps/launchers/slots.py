@@ -44,7 +44,7 @@ class Slot:
         return f"gpu {','.join(self.gpus)}" if self.gpus else f"cpu {self.share}"
 
     def environment(self) -> dict[str, str]:
-        """Return environment variables for the process of a run. With these variables, the process uses only this slot."""
+        """Return environment variables that limit the process of a run to the devices and threads of this slot."""
         # With the variables of a Slurm allocation, Lightning would assume that Slurm has started the run.
         visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         return outside_slurm() | visible | shared(self.threads)

@@ -1,4 +1,4 @@
-"""Read the objective of a trial (the value that a search optimizes) from `metrics.csv` or `scores.json` of its run."""
+"""Read the objective of a trial (the value that a search optimizes) from `metrics.csv` or `scores.json` in the run folder."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Pruning(EndsHopelessRuns):
     """Report the objective to the Optuna study after each epoch, and end the run if the study prunes the trial.
 
-    If the run has several processes, only the first process reads the study, and all processes end together. A missing study, a
+    If the run has several processes, only the first process uses the study, and all processes end together. A missing study, a
     missing trial, or an objective that is not logged raises `InputError` during training.
 
     Args:

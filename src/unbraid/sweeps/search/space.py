@@ -135,7 +135,7 @@ class Space:
                 yield chosen
 
     def described(self) -> dict[str, str]:
-        """Return a dictionary from searched key to a text with its values and its condition. Equal searches have equal texts."""
+        """Return a text with values and condition for each searched key, by key. Equal searches have equal texts."""
         return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 
     def _description(self, parameter: Parameter) -> str:

@@ -1,6 +1,6 @@
 """Open the file of an Optuna study, which stores the trials of a search. The file is a journal of Optuna.
 
-Several processes can write to the file, also on several machines with a shared disk. They lock the file with file locks of the
+Several processes can write to the file, also on several machines with a shared disk. The processes use file locks of the
 kernel. The kernel releases a lock when the process that holds the lock ends for any reason.
 """
 
@@ -36,8 +36,8 @@ def lock_of(path: Path, name: str) -> FileLock:
 class WriteLock(JournalFileOpenLock):
     """Lock the file of a study for writing. Optuna's own lock is not used, because it is held for 30 s after a crash.
 
-    `acquire` also removes an incomplete last line of the file. A killed process or a full disk can cause such a line, and
-    Optuna cannot read a file in which it is followed by more text.
+    `acquire` also removes an incomplete last line of the file. A killed process or a full disk can cause such a line. If
+    another process appended to this line, Optuna could not read the file.
 
     Args:
         path: file of the study.

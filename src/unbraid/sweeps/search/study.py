@@ -57,8 +57,8 @@ class Claim:
 class Search:
     """Create or resume a study, which stores the trials of a search.
 
-    Use this object in a `with` block. At the end of the block, the locks of the trials are released. If the file contains
-    another search, or is not the file of a study, `InputError` is raised.
+    Use this object in a `with` block. At the end of the block, the locks of the trials are released. If the file `path`
+    contains another search, or is not the file of a study, `InputError` is raised.
 
     Args:
         options: options of the search, already checked.

@@ -78,7 +78,7 @@ class Trials:
             return None
 
     def _report(self, claim: Claim, folder: Path) -> None:
-        """Read the result of a trial from its run folder, and record it in the study."""
+        """Read the result of a trial from its run folder, and record the result in the study."""
         record = read_record(folder) or {"state": None}
         if record["state"] == "pruned":
             self._end(claim, folder, None)
