@@ -1,4 +1,7 @@
-"""Command `evaluate`: score the separation of test tracks by a trained run, by another program or by an oracle."""
+"""Command `evaluate`: score separated test tracks.
+
+The tracks are separated by a trained run, by another program (the user gives the folder of its stems), or by an oracle.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence

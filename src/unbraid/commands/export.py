@@ -1,4 +1,4 @@
-"""Command `export`: write a trained separator as an ONNX file, as a torch.export program or for the package openunmix."""
+"""Command `export`: write a trained separator as an ONNX file, a torch.export program or a folder for the package openunmix."""
 
 import math
 from collections.abc import Callable, Sequence

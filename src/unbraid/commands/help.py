@@ -63,13 +63,13 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
 
 
 def summary(path: Path) -> str:
-    """Return the first comment line of a command's yaml, which describes the command."""
+    """Return the description of a command: the first comment line of its yaml file."""
     with path.open() as file:
         return file.readline().removeprefix("# ").strip()
 
 
 def examples(path: Path) -> list[str]:
-    """Return the example commands in a command's yaml: the comment lines that begin with `python`."""
+    """Return the example commands in the yaml file of a command: the comment lines that begin with `python`."""
     return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
 
 

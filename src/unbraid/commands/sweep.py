@@ -310,7 +310,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return whether the folder of a run already contains this run (with the same config) in the state done or pruned."""
+    """Return whether the run folder already contains a run with the same config that is done or pruned."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 

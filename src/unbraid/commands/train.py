@@ -1,4 +1,7 @@
-"""Command `train`: train one experiment from a command line or from a run folder, in one process or in several."""
+"""Command `train`: train one experiment, in one process or in several.
+
+The config of the experiment comes from the command line or from a run folder.
+"""
 
 import sys
 from collections.abc import Callable

@@ -23,7 +23,7 @@ def epochs(folder: Path) -> list[dict[str, str]]:
         folder: run folder.
 
     Returns:
-        For each epoch, a dictionary from column to cell. The list is empty if the file does not exist yet.
+        A list of dictionaries from column to cell, one for each epoch; an empty list if the file does not exist yet.
 
     Raises:
         InputError: the file is not regular, is too large, is not CSV, or is not in UTF-8.
@@ -63,8 +63,8 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
         folder: run folder.
 
     Returns:
-        For each epoch, a dictionary from column to number. Cells without a finite number, and rows without an epoch, are left
-        out.
+        A list of dictionaries from column to number, one for each epoch. Cells without a finite number, and rows without an
+        epoch, are left out.
     """
     cells = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
     rows = [{name: number for name, number in row.items() if name and number is not None} for row in cells]

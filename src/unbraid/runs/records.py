@@ -325,9 +325,9 @@ def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
 
 
 def own_choices(folder: Path) -> dict[str, str]:
-    """Return the names of the model and the data set of a run, by config group.
+    """Return the names of the model and the data set of a run, as a dictionary with the keys `model` and `data`.
 
-    The result is empty if `run.json` is missing in the folder, as in a published folder.
+    The dictionary is empty if `run.json` is missing in the folder, as in a published folder.
     """
     path = folder / "run.json"
     try:

@@ -99,7 +99,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Check that the index of a zip archive is small and that only the end record of the archive follows the index."""
+    """Check that the index of a zip archive is small, and that only the end record of the archive follows the index."""
     file.seek(-END.size, io.SEEK_END)
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size

@@ -1,4 +1,4 @@
-"""Recognise whether a run failed because of a defective GPU, and not because of its config or data.
+"""Recognise whether a run failed because of a defective GPU, and not because of a wrong config or wrong data.
 
 The process of a failed run calls `is_gpu_fault` and writes the result to `run.json`. The launcher `local` reads the result.
 After two faults of a GPU, the launcher starts no more runs on this GPU.

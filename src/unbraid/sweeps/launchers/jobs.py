@@ -47,7 +47,7 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state of a run whose process has ended, and the error message of the run; None without an error.
+        """Return the final state and the error message of a run whose process has ended. The message is None without an error.
 
         If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
         """

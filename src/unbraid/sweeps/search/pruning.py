@@ -36,7 +36,7 @@ class Pruning(EndsHopelessRuns):
         return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore from a checkpoint whether the run was pruned."""
+        """Restore the state from a checkpoint: whether the run was pruned."""
         self.pruned = state_dict["pruned"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -135,7 +135,10 @@ class Space:
                 yield chosen
 
     def described(self) -> dict[str, str]:
-        """Return a text with values and condition for each searched key, by key. Equal searches have equal texts."""
+        """Return a dictionary from each searched key to a text with the values and the condition of the key.
+
+        Equal searches have equal dictionaries.
+        """
         return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 
     def _description(self, parameter: Parameter) -> str:
