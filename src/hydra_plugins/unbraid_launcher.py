@@ -16,7 +16,7 @@ class SweepLauncher(BasicLauncher):
     """Start the runs of a sweep: for `train.py` in new processes, for all other scripts one after the other in this process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the arguments. For `train.py`, also set the sweep folder in the config, before Hydra's sweeper reads it."""
+        """Store the arguments. For `train.py`, also set the sweep folder in the config for Hydra's sweeper."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:

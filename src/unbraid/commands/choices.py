@@ -1,9 +1,8 @@
 """List the config folders of a command. Config folders contain yaml files that the user can choose (`model=unet`).
 
-There are three kinds of config folders: `conf` of unbraid, the folder `conf` of each plugin (package of the user with more
-classes), and the folder of Hydra's option `--config-dir`. The module `hydra_plugins/unbraid_sources.py` adds the config folders
-to Hydra's search path. Help texts and hints of error messages list the choices in the config folders. This module imports only
-small packages.
+The config folders are the folder `conf` of unbraid, the folder `conf` of each plugin (package of the user), and the folder of
+Hydra's option `--config-dir`. The module `hydra_plugins/unbraid_sources.py` adds the config folders to Hydra's search path.
+Help texts and hints of error messages list the choices in the config folders. This module imports only small packages.
 """
 
 import sys
@@ -79,8 +78,9 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
 
     The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. If the
     command does not load a run, installed packages that register a plugin are trusted, too. If the command loads a run, these
-    packages are not trusted, because the run may come from another person and could execute their code. `evaluate` loads a run
-    only if the key `run` or `sweep` is set, so `evaluate` itself trusts these packages or not.
+    packages are not trusted, because the run may come from another person and could execute the code of the packages.
+    `evaluate` loads a run only if the key `run` or `sweep` is set. Therefore `evaluate` itself decides whether to trust the
+    packages.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.

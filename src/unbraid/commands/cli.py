@@ -1,7 +1,8 @@
-"""Run a command of unbraid from the command line: compose its config with Hydra and end with an exit status.
+"""Run a command of unbraid from the command line: compose the config of the command with Hydra, and end with an exit status.
 
-The exit status is 0 after success, 1 after an error in the input, 130 after Ctrl-C, and 128 plus the signal number after
-another signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback instead.
+The exit status is 0 after success, 1 after an error in the input, and 130 after Ctrl-C. After another signal, the exit status
+is 128 plus the number of the signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback
+instead.
 
 `hydra_command` makes a program from a command. The program composes the config of the command from the command line. `frozen`
 runs a function on a run folder that already contains a config. The processes of a sweep call `frozen`.

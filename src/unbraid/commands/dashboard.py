@@ -69,14 +69,14 @@ class Sweep:
 
 
 def dashboard(config: DictConfig) -> None:
-    """Write the dashboard of a sweep to a JSON file, and save it as a W&B view if W&B can be reached.
+    """Write the dashboard of a sweep to a JSON file. If W&B can be reached, also save the dashboard as a W&B view.
 
     Args:
         config: composed config, see `DashboardConfig`.
 
     Raises:
-        InputError: a key is invalid, wandb-workspaces is not installed, no run of the sweep has a W&B project, or W&B
-            rejects the view.
+        InputError: a key is invalid, wandb-workspaces is not installed, no run of the sweep has a W&B project, or W&B rejects
+            the view.
     """
     check(config, DashboardConfig)
     try:

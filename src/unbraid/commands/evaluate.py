@@ -300,7 +300,7 @@ def _compared(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the output folder. The same command always gets the same folder, so repeating it does not score tracks again."""
+    """Return the output folder. A repeated command gets the same folder, so that tracks are not scored again."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

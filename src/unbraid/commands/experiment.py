@@ -46,14 +46,15 @@ class Experiment:
         seed: random seed of the initial weights, the order of the data and the dropout layers.
         name: last part of the run folder's name.
         data: DataModule with the training, validation and test data.
-        model: task (LightningModule). It contains the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
+        model: task (LightningModule) with the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
         logger: loggers by name. The file `metrics.csv` is written in any case. A logger with the value None is left out.
         evaluation: settings of the evaluation after training.
         train: True to train the model; False to only test the weights of `ckpt_path` or `init`.
         test: True to score the test data with the best weights after training.
-        ckpt_path: checkpoint of another run. Training continues from this checkpoint; without training, its weights are tested.
+        ckpt_path: checkpoint of another run. Training continues from this checkpoint. Without training, the weights of this
+            checkpoint are tested.
         tags: words that are recorded with the run.
         notes: text that is recorded with the run.
         init: name or folder of published weights from which training starts; None: random weights.
@@ -73,7 +74,7 @@ class Experiment:
             difference.
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
-        search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds it.
+        search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds this callback.
         plugins: packages of the user whose classes and configs are added, see `unbraid.runs.plugins`.
         plugins_first: True if choices of plugins replace choices of unbraid with the same name.
     """
@@ -229,7 +230,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         A changed copy of the run's data config.
 
     Raises:
-        InputError: the data config of the run is not a mapping, or it contains a path from which this user has never read data.
+        InputError: the data config of the run is not a mapping, or contains a path from which this user has never read data.
             The user accepts such a path by typing the path on the command line.
     """
     if not OmegaConf.is_dict(own):

@@ -125,7 +125,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the exported model with PyTorch on noise of two lengths. Return the largest difference of the outputs as text."""
+    """Compare the outputs of exported and PyTorch model for noise of two lengths. Return the largest difference as text."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)

@@ -13,7 +13,7 @@ CONF_DATA = "data"
 
 
 def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
-    """Add the names of the layouts that fit the data folder to the hint of an error.
+    """Extend the hint of an error by the names of the layouts that fit the data folder.
 
     Args:
         error: error about a data folder whose files do not match the chosen layout.

@@ -56,7 +56,7 @@ ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|
 
 
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
-    """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
+    """Quote the paths on a command line, so that Hydra passes the paths to the command unchanged.
 
     The path of an existing file or folder is quoted as a whole. For other values, there are exceptions:
 
@@ -82,8 +82,8 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        The arguments with `KEY=WORD` in place of each word without a key. Words are unchanged if the command has no key for
-        them.
+        The arguments with `KEY=WORD` in place of each word without a key. A word is unchanged if the command has no key for
+        this word.
     """
     keys = list(POSITIONAL.get(config_name, ()))
     result, values = [], []

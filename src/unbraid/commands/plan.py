@@ -1,6 +1,6 @@
-"""Dry run (`plan=true`): predict the memory, time and disk space of training runs without training them completely.
+"""Dry run (`plan=true`): predict the memory, time and disk space of runs, without a complete training of the runs.
 
-Runs that differ only in the seed form a variant. One run of each variant is trained for a few steps in its own process. With
+Runs that differ only in the seed form a variant. One run of each variant is trained for a few steps in a separate process. With
 `power=0.5`, the dry run also prints how many seeds and test songs are needed to detect a difference of 0.5 dB between variants.
 """
 
@@ -36,8 +36,8 @@ def plan(runs: Sequence[Run]) -> None:
     The training time is the largest possible number of steps divided by the measured speed. The total time assumes that one run
     is trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
 
-    If the config contains `power` (a difference between variants in dB), the text below the table states how many seeds and
-    test songs are needed to detect this difference.
+    The config key `power` is a difference between variants in dB. If this key is set, a text below the table states how many
+    seeds and test songs are needed to detect the difference.
 
     Args:
         runs: runs to measure.

@@ -1,4 +1,4 @@
-"""Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of its audio files."""
+"""Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of the audio files."""
 
 import hashlib
 from dataclasses import dataclass

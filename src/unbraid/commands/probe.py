@@ -1,7 +1,7 @@
 """Measure memory and speed of a run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
 
-FOLDER is a run folder that already contains its complete config. A dry run (`plan=true`) starts this program for some of its
-runs. The last line of the output is the result as JSON, see `_measured`.
+FOLDER is a run folder that already contains its complete config. A dry run (`plan=true`) starts this program for some of the
+planned runs. The last line of the output is the result as JSON, see `_measured`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Run a sweep (a series of runs with different overrides) in its own folder.
+"""Run a sweep (a series of runs with different overrides) in a separate folder.
 
 The config of each run is written into the folder of the run. A launcher starts the runs. The ledger (`ledger.jsonl` in the
 sweep folder) records the state of each run. If the user repeats the command, the command finds the sweep folder again, skips
@@ -53,7 +53,7 @@ NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that 
 def identity_of(config: DictConfig) -> str:
     """Return a hash that identifies a sweep. With the hash, a repeated command finds the folder of the sweep again.
 
-    The hash is computed from the config that all runs share and from the swept overrides (those that differ between runs).
+    The hash is computed from the config that all runs share and from the swept overrides (overrides that differ between runs).
     Paths and launcher options do not change the hash.
 
     Args:
@@ -80,7 +80,7 @@ def settle(config: DictConfig) -> None:
     temporary folder.
 
     Args:
-        config: composed config of the sweep, with its `hydra` node. It is changed in place.
+        config: composed config of the sweep, with its `hydra` node. The config is changed in place.
 
     Raises:
         InputError: the command line names the folder of a single run.

@@ -1,4 +1,4 @@
-"""Load a trained autoencoder and its input, for the commands `anomaly` and `encode`."""
+"""Load a trained autoencoder and the sounds in the input, for the commands `anomaly` and `encode`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,15 +63,15 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """Load a trained autoencoder on the CPU, and give access to the data set of its run and to the input of the command.
+    """Load a trained autoencoder on the CPU. Give access to the data set of the run and to the input of the command.
 
     Args:
         config: config of the command.
         schema: dataclass with the keys of the command, against which the config is checked.
 
     Raises:
-        InputError: the folder does not contain the run of an autoencoder, the weights cannot be used, or both or none of the
-            keys `input` and `split` are given.
+        InputError: the folder does not contain the run of an autoencoder, the weights cannot be used, or the keys `input` and
+            `split` are both given or both missing.
     """
 
     def __init__(self, config: DictConfig, schema: type[TrainedRunConfig]) -> None:
@@ -97,7 +97,7 @@ class Trained:
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the data set of the run, see `unbraid.commands.experiment.take_data` for the choice of its folder.
+        """Return the data set of the run, see `unbraid.commands.experiment.take_data` for the choice of the data folder.
 
         Returns:
             DataModule with tracks or images. Missing or invalid data raises InputError.

@@ -42,7 +42,7 @@ class TransferConfig:
         input: audio file with one voice.
         output: audio file. The control curves of the sound are written next to this file as .png and .npz.
         least_voiced: smallest accepted share of the sounding frames that have a pitch, in [0, 1]. A recording with a smaller
-            share is rejected, because it may contain several voices.
+            share is rejected, because the recording may contain several voices.
     """
 
     run: str | None

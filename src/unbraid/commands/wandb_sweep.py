@@ -46,8 +46,8 @@ class WandbSweepConfig:
         project: W&B project.
         entity: W&B user or team; None: the default user or team of the W&B account.
         output: yaml file that is written.
-        words: overrides that describe the search space. The overrides of the chosen experiment come before those of the command
-            line.
+        words: overrides that describe the search space. The overrides of the chosen experiment come before the overrides of the
+            command line.
         conditions: conditions between searched keys in the chosen experiment. The list must be empty, because W&B does not
             support conditions.
     """

@@ -1,4 +1,4 @@
-"""Check configs, build objects from them, and read the config of a run folder.
+"""Check configs, build objects from configs, and read the config of a run folder.
 
 A config consists of nested mappings. A mapping with the key `_target_` is called a node. A node describes an object: the value
 of `_target_` is the name of the class, and the other keys are the arguments. `check` compares the keys with the signature of
@@ -171,11 +171,11 @@ def build(node: DictConfig, **given: Any) -> Any:
 
 
 def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
-    """Build the object that a config node describes, see `build`, and check its class.
+    """Build the object that a config node describes, see `build`, and check the class of the object.
 
     Args:
         node: node with a `_target_`.
-        *kinds: accepted classes. The object must be an instance of one of them.
+        *kinds: accepted classes. The object must be an instance of one of these classes.
         **given: arguments of the constructor that the program sets.
 
     Returns:

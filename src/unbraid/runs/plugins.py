@@ -1,8 +1,13 @@
 """Find plugins: Python packages of the user that add classes and configs to unbraid.
 
-The user has three ways to name a plugin: the key `plugins=[mypkg]` on the command line, the environment variable
-`UNBRAID_PLUGINS`, or the installation of a package with an entry point in the group `unbraid.plugins`. A config may then use
-the classes of the plugin. The key `plugins` in the config of a run is ignored, because the run may come from another person.
+The user can name a plugin in three ways:
+
+- with the key `plugins=[mypkg]` on the command line,
+- with the environment variable `UNBRAID_PLUGINS`,
+- by installing a package with an entry point in the group `unbraid.plugins`.
+
+A config may then use the classes of the plugin. The key `plugins` in the config of a run is ignored, because the run may come
+from another person.
 
 While a command runs, `UNBRAID_PLUGINS` lists all plugins, so that child processes trust the same plugins. A plugin is imported
 when a config first uses one of its classes.
@@ -190,7 +195,7 @@ def changes(before: Any, now: Mapping[str, Mapping[str, str | None]]) -> list[st
     """Return a text about each plugin whose version or source code has changed since a run was recorded.
 
     Args:
-        before: entry `plugins` in the record of the run, which may be invalid.
+        before: entry `plugins` in the record of the run. An invalid entry is ignored.
         now: plugins of this process, see `used`.
 
     Returns:

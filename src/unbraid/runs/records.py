@@ -1,7 +1,7 @@
-"""Write and read the two files that describe a run in its folder: `config.yaml` and `run.json`.
+"""Write and read the two files in a run folder that describe the run: `config.yaml` and `run.json`.
 
-`config.yaml` contains the resolved config. `run.json` is the record of the run. It contains the identity of the run (a hash of
-the config) and the state of the run, such as `running` or `done`.
+`config.yaml` contains the resolved config. `run.json` is the record of the run. The record contains the identity of the run (a
+hash of the config) and the state of the run, such as `running` or `done`.
 
 A process that trains in a run folder holds a lock on the file `.lock` in this folder. The kernel releases the lock when the
 process ends, also after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
@@ -195,7 +195,7 @@ class Run:
         """Write `config.yaml` and `run.json` into the run folder.
 
         If the folder contains an unfinished run with the same identity (hash of the config), this earlier run is resumed, and
-        its `run.json` is kept.
+        the existing `run.json` is kept.
 
         If `continues` is True, the folder contains an earlier run, which is trained for more epochs or steps. The record of the
         earlier run is kept, and the file `scores.json` is renamed to `scores-<epochs>-epochs.json`.

@@ -7,9 +7,9 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 - The run is neither done nor pruned (ended early by a hyperparameter search).
 - No other process trains in the folder.
 
-If no run satisfies these conditions, `train.py` continues an earlier run: it trains the run for more epochs or steps. The
-earlier run must differ only in the length of training (see `records.experiment_of`), and must not be pruned. The values of
-`trainer.max_epochs` and `trainer.max_steps` must not be larger in the earlier run than in the new run.
+If no run satisfies these conditions, `train.py` continues an earlier run, that is, trains the earlier run for more epochs or
+steps. The earlier run must differ only in the length of training (see `records.experiment_of`), and must not be pruned. The
+values of `trainer.max_epochs` and `trainer.max_steps` must not be larger in the earlier run than in the new run.
 
 If the user names a folder with `hydra.run.dir`, only the run in this folder can be resumed or continued. For a sweep,
 `commands.sweep.settle` finds the folder of the earlier sweep, and `Run.freeze` resumes the unfinished runs in this folder.
@@ -120,7 +120,7 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run, with `continues=True` if its folder contains the same experiment with a shorter training."""
+    """Return the new run, with `continues=True` if the run folder contains the same experiment with a shorter training."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run

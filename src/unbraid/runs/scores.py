@@ -1,4 +1,4 @@
-"""Read and check the file `scores.json` of a run, which may come from an untrusted source.
+"""Read and check the file `scores.json` of a run. The file may come from an untrusted source.
 
 The function `read_scores` checks the values that tables and reports use. A damaged file raises an error with the key of the
 wrong value. Names of targets and tracks must be valid file names, because files are named after targets and tracks.

@@ -5,8 +5,8 @@ use all memory or run for hours, even if the file is small. Compressed entries, 
 tuples with shared parts can have this effect.
 
 `check_torch_file` reads the index of the zip archive, and follows the operations of the pickle with placeholders instead of
-tensors. It accepts only the operations and classes that `torch.save` writes for state dicts and checkpoints. Files in the older
-format without a zip archive are checked in the same way.
+tensors. The function accepts only the operations and classes that `torch.save` writes for state dicts and checkpoints. Files in
+the older format without a zip archive are checked in the same way.
 """
 
 import io

@@ -79,8 +79,8 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
     """Build a module and load tensors into it.
 
-    InputError is raised if the names or shapes of the tensors differ from those of the module, or if the module is much larger
-    than all tensors together.
+    InputError is raised if the names or shapes of the tensors do not fit the module, or if the module is much larger than all
+    tensors together.
 
     Args:
         make: function that builds the module.
@@ -105,7 +105,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
         where: file of the tensors, for error messages.
 
     Raises:
-        InputError: the names or shapes of the tensors differ from those in the state dict of the module.
+        InputError: the names or shapes of the tensors differ from the state dict of the module.
     """
     model_state = module.state_dict()
     for name in model_state | dict(state):

@@ -1,6 +1,6 @@
 """Read and write the ledger of a sweep: the file `ledger.jsonl`, with one line for each start or end of a run.
 
-If several commands or machines work on the same sweep, they write to the same ledger.
+Several commands or machines that work on the same sweep write to the same ledger.
 """
 
 import json
@@ -24,7 +24,7 @@ MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Ledger:
-    """Write the ledger of a sweep, the file `ledger.jsonl` in its folder.
+    """Write the ledger of a sweep: the file `ledger.jsonl` in the sweep folder.
 
     Args:
         folder: sweep folder.

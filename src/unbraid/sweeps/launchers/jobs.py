@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 120  # waiting time after a signal; a run first finishes its 
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one run of a sweep and the devices that it needs.
+    """Describe one run of a sweep, and the devices that the run needs.
 
     Args:
         number: number of the run in the sweep, from 0.

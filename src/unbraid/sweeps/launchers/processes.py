@@ -53,7 +53,7 @@ def shared(threads: int) -> dict[str, str]:
 
 
 def outside_slurm() -> dict[str, str]:
-    """Return the environment variables of this process without the variables that Slurm has set for its job."""
+    """Return the environment variables of this process without the variables that Slurm has set for a Slurm job."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
 
 

@@ -1,4 +1,4 @@
-"""Run the jobs of a sweep as tasks of Ray, on this machine or on a cluster. Each task starts one process and waits for it.
+"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster. Each task starts a process and waits for its end.
 
 All machines of a cluster need the same project, the same Python and a shared disk. Without a cluster, use the launcher `local`,
 which does not need Ray. For a run that needs several machines, use the launcher `slurm`.
@@ -141,7 +141,7 @@ class Ray(Launcher):
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment variables that a run needs to find plugins. Ray does not pass them to other machines itself."""
+    """Return the environment variables that a run needs to find plugins. Ray itself does not pass these variables on."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
 
 

@@ -63,7 +63,7 @@ class Slot:
 
 
 def _locked(name: str) -> int | None:
-    """Lock a file in the folder of lock files, and return its file descriptor; None if another process has locked the file."""
+    """Lock a file in the folder of lock files. Return the file descriptor, or None if another process has locked the file."""
     path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir(), "unbraid-devices"), name)
     try:
         folder = _open_folder(path.parent)

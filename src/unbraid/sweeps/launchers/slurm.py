@@ -63,7 +63,7 @@ class Slurm(Launcher):
         account: Slurm account that pays for the jobs; None for the default account of the user.
         qos: quality of service (option `--qos` of sbatch); None for the default quality.
         timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A job that reaches the limit
-            is queued again, and then resumes its run.
+            is queued again, and then resumes the run.
         signal_seconds: number of seconds between a stop signal from Slurm and the time limit. After the signal, the run writes
             a checkpoint.
         requeues: largest number of times that a job is started again after its time limit.
@@ -215,7 +215,7 @@ class Slurm(Launcher):
 
 
 def _check_partition(partition: str | None) -> tuple[str, bool]:
-    """Check that a partition (None: the default) exists. Return the name of the partition, and whether it has GPUs."""
+    """Check that a partition (None: the default) exists. Return its name, and whether the partition has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
         raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists no partition")
@@ -243,7 +243,7 @@ def _folder(slurm_job: SlurmJob) -> Path | None:
 
 
 def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[Job], watch: Watch) -> bool:
-    """Return whether a job of the sweep has ended. Report its start, its end and its return to the queue to `watch`."""
+    """Return whether a job of the sweep has ended. Report the start, the end or a requeue of this job to `watch`."""
     slurm_job, (state, _) = queue.get(name), job.ending()
     if state not in ENDED and slurm_job is not None and not slurm_job.has_ended:
         if slurm_job.state == "RUNNING" and job not in running:

@@ -40,7 +40,7 @@ class Claim:
 
     Args:
         trial: trial of Optuna.
-        lock: lock of the trial, which this process holds.
+        lock: lock of the trial. This process holds the lock.
         overrides: overrides that set the searched keys to the values that Optuna suggests for the trial.
     """
 
