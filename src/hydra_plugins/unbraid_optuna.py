@@ -100,7 +100,7 @@ class SearchSweeper(Sweeper):
         return Space(parser.parse_overrides(words), self.options.conditions, parser)
 
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
-        """Compose and check the config of a trial. Return the run of the trial, which is not started."""
+        """Compose and check the config of a trial. Return the run of the trial without starting the run."""
         from unbraid.commands.experiment import check_experiment
         from unbraid.commands.sweep import planned_run
 

@@ -1,4 +1,4 @@
-"""Make the help text of a command, as for `unbraid separate --help`, from the comments in the yaml file of the command.
+"""Make the help text that `unbraid COMMAND --help` prints, from the comments in the yaml file of the command.
 
 The yaml file is directly in `conf` and has the name of the command, such as `conf/separate.yaml`.
 

@@ -1,8 +1,8 @@
 """Write files atomically, and turn untrusted names into safe file names.
 
-`atomic_write` never leaves an incomplete file, even if the process is killed or the power fails. Names of targets, tracks,
-measures and protocols can come from untrusted files. `below` turns such names into a path, and `file_name` turns any text into
-a file name.
+With `atomic_write`, a file is complete or does not exist, even if the process is killed or the power fails. Names of targets,
+tracks, measures and protocols can come from untrusted files. `below` turns such names into a path, and `file_name` turns any
+text into a file name.
 """
 
 import hashlib

@@ -49,7 +49,7 @@ def separates(scores: Mapping[str, Any]) -> bool:
 
 
 def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
-    """Check the values in a separator's `scores.json` that reports use, except the summary."""
+    """Check the values that reports use in the `scores.json` of a separator."""
     protocol, where = scores["protocol"], f"{path}, protocol"
     if protocol["tracks"] not in STATISTICS:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
