@@ -1,6 +1,7 @@
-"""Hydra launcher of `python train.py -m`: pass the runs of a sweep to the launcher that the config chooses.
+"""Hydra launcher of `python train.py -m`: pass the runs of a sweep to the launcher of unbraid that the config chooses.
 
-Each run is trained in new processes. Hydra imports this file at every start, so heavy modules are imported when a sweep begins.
+Each run is trained in new processes. Hydra imports this module at every start, so large modules are imported only when a sweep
+begins.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(BasicLauncher):
-    """Launch the runs of `train.py -m`. The runs of other scripts are executed one after the other in this process."""
+    """Start the runs of a sweep: for `train.py` in new processes, for all other scripts one after the other in this process."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store Hydra's objects, and set the folder of the sweep in the config before the sweeper reads the config."""
+        """Store the arguments. For `train.py`, also set the sweep folder in the config for Hydra's sweeper."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:

@@ -1,7 +1,8 @@
-"""Hydra sweeper of `sweeper=optuna`: search hyperparameters with Optuna. The launcher of the config runs the trials.
+"""Hydra sweeper for `sweeper=optuna`: search hyperparameters with Optuna. The launcher in the config starts the trials.
 
-Hydra imports this file at every start. Therefore Optuna and other heavy modules are imported when a search begins. `from
-__future__ import annotations` must not be used here, because it breaks Hydra's scan of plugins with dataclasses.
+Hydra imports this module at every start. Therefore Optuna and other large modules are imported only when a search begins. `from
+__future__ import annotations` must not be used here, because with this import, Hydra cannot load a plugin that contains a
+dataclass.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchConf(Options):
-    """Config node of this sweeper. Its keys are the options of a search."""
+    """Config node of the class `SearchSweeper`. The keys of the node are the options of a hyperparameter search."""
 
     _target_: str = "hydra_plugins.unbraid_optuna.SearchSweeper"
 
@@ -37,7 +38,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_optuna", node=
 
 
 class SearchSweeper(Sweeper):
-    """Take trials (sets of hyperparameters) from an Optuna study, train them, and report their scores to the study.
+    """Take trials (sets of hyperparameters) from an Optuna study, train one run for each trial, and record the runs' scores.
 
     Args:
         **options: options of the search, see `unbraid.sweeps.search.options.Options`.
@@ -54,14 +55,15 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run trials of the search until `n_trials` trials have started.
+        """Start trials of the search until the study contains `n_trials` started trials.
 
         Args:
             arguments: overrides of the command line.
 
         Raises:
             ModuleNotFoundError: a package other than Optuna is not installed.
-            InputError: Optuna is not installed, an option is invalid, or the search space or one of its runs is invalid.
+            InputError: the script is not `train.py`, Optuna is not installed, or an option, the search space or a run is
+                invalid.
         """
         if self.master.hydra.job.config_name != "train":
             raise InputError("sweeper=optuna", "this sweeper only works with train.py", hint="Remove sweeper=optuna")
@@ -98,7 +100,7 @@ class SearchSweeper(Sweeper):
         return Space(parser.parse_overrides(words), self.options.conditions, parser)
 
     def _run(self, overrides: Sequence[str], number: int) -> "Run":
-        """Compose and check the config of a trial's run, without starting the run."""
+        """Compose and check the config of a trial. Return the run of the trial without starting the run."""
         from unbraid.commands.experiment import check_experiment
         from unbraid.commands.sweep import planned_run
 

@@ -1,7 +1,7 @@
-"""Hydra plugin that adds configs of plugins (packages of the user), and any source name as a choice of the group `targets`.
+"""Add the configs of plugins (packages of the user) to Hydra, and accept any source name as a choice of the group `targets`.
 
-For example, `targets=piano` configures one target that consists of the source `piano`. If `conf/targets` contains the file
-`piano.yaml`, this file is used instead. Hydra imports this file at every start, so it imports only small modules.
+For example, `targets=piano` configures one target that consists of the source `piano`. If the file `conf/targets/piano.yaml`
+exists, Hydra reads this file instead. Hydra imports this module at every start, so the module imports only small modules.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Provide a config `targets=NAME` for every source name. Another module checks that the data set contains this source."""
+    """Provide the config `targets=NAME` for every NAME. Another module checks that the data set contains the source NAME."""
 
     @staticmethod
     def scheme() -> str:
-        """Return the prefix of this config source in Hydra's search path."""
+        """Return `sources`, the prefix of this class in Hydra's search path."""
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -46,15 +46,15 @@ class SourceNames(ConfigSource):
         return ConfigResult(self.provider, f"{SCHEME}://", OmegaConf.create({name: [name]}), {"package": None})
 
     def available(self) -> bool:
-        """Return True, because this config source needs no files."""
+        """Return True, because this class makes configs without reading files."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Return False, because this config source adds no config groups."""
+        """Return False, because this class adds no config groups."""
         return False
 
     def is_config(self, config_path: str) -> bool:
-        """Return whether the path is a choice of the group `targets`."""
+        """Return whether a config path belongs to the group `targets`."""
         return config_path.startswith(GROUP)
 
     def list(self, config_path: str, results_filter: Optional[ObjectType]) -> list[str]:  # noqa: UP045
@@ -63,12 +63,12 @@ class SourceNames(ConfigSource):
 
 
 class UnbraidSearchPath(SearchPathPlugin):
-    """Add the configs of plugins and the config source `SourceNames` to Hydra's search path."""
+    """Add the config folders of plugins, and the class `SourceNames`, to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the config folders of plugins, and then `SourceNames` as the last entry, to Hydra's search path.
+        """Add the config folders of plugins to Hydra's search path, and then `SourceNames` as the last entry.
 
-        Nothing is added if the search path does not contain the configs of unbraid, as in other programs that use Hydra.
+        Nothing is added if the search path lacks the configs of unbraid, as in other programs that use Hydra.
         """
         from unbraid.commands.choices import CONF, added
 

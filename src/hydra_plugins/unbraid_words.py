@@ -1,7 +1,7 @@
-"""Hydra sweeper of `wandb_sweep`: it passes the overrides of a sweep to the command as text, and does not start runs.
+"""Hydra sweeper of the command `wandb_sweep`: pass the overrides of a sweep to the command as text, without starting runs.
 
-Hydra imports this file at every start, so this file must not import large packages. `from __future__ import annotations` must
-not be used here, because it breaks Hydra's scan of plugins with dataclasses.
+Hydra imports this module at every start, so the module must not import large packages. `from __future__ import annotations`
+must not be used here, because with this import, Hydra cannot load a plugin that contains a dataclass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 @dataclass
 class WordsConf:
-    """Config node of this sweeper.
+    """Config node of the class `WordsSweeper`.
 
     Args:
-        params: keys and values that an experiment sweeps over.
-        conditions: conditions between the searched parameters of an experiment.
+        params: dictionary from each searched key of the chosen experiment to its values, as text.
+        conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
     _target_: str = "hydra_plugins.unbraid_words.WordsSweeper"
@@ -33,22 +33,22 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command once, and pass the overrides of the experiment and of the command line in the config key `words`.
+    """Call the command `wandb_sweep` once, and pass all overrides of the experiment and the command line in the key `words`.
 
     Args:
-        params: keys and values that an experiment sweeps over.
-        conditions: conditions between the searched parameters of an experiment, see `unbraid.sweeps.search.options`.
+        params: dictionary from each searched key of the chosen experiment to its values, as text.
+        conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
     def __init__(self, params: Mapping[str, str], conditions: Sequence[str]) -> None:
         self.params, self.conditions = params, conditions
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the config and the function of the command."""
+        """Store the config and the function of the command `wandb_sweep`."""
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Call the command once. Its config gets all overrides in the key `words`, and the conditions in the key `conditions`.
+        """Write overrides and conditions to the config keys `words` and `conditions`, and call the command `wandb_sweep`.
 
         Args:
             arguments: overrides of the command line.

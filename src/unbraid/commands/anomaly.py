@@ -27,10 +27,10 @@ class AnomalyConfig(TrainedRunConfig):
         labels: CSV file with the start and stop of each true anomaly in the input file, in s; None if the true anomalies are
             unknown.
         inject: kinds of artificial anomalies, such as `clicks`, that are mixed into the sounds to test the detector.
-        quantile: number in (0, 1), which sets the threshold. The threshold is this quantile of the reconstruction errors of all
-            frames of the validation tracks. Frames with a larger error are flagged as anomalies.
+        quantile: number in (0, 1). The threshold is this quantile of the reconstruction errors of all frames in the validation
+            tracks. A frame with an error above the threshold is flagged as an anomaly.
         smooth_seconds: length of the moving average that smooths the reconstruction error of the frames, in s.
-        gap_seconds: two flagged intervals become one interval if the gap between them is at most this long, in s.
+        gap_seconds: longest gap between two flagged intervals, in s, across which the intervals are joined.
         seed: random seed of the injected anomalies.
     """
 
@@ -86,7 +86,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound, and write them as a table and a picture. Return score and true label of each frame."""
+    """Detect anomalies in one sound, and write a table and a picture. Return the scores and the true labels of the frames."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -119,7 +119,7 @@ def _check(config: DictConfig) -> None:
 
 
 def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detector, path: str) -> None:
-    """Raise InputError if a labelled anomaly ends more than one frame after the end of the sound."""
+    """Raise InputError if a labelled anomaly ends after the end of the sound (with a tolerance of one frame)."""
     seconds = sound.waveform.shape[-1] / detector.features.sample_rate
     for label in labels:
         if label.stop > seconds + detector.seconds_per_frame:
@@ -152,8 +152,8 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    A path outside the folder raises InputError. Such a path can result from a symbolic link, or from a source name with `..` in
-    the config of the run.
+    A path outside the folder raises InputError, because a symbolic link or a source name such as `..` can lead out of the
+    folder.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

@@ -34,8 +34,9 @@ class AppConfig:
         port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
         max_waiting: largest number of uploaded songs that wait for separation.
-        keep_minutes: time in minutes. A song that nobody has played or requested for this time is deleted.
-        device: device that the model runs on, such as `cuda:1`; None: a GPU if there is one.
+        keep_minutes: time in minutes after which a song is deleted, counted from the last time that the user requested the
+            song.
+        device: device that the model runs on, such as `cuda:1`; None: a GPU, or the CPU if there is no GPU.
     """
 
     run: str | None
@@ -50,7 +51,7 @@ class AppConfig:
 
 
 def app(config: DictConfig) -> None:
-    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, then delete all uploaded songs and their stems.
+    """Serve the web page until Ctrl-C, SIGTERM or SIGHUP. Then delete all uploaded songs and their stems.
 
     Args:
         config: composed config, see `AppConfig`.

@@ -1,9 +1,8 @@
-"""List the folders with configs (yaml files that the user can choose, such as `model=unet`) that a command may use.
+"""List the config folders of a command. Config folders contain yaml files that the user can choose (`model=unet`).
 
-There are three kinds of folders: `conf` of unbraid, the folder `conf` of each plugin (package of the user with more classes),
-and the folder of Hydra's option `--config-dir`. Hydra imports `hydra_plugins/unbraid_sources.py` at every start, which adds
-these folders to Hydra's search path. Help texts and hints of error messages list the choices in these folders. This module
-imports only small packages.
+The config folders are the folder `conf` of unbraid, the folder `conf` of each plugin (package of the user), and the folder of
+Hydra's option `--config-dir`. The module `hydra_plugins/unbraid_sources.py` adds the config folders to Hydra's search path.
+Help texts and hints of error messages list the choices in the config folders. This module imports only small packages.
 """
 
 import sys
@@ -36,9 +35,9 @@ class AddedFolders:
     """Store the config folders that plugins and Hydra's option `--config-dir` add to the folder `conf` of unbraid.
 
     Args:
-        folders: dictionary from the name of a plugin, or from `--config-dir`, to the added folder, in the order of the search
-            path.
-        first: True if a yaml of an added folder replaces a yaml of unbraid with the same name; False for the opposite.
+        folders: dictionary from name (of a plugin, or `--config-dir`) to added folder, in the order of the search path.
+        first: rule for yaml files of the same name. True: the yaml file of the added folder is used; False: the yaml file of
+            unbraid is used.
     """
 
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -55,7 +54,7 @@ def folders() -> dict[str, Path]:
 
 
 def choices(group: str) -> dict[str, str]:
-    """Return a sorted dictionary from choice to origin (`unbraid`, a plugin or `--config-dir`) for a config group."""
+    """Return the choices of a config group in sorted order, each with its origin (`unbraid`, a plugin or `--config-dir`)."""
     names: dict[str, str] = {}
     for origin, folder in folders().items():
         for path in (folder / group).glob("*.yaml"):
@@ -69,7 +68,7 @@ def group_names() -> list[str]:
 
 
 def file_of(group: str, name: str) -> Path | None:
-    """Return the yaml file of a choice, from the first config folder that contains one; None if no folder contains one."""
+    """Return the yaml file of a choice in the first config folder that contains this file; None if no folder contains it."""
     return next((path for folder in folders().values() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
@@ -77,10 +76,11 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    The key `plugins` of the command line and the environment variable `UNBRAID_PLUGINS` list the plugins. For commands that do
-    not load a run, installed packages that register a plugin are added, too. The config of a run may come from another person
-    and must not choose the code that is executed. The command `evaluate` loads a run only if the user types the key `run`. It
-    checks this key itself, and trusts installed packages only without a run.
+    The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. If the
+    command does not load a run, installed packages that register a plugin are trusted, too. If the command loads a run, these
+    packages are not trusted, because the run may come from another person and could execute the code of the packages.
+    `evaluate` loads a run only if the key `run` or `sweep` is set. Therefore `evaluate` itself decides whether to trust the
+    packages.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -137,7 +137,8 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 def _typed(words: Sequence[str]) -> list[str]:
     """Return the plugins that the key `plugins` lists.
 
-    The key is read from the command line, or else from the yaml of the chosen experiment or of `--config-name`.
+    The key is read from the command line, or else from the yaml that the key `experiment` or the option `--config-name`
+    chooses.
     """
     value = _value(words, "plugins")
     if value is None:
@@ -168,7 +169,7 @@ def _value(words: Sequence[str], key: str) -> Any:
 def _print_notices(typed: Sequence[str]) -> None:
     """Print the plugins that lack a config folder, and the yaml files that are not used.
 
-    A yaml file is not used if an earlier config folder contains a yaml file with the same name.
+    A yaml file is not used if an earlier config folder contains a yaml file with the same path.
     """
     others, used = added.get(), dict[str, str]()
     for name in typed:

@@ -1,11 +1,13 @@
-"""Run a command of unbraid from the command line: compose its config with Hydra and end with an exit status.
+"""Run a command of unbraid from the command line: compose the config of the command with Hydra, and end with an exit status.
 
-The exit status is 0 after success, 1 after an error in the input, 130 after Ctrl-C, and 128 plus the signal number after
-another signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback instead.
+The exit status is 0 after success, 1 after an error in the input, and 130 after Ctrl-C. After another signal, the exit status
+is 128 plus the number of the signal. An error in the input is printed as one line. `HYDRA_FULL_ERROR=1` prints the traceback
+instead.
 
-`hydra_command` runs a command that composes its config from the command line. `frozen` runs a function on a run folder that
-already contains a config; the processes of a sweep call `frozen`. This module imports only small packages, so that `--help` and
-`--cfg` are fast.
+`hydra_command` makes a program from a command. The program composes the config of the command from the command line. `frozen`
+runs a function on a run folder that already contains a config. The processes of a sweep call `frozen`.
+
+This module imports only small packages, so that `--help` and `--cfg` are fast.
 """
 
 import os
@@ -44,13 +46,13 @@ failed_runs: list[str] = []  # names of the failed runs of this process's sweep,
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Return a decorator that makes a command-line program from a function that takes a composed config.
+    """Return a decorator that makes a command-line program from a command, a function with a composed config as argument.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        The decorator. A decorated function takes no arguments, reads the command line, and ends the process after an error.
+        The decorator. The decorated function takes no arguments, reads the command line, and ends the process after an error.
     """
 
     def decorate(command: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -85,7 +87,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
 
 def frozen(command: Callable[[Path], None], folder: str) -> None:
-    """Run a function on a run folder that already contains a composed config. End the process after an error.
+    """Call a function with a run folder that already contains a composed config. End the process after an error.
 
     Args:
         command: function that takes the run folder.
@@ -97,7 +99,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """If the user's input causes an exception in the `with` block, print one line and end the process with an exit status."""
+    """After an error of the user or a stop signal in the `with` block, print one line and end the process."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -114,7 +116,7 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
 
 
 def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Callable[[DictConfig], None]:
-    """Wrap a command. The wrapper removes an empty run folder, and prevents Hydra from printing errors in Hydra's format."""
+    """Wrap a command. The wrapper removes an empty run folder, and prints errors in the format of unbraid."""
 
     @wraps(command)
     def run(config: DictConfig) -> None:
@@ -135,7 +137,7 @@ def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Calla
 
 @contextmanager
 def _full_error(value: str | None) -> Iterator[None]:
-    """Set the environment variable HYDRA_FULL_ERROR inside the `with` block. None removes the variable."""
+    """Set the environment variable HYDRA_FULL_ERROR to a value inside the `with` block. None removes the variable."""
     before = os.environ.pop(FULL_ERROR, None)
     os.environ |= {} if value is None else {FULL_ERROR: value}
     try:
@@ -146,13 +148,13 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def user_tracebacks() -> AbstractContextManager[None]:
-    """Restore the user's value of the environment variable HYDRA_FULL_ERROR, for processes started in the `with` block."""
+    """Return a context manager that sets the environment variable HYDRA_FULL_ERROR to the value that the user has chosen."""
     return _full_error(user_full_error.get())
 
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """Remove the empty sweep folders at the end of the `with` block. Folders that another process created are kept."""
+    """At the end of the `with` block, remove the sweep folders that this process has created, if they are empty."""
     try:
         yield
     finally:
@@ -161,10 +163,10 @@ def _remove_new_folders() -> Iterator[None]:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a run folder if it is empty. Then remove each parent folder that is empty, up to the working directory.
+    """Remove a run folder if it is empty, and then each empty parent folder below the working directory.
 
     Args:
-        folder: run folder. The working directory itself is kept.
+        folder: run folder.
     """
     if folder == Path.cwd():
         return
@@ -191,10 +193,10 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     Args:
         error: exception that ended a command.
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
-        folder: run folder. The message names the run folder if an error of the operating system names no file.
+        folder: run folder, which the message names if an error of the operating system does not name a file.
 
     Returns:
-        The message, or None if the error is not caused by the input but is a bug of unbraid.
+        The message; None if a bug of unbraid, and not the input, caused the error.
     """
     if isinstance(error, LayoutError):
         from unbraid.commands.layouts import with_layouts_that_fit  # heavy import, only needed after this error
@@ -222,7 +224,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint for an error about an unknown source: a choice of `targets` with a similar name, or an empty text."""
+    """Return a hint with a choice of `targets` that resembles an unknown source; an empty text if no choice resembles it."""
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

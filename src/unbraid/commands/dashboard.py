@@ -56,7 +56,7 @@ class Sweep:
         project: W&B project of the runs.
         columns: names of the columns in the `metrics.csv` files of the runs, such as `valid/loss`.
         scores: names of the test scores, in the form `test/<measure>/<target>`.
-        media: names under which the runs have logged audio and pictures.
+        media: names of the logged audio and pictures.
         swept: config keys whose values differ between the runs.
     """
 
@@ -69,14 +69,14 @@ class Sweep:
 
 
 def dashboard(config: DictConfig) -> None:
-    """Write the dashboard of a sweep to a JSON file, and save it as a W&B view if W&B can be reached.
+    """Write the dashboard of a sweep to a JSON file. If W&B can be reached, also save the dashboard as a W&B view.
 
     Args:
         config: composed config, see `DashboardConfig`.
 
     Raises:
-        InputError: a key is invalid, wandb-workspaces is not installed, no run of the sweep has a W&B project, or W&B
-            rejects the view.
+        InputError: a key is invalid, wandb-workspaces is not installed, no run of the sweep has a W&B project, or W&B rejects
+            the view.
     """
     check(config, DashboardConfig)
     try:
@@ -125,14 +125,14 @@ def _is_dashboard(path: Path) -> bool:
 
 
 def sweep_in(folder: Path, project: str | None) -> Sweep:
-    """Find out which metrics, scores and media the runs of a sweep contain, and in which config keys the runs differ.
+    """Find the results in the runs of a sweep, and the config keys that differ between the runs.
 
     Args:
         folder: folder of the sweep.
-        project: W&B project; None: the first project that a config of the runs names.
+        project: W&B project of the runs; None: read the project from the configs of the runs.
 
     Returns:
-        The description of the sweep's results.
+        The results (metrics, scores, audio and pictures) and the config keys.
 
     Raises:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.
@@ -178,8 +178,7 @@ def _figures(run: Path) -> list[tuple[str, str]]:
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the config keys whose values differ between runs.
 
-    The keys `name` (of the run) and `_target_` (class of an object) are left out, because the values of these two keys follow
-    from other keys.
+    The key `name` of the run and all keys `_target_` are left out, because the values of these keys follow from other keys.
 
     Args:
         configs: for each run, its config as a flat mapping from dotted key, such as `data.batch_size`, to value.

@@ -24,7 +24,8 @@ class EncodeConfig(TrainedRunConfig):
 def encode(config: DictConfig) -> None:
     """Write the codes (bottleneck values) that an autoencoder computes for its input.
 
-    The codes are written as .npy, and a description of each code as .csv. If `output` ends in .parquet, one file contains both.
+    The codes are written to a .npy file, and a description of each code to a .csv file. If `output` ends in .parquet, codes and
+    descriptions are written to this one file.
 
     Args:
         config: composed config, see `EncodeConfig`.
@@ -70,9 +71,10 @@ def _of_images(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
-    """Return the codes of all sounds and a description of each code.
+    """Return the codes of all sounds, and a description of each code.
 
-    A network of frames computes one code for each frame. A network of patches computes one code for each patch of frames.
+    If the network takes vectors, there is one code for each channel of each frame. If the network takes patches, there is one
+    code for each patch, which consists of several frames.
     """
     features, task = trained.spectra(), trained.task
     codes, rows = [], []

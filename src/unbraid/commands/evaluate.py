@@ -1,4 +1,7 @@
-"""Command `evaluate`: score separated test tracks of a trained run, of a folder of audio files, or of an oracle."""
+"""Command `evaluate`: score separated test tracks.
+
+The tracks are separated by a trained run, by another program (the user gives the folder of its stems), or by an oracle.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -61,7 +64,7 @@ class EvaluateConfig(Experiment):
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
-        output: folder of the scores; None: a folder below the run folder, or below `outputs/` if `run` is not given.
+        output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
         compare_with: run folders or `scores.json` files of other models. Their scores are shown in the same table, and a paired
             test compares them with the scored model.
@@ -83,7 +86,7 @@ class EvaluateConfig(Experiment):
 def evaluate(config: DictConfig) -> None:
     """Score the test tracks, print the table of scores and write `scores.json`.
 
-    Tracks whose valid scores are already in the output folder are not scored again.
+    A track is not scored again if the output folder already contains valid scores of the track.
 
     Args:
         config: composed config, see `EvaluateConfig`. Invalid keys, runs, files, data or protocols raise InputError.
@@ -195,7 +198,7 @@ def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequenc
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
-    """Score the tracks with the given numbers. A track that another command is scoring at this moment is tried last."""
+    """Score the tracks with the given numbers. Tracks that another command is scoring now are tried again at the end."""
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers or None) as bar:
         for wait in (False, True):
             remaining = []
@@ -214,8 +217,7 @@ def score_track(config: str, wait: bool, number: int) -> bool:
     """Score one track.
 
     Args:
-        config: config of the command, as yaml text. If one process scores several tracks, it builds the model and the data only
-            once.
+        config: config of the command, as yaml text. For several tracks with the same config, the model is built only once.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
 
@@ -250,7 +252,7 @@ class Session:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device of this process: the CPU, or a GPU. The scoring processes take turns over all GPUs of the machine."""
+        """The device of this process: the CPU or a GPU. The scoring processes are distributed over all GPUs of the machine."""
         if self.node.trainer.accelerator == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")
         number = current_process().name.rpartition("-")[2]  # SpawnProcess-1, or MainProcess
@@ -258,7 +260,7 @@ class Session:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The scorer of the test tracks. Tracks that are not yet in the store (folder of decoded tracks) are decoded first."""
+        """The scorer of the test tracks. Tracks that are missing in the store (folder of decoded tracks) are decoded first."""
         separator, protocol = self.node.model.separator, build(self.node.protocol)
         assert isinstance(protocol, Protocol)
         at = protocol.at(separator.sample_rate, separator.channels)
@@ -269,7 +271,7 @@ class Session:
 
     @cached_property
     def rows(self) -> dict[str, Method]:
-        """Separation methods in the order of the rows of the score table: the method that is scored, then the baselines."""
+        """The separation methods, in the order of the score table: the method that is scored, and then the baselines."""
         stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
         return {ESTIMATE: self._method(stft)} | baselines(stft, self.scorer.protocol)
 
@@ -289,8 +291,8 @@ class Session:
     def trained_on(self) -> dict[str, str]:
         """The scored tracks that the run has already used for training or validation.
 
-        The keys of the dictionary are the names of these tracks. A value is a text such as `train: song`. It consists of the
-        split and the name that the same track has in the data of the run.
+        The result is a dictionary from the name of each such track to a text such as `train: song`. The text contains the split
+        and the name of the track in the data of the run.
         """
         if not self.scores_run:
             return {}
@@ -326,9 +328,9 @@ class Session:
 
 
 def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores with the scores from a paper, which the key `published` of the config contains.
+    """Compare the scores of this command with the scores from a paper that the config key `published` lists.
 
-    The result is empty if the config does not list published scores, or if an oracle is scored.
+    The result is an empty dictionary if the key `published` is null, or if an oracle is scored.
     """
     if config.published is None or config.oracle is not None:
         return {}
@@ -340,7 +342,7 @@ def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) 
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the output folder. A repeated command gets the same folder, so it does not score the same tracks again."""
+    """Return the output folder. A repeated command gets the same folder, so that tracks are not scored again."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

@@ -47,36 +47,37 @@ class Experiment:
         seed: random seed of the initial weights, the order of the data and the dropout layers.
         name: last part of the run folder's name.
         data: DataModule with the training, validation and test data.
-        model: task (LightningModule). It contains the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
+        model: task (LightningModule) with the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
         trainer: Lightning Trainer.
         callbacks: callbacks of the Lightning Trainer, by name.
         logger: loggers by name. The file `metrics.csv` is written in any case. A logger with the value None is left out.
-        evaluation: evaluation of the best weights after training.
-        train: train the model; False: only test the weights of `ckpt_path` or `init`.
-        test: score the best weights after training.
-        ckpt_path: checkpoint of another run from which training continues, or whose weights are tested.
+        evaluation: settings of the evaluation after training.
+        train: True to train the model; False to only test the weights of `ckpt_path` or `init`.
+        test: True to score the test data with the best weights after training.
+        ckpt_path: checkpoint of another run. Training continues from this checkpoint. Without training, the weights of this
+            checkpoint are tested.
         tags: words that are recorded with the run.
         notes: text that is recorded with the run.
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
         freeze: beginnings of the names of parameters that are not trained.
         lora: low-rank adaptation, which trains two small matrices for each layer; None: the layers themselves are trained.
-        features: spectrograms or images that an autoencoder reconstructs, or pitch and loudness for a DDSP synthesizer.
+        features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
-        phase: method that computes waveforms from masked magnitude spectra, such as the mixture phase.
+        phase: method that computes waveforms from the estimated magnitude spectra, for example with the phase of the mixture.
         targets: for each target (stem) of the separation, a list of source names. A target is the sum of these sources.
         augmentation: augmentations of training chunks, by name.
         offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.
         optim: optimizer and learning-rate scheduler of the model.
         protocol: protocol that scores the test tracks after training.
-        published: scores from a paper, with which the scores of the run are compared.
+        published: scores from a paper. The scores of the run are compared with these scores.
         resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
-        plan: True for a dry run, which prints the cost of the runs and does not start them.
+        plan: True for a dry run, which prints the time and memory that the training would need.
         power: difference between variants, in dB. A dry run prints how many seeds and test songs are needed to detect this
             difference.
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
-        search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds it.
+        search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds this callback.
         plugins: packages of the user whose classes and configs are added, see `unbraid.runs.plugins`.
         plugins_first: True if choices of plugins replace choices of unbraid with the same name.
     """
@@ -118,16 +119,15 @@ class Experiment:
 
 
 def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) -> None:
-    """Check the keys and values of an experiment's config, and check that its model, features and data fit together.
+    """Check the keys and values of an experiment's config, and check that model, features and data fit together.
 
     Args:
         config: composed config.
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value does not fit the class that it configures (see `unbraid.runs.config.check`), or the model
-            cannot use the data. Other reasons: a config group is chosen but not used, or two keys have different values that
-            must be equal.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a chosen config
+            group is not used, or two keys that must be equal have different values.
     """
     _check_data(config)
     check(config, schema)
@@ -222,8 +222,8 @@ def _check_power(config: DictConfig) -> None:
 def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> DictConfig:
     """Merge the data config of a trained run with the overrides of the command line.
 
-    The run folder may come from another person. The config in this folder must not decide to which folder this machine writes.
-    Therefore the keys `cache_dir` and `download` of the run are ignored.
+    The config of the run may come from another person, and must not decide to which folders this machine writes. Therefore the
+    keys `cache_dir` and `download` of the run are ignored.
 
     Args:
         data: data config of the command, with the overrides of the command line.
@@ -234,8 +234,8 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
         A changed copy of the run's data config.
 
     Raises:
-        InputError: the data config of the run is not a mapping, or it names a path from which this user has never read data.
-            The user can accept such a path by typing the path on the command line.
+        InputError: the data config of the run is not a mapping, or contains a path from which this user has never read data.
+            The user accepts such a path by typing the path on the command line.
     """
     if not OmegaConf.is_dict(own):
         raise InputError("data", "the data config of the run is invalid", found=own, expected="a mapping from keys to values")
@@ -273,5 +273,5 @@ def named(hydra: Any, key: str) -> str | None:
 
 
 def choices_of(hydra: Any) -> dict[str, str]:
-    """Return the names of the chosen model and data set, from the `hydra` node of a composed config."""
+    """Return the names of the chosen model and data set. The argument is the `hydra` node of a composed config."""
     return {key: hydra.runtime.choices[key] for key in ("model", "data")}

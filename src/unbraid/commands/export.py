@@ -1,4 +1,4 @@
-"""Command `export`: write a trained separator as an ONNX file, as a torch.export program or for the package openunmix."""
+"""Command `export`: write a trained separator as an ONNX file, a torch.export program or a folder for the package openunmix."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Command-line keys of `scripts/export.py`. The key `data` is not listed here; it names the test tracks for `quantise`.
+    """Command-line keys of `scripts/export.py`, except the key `data`, which chooses the test tracks for `quantise`.
 
     Args:
         run: folder of a trained run.
@@ -61,11 +61,11 @@ def export(config: DictConfig) -> None:
     """Export a trained separator. The output is written under a temporary name and renamed when it is complete.
 
     Args:
-        config: composed config, see `ExportConfig`. With `quantise`, the test tracks in `data` are scored with the original
-            weights and with the 8-bit weights.
+        config: composed config, see `ExportConfig`. With `quantise`, the test tracks are scored with the original weights and
+            with the 8-bit weights.
 
     Raises:
-        InputError: the model or one of its options cannot be exported in the format, or the output already exists.
+        InputError: a key is invalid, the model cannot be exported in the format, or the output already exists.
     """
     with open_dict(config):
         data = config.pop("data")
@@ -132,7 +132,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the outputs of the exported model and of PyTorch on noise of two lengths. Return the largest difference."""
+    """Compare the outputs of exported and PyTorch model for noise of two lengths. Return the largest difference as text."""
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)
@@ -158,16 +158,16 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
 
 
 def _distance(separator: Separator, exported: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference between two outputs. For hard masks, return the RMS difference.
+    """Return the largest difference between two outputs; for hard masks, return the RMS difference.
 
-    A rounding error can change single bins of a hard mask from 0 to 1, and the largest difference is then large.
+    A rounding error can change a bin of a hard mask from 0 to 1, so a large difference of single bins is not a fault.
     """
     difference = exported - expected
     return float(difference.square().mean().sqrt() if getattr(separator, "hard", False) else difference.abs().max())
 
 
 def _costs(separator: Separator, path: Path, run_config: DictConfig, data: DictConfig) -> str:
-    """Score the test tracks with 32-bit and with 8-bit weights, and return a line of text for each target."""
+    """Score the test tracks with 32-bit and with 8-bit weights. Return the scores as text, one line for each target."""
     run_config.data = OmegaConf.to_container(data)  # unresolved: its interpolations refer to the run's config
     check_experiment(run_config)
     module: MultitrackData = build(run_config.data)

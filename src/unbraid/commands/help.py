@@ -1,9 +1,9 @@
-"""Make the help text of a command, as for `unbraid separate --help`, from the comments in the yaml file of the command.
+"""Make the help text that `unbraid COMMAND --help` prints, from the comments in the yaml file of the command.
 
 The yaml file is directly in `conf` and has the name of the command, such as `conf/separate.yaml`.
 
-The first comment line of the yaml describes the command. The comment lines after it that begin with `python` are examples. The
-comment behind a key explains the key, and the value of the key is the default.
+The first comment line of the yaml file describes the command. All comment lines that begin with `python` are examples. The
+comment behind a key explains the key. The value of the key is the default.
 """
 
 import re
@@ -42,11 +42,11 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
         conf: folder of the configs.
-        program: how the user started the command, such as `unbraid separate` or `separate.py`. The examples in the help text
-            begin with `unbraid` in the first case and with `python` in the second.
+        program: first words of the command line, such as `unbraid separate` or `separate.py`. The examples in the help text
+            begin with `unbraid` if `program` begins with `unbraid`, and otherwise with `python`.
 
     Returns:
-        The help text, which has several lines.
+        The help text, with several lines.
     """
     path = conf / f"{config_name}.yaml"
     parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
@@ -63,13 +63,13 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
 
 
 def summary(path: Path) -> str:
-    """Return the first comment line of a command's yaml, which describes the command."""
+    """Return the description of a command: the first comment line of its yaml file."""
     with path.open() as file:
         return file.readline().removeprefix("# ").strip()
 
 
 def examples(path: Path) -> list[str]:
-    """Return the example commands in a command's yaml: the comment lines that begin with `python`."""
+    """Return the example commands in the yaml file of a command: the comment lines that begin with `python`."""
     return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
 
 
@@ -106,7 +106,7 @@ def _default(config: DictConfig, key: str) -> str:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    """Return the help of each key in a yaml: the comment on the key and the default value of the key.
+    """Return the explanation of each key in a yaml file: the comment behind the key, and the default value of the key.
 
     Keys without a comment and keys in the `hydra:` block are left out.
     """

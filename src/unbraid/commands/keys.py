@@ -37,7 +37,7 @@ def check_new(key: str, path: Path) -> None:
 
 
 def check_range(config: DictConfig, key: str, low: float, high: float) -> None:
-    """Check that a number is in a closed interval.
+    """Check that the number at a config key is in a closed interval.
 
     Args:
         config: config of the command.

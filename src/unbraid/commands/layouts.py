@@ -13,14 +13,14 @@ CONF_DATA = "data"
 
 
 def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
-    """Add the names of the layouts that fit the data folder to the hint of an error.
+    """Extend the hint of an error by the names of the layouts that fit the data folder.
 
     Args:
         error: error about a data folder whose files do not match the chosen layout.
         conf: folder of the configs.
 
     Returns:
-        A copy of the error with the longer hint, or the given error if the folder is missing or empty.
+        A copy of the error with the longer hint; the unchanged error if the data folder is missing or empty.
     """
     root = Path(error.where)
     if not root.is_dir() or not any(root.iterdir()):
@@ -32,9 +32,9 @@ def with_layouts_that_fit(error: LayoutError, conf: Path) -> InputError:
 
 
 def layouts_that_fit(root: Path, conf: Path) -> list[str]:
-    """Find the data sets in `conf/data` whose layout finds training, validation and test tracks in a folder.
+    """Return the names of the data configs whose layout finds training, validation and test tracks in a folder.
 
-    Each layout is used with its default options. Audio files are listed but not decoded.
+    Each layout has its default options. Audio files are listed but not decoded.
 
     Args:
         root: folder of a data set.
@@ -49,7 +49,7 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 
 
 def _data_of(name: str, folder: Path) -> DictConfig:
-    """Load the yaml of a data set and the yaml files in its defaults list, without Hydra, which would be slower."""
+    """Load the data config `name`, merged with the yaml files in its defaults list. Hydra is not used, because it is slower."""
     config: Any = OmegaConf.load(folder / f"{name}.yaml")
     entries = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]

@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-The grammar rejects accents, quotes, `=`, `#` and `~` in a plain value. The grammar also interprets commas, brackets and
-numbers, and removes spaces at both ends. Therefore the value of every key that takes a path is quoted before Hydra reads it.
-See also `docs/how-to/separate.md`.
+In a value without quotes, the grammar rejects accents, quotation marks, `=`, `#` and `~`. The grammar also interprets commas,
+brackets and numbers, and removes spaces at both ends. Therefore this module quotes the value of every key that takes a path,
+before Hydra reads the value. See also `docs/how-to/separate.md`.
 """
 
 import os
@@ -58,10 +58,13 @@ ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|
 
 
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
-    """Quote the paths on a command line, so that Hydra passes them to the command unchanged.
+    """Quote the paths on a command line, so that Hydra passes the paths to the command unchanged.
 
-    A value that is the path of an existing file or folder is always quoted as a whole. Some other values are not quoted:
-    `null`, `${…}`, a value in quotes, a list for a key that takes a list, and, in a sweep, several values separated by commas.
+    The path of an existing file or folder is quoted as a whole. For other values, there are exceptions:
+
+    - `null`, `${…}` and a value in quotation marks are not changed.
+    - If a key takes a list, each item of a list is quoted separately.
+    - In a sweep, each of several values separated by commas is quoted separately.
 
     Args:
         words: arguments of the command line, such as `run=FOLDER`.
@@ -81,8 +84,8 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        The arguments, in which each word without a key is replaced by `KEY=WORD`. A word for which the command has no key is
-        unchanged.
+        The arguments with `KEY=WORD` in place of each word without a key. A word is unchanged if the command has no key for
+        this word.
     """
     keys = list(POSITIONAL.get(config_name, ()))
     result, values = [], []
@@ -99,7 +102,7 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def _is_positional(word: str) -> bool:
-    """Return whether a word is a value without a key. An existing path is such a value, even if the path contains a sign =."""
+    """Return whether a word is a value without a key. The path of an existing file is a value, even if it contains `=`."""
     key, equals, _ = word.partition("=")
     return not equals or (os.path.lexists(word) and "/" in key)
 
@@ -121,7 +124,7 @@ def is_sweep(words: Sequence[str], config_name: str) -> bool:
 
 
 def as_typed(word: str) -> str:
-    """Remove the quotes that `quote_paths` has added to one override, to show or store the override as the user typed it.
+    """Remove the quotation marks that `quote_paths` has added to an override.
 
     Args:
         word: override `key=value`.
@@ -138,7 +141,7 @@ def as_typed(word: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Put a text in quotes as Hydra's grammar of overrides requires."""
+    """Put a text in quotation marks, in the form that Hydra's grammar of overrides requires."""
     return QuotedString(text, Quote.double if "'" in text and '"' not in text else Quote.single).with_quotes()
 
 
@@ -190,7 +193,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """Make a path that begins with `~` absolute: `~` is the home folder, unless a file with this literal name exists."""
+    """Replace a leading `~` of a path by the home folder. If a file with the unchanged path exists, make the path absolute."""
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if the user does not exist
@@ -208,13 +211,13 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _quote_path(text: str, place: bool = False) -> str:
-    """Quote a path if Hydra's grammar needs quotes, except `null`. If `place` is True, first replace `~` by the home folder."""
+    """Put a path in quotation marks if necessary. If `place` is True, first replace a leading `~` by the home folder."""
     unchanged = _is_readable(text) and isinstance(_read(text), QuotedString | None)
     return text if unchanged else _quote_text(_without_tilde(text) if place else text)
 
 
 def _quote_text(text: str) -> str:
-    """Quote a text. A text that Hydra reads unchanged without quotes is not quoted."""
+    """Put a text in quotation marks, unless Hydra's grammar reads the text unchanged without them."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 
@@ -227,7 +230,7 @@ def _is_readable(value: str) -> bool:
 
 
 def _read(value: str) -> object:
-    """Return the value that Hydra's grammar reads from a text. A text in quotes becomes a `QuotedString`."""
+    """Return the value that Hydra's grammar reads from a text. A text in quotation marks becomes a `QuotedString`."""
     override: Override = PARSER.parse_override(f"key={value}")
     parsed: object = override._value
     return parsed

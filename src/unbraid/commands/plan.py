@@ -1,6 +1,6 @@
-"""Dry run (`plan=true`): predict the memory, time and disk space of training runs without training them completely.
+"""Dry run (`plan=true`): predict the memory, time and disk space of runs, without a complete training of the runs.
 
-Each variant (the runs that differ only in the seed) is measured once, for a few training steps in its own process. With
+Runs that differ only in the seed form a variant. One run of each variant is trained for a few steps in a separate process. With
 `power=0.5`, the dry run also prints how many seeds and test songs are needed to detect a difference of 0.5 dB between variants.
 """
 
@@ -36,11 +36,11 @@ def plan(runs: Sequence[Run]) -> None:
     The training time is the largest possible number of steps divided by the measured speed. The total time assumes that one run
     is trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
 
-    If the config contains `power` (a difference between variants in dB), the table is followed by the numbers of seeds and test
-    songs that are needed to detect this difference.
+    The config key `power` is a difference between variants in dB. If this key is set, a text below the table states how many
+    seeds and test songs are needed to detect the difference.
 
     Args:
-        runs: runs to measure. They are not trained.
+        runs: runs to measure.
 
     Raises:
         InputError: a run cannot be trained, or the sweep in the config key `power_from` has too few scores.
@@ -79,13 +79,13 @@ def plan(runs: Sequence[Run]) -> None:
 
 
 def _variant(run: Run) -> str:
-    """Return the config of a run without the seed, as text. Runs of the same variant have the same text."""
+    """Return the config of a run as text, without the seed. Runs of the same variant have the same text."""
     tree: Any = strip_launch_keys(OmegaConf.to_container(run.config, resolve=True))  # type: ignore[arg-type]
     return json.dumps({key: value for key, value in tree.items() if key not in ("seed", "name")}, sort_keys=True, default=str)
 
 
 def _probe(run: Run) -> dict[str, Any]:
-    """Measure one run in a new process (`unbraid.commands.probe`). Return the results, or an error message as `error`."""
+    """Measure one run in a new process and return the results; if the run fails, return a dictionary with the key `error`."""
     with tempfile.TemporaryDirectory() as folder:
         copy = replace(run, folder=Path(folder, run.folder.name))
         copy.freeze()

@@ -1,4 +1,4 @@
-"""Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of its audio files."""
+"""Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of the audio files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PrepareConfig(Experiment):
 
 
 def prepare(config: DictConfig) -> None:
-    """Decode the tracks that are not yet in the store. Print a report about problems of the audio, and write it as JSON.
+    """Decode the tracks that are not decoded yet. Print a report about problems of the audio, and write the report as JSON.
 
     Args:
         config: composed config, see `PrepareConfig`.

@@ -1,7 +1,7 @@
 """Measure memory and speed of a run in a few training steps: `python -m unbraid.commands.probe FOLDER`.
 
-FOLDER is a run folder that already contains its complete config. A dry run (`plan=true`) starts this program for each run. The
-last line of the output is the result as JSON, see `_measured`.
+FOLDER is a run folder that already contains its complete config. A dry run (`plan=true`) starts this program for some of the
+planned runs. The last line of the output is the result as JSON, see `_measured`.
 """
 
 import json
@@ -47,7 +47,7 @@ class Clock(pl.Callback):
 
 
 def probe(folder: Path) -> None:
-    """Train a few steps of the run in a folder, and print peak memory, speed and size of the run as JSON.
+    """Train the run in a folder for a few steps, and print the measured memory, speed and size as JSON.
 
     Args:
         folder: run folder that contains its complete config. A run that cannot be trained raises InputError.
@@ -66,7 +66,7 @@ def probe(folder: Path) -> None:
 
 
 def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
-    """Return the results of the trial: numbers of parameters, steps and songs, bytes of memory and disk, speed and duration."""
+    """Return the measured values: numbers of parameters, steps and songs, bytes of memory and disk, speed and duration."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch

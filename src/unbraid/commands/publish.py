@@ -66,7 +66,7 @@ class PublishConfig:
 
 
 def publish(config: DictConfig) -> None:
-    """Write the published folder of a trained separator under a temporary name, and rename the complete folder.
+    """Write a trained separator as a published folder. The folder has a temporary name until it is complete.
 
     Args:
         config: composed config, see `PublishConfig`.

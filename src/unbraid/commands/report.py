@@ -24,10 +24,11 @@ class ReportConfig:
         runs: folders of the runs that are compared, if `sweep` is not given.
         output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure by which the variants are ranked; None: the first of NSDR, SDR, SI-SDRi, … that the protocol measures.
+        measure: measure by which the variants are ranked; None: the first measure in the list NSDR, SDR, SI-SDRi, … that the
+            protocol contains.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
-        labels: name of each variant in the order of the table; empty: names from the command lines of the runs.
-        protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
+        labels: names of the variants, in the order of the table; empty: names made from the overrides of the runs.
+        protocol: config of the protocol whose scores are shown; None: the protocol that scored the runs after training.
     """
 
     sweep: str | None
@@ -43,14 +44,13 @@ class ReportConfig:
 def report(config: DictConfig) -> None:
     """Write the report folder of a sweep or of several runs, and print the table of variants.
 
-    For autoencoders and instruments, print a table of test errors instead, and write this table to `errors.csv`.
+    For autoencoders and DDSP synthesizers, print a table of test errors instead, and write this table to `errors.csv`.
 
     Args:
         config: composed config, see `ReportConfig`.
 
     Raises:
-        InputError: no run has scores, the scores have different protocols, or the baseline or the measure is
-            unknown.
+        InputError: no run has scores, the scores have different protocols, or the baseline or the measure is unknown.
     """
     check(config, ReportConfig)
     check_range(config, "songs", 0, float("inf"))

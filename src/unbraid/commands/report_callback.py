@@ -12,7 +12,7 @@ from unbraid.sweeps.ledger import sweep_of
 
 
 class ReportAtEnd(Callback):
-    """Write the report of a sweep of separators into the sweep's folder and print the report's table of variants."""
+    """Write the report of a sweep of separators into the sweep folder, and print the table of variants."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Write the report of the finished sweep, or print why a report is not possible."""

@@ -1,4 +1,7 @@
-"""Combine the config of a trained run with the command line of `evaluate`, which may replace the data and the protocol."""
+"""Combine the config of a trained run with the command line of `evaluate`.
+
+The command line may replace the data and the protocol of the run.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +54,11 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         typed: keys of the command line.
 
     Returns:
-        The given config of the command, changed in place. It is unchanged if its key `run` is null.
+        The given config of the command, changed in place; unchanged if the key `run` is null.
 
     Raises:
-        InputError: the run contains no separator, or a key of its config is missing or unknown. The same error is raised if the
-            command line sets a key that only the run may set.
+        InputError: the run contains no separator, a key in the run's config is missing or unknown, or the command line contains
+            a key that only the run may set.
     """
     if config.run is None:
         return config
@@ -93,7 +96,7 @@ def _take_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> No
 
 
 def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
-    """Raise InputError if a key is missing in the config of a run (`own`), or unknown in the config of the command."""
+    """Check that a key exists in the config of a run (`own`) and in the config of the command. Otherwise raise InputError."""
     file = f"{config.run}/config.yaml"
     if key not in own:
         raise InputError(

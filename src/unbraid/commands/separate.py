@@ -45,8 +45,8 @@ class SeparateConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
-        name: path of a stem below the output folder, without suffix. `%track` stands for the name of the song, and `%target`
-            for the name of the stem.
+        name: pattern for the path of a stem below the output folder, without suffix. `%track` is replaced by the name of the
+            song, and `%target` by the name of the stem.
         overwrite: True to replace existing stems.
         stream: index of the audio stream in a file with several streams, such as a film.
         channels: conversion of more than two channels to stereo: `downmix` (ITU-R BS.775) or `front` (front left and right).
@@ -85,8 +85,9 @@ def separate(config: DictConfig) -> None:
         config: composed config, see `SeparateConfig`.
 
     Raises:
-        InputError: a key is invalid, the model cannot be loaded, a stem already exists, or an input could not be separated.
-        OSError: the input is a single file that cannot be read, or its stems cannot be written.
+        InputError: a key is invalid, the model cannot be loaded, a stem already exists, or an input file could not be
+            separated.
+        OSError: there is only one input file, and the file cannot be read or its stems cannot be written.
     """
     check(config, SeparateConfig)
     require(config, run="FOLDER", input="FILE")
@@ -203,7 +204,7 @@ def _filled(template: str, track: str, target: str) -> str:
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Check that no two stems have the same path, and that no stem replaces an input file or an existing file."""
+    """Check that the stems have different paths, and do not replace input files or (without `overwrite`) other files."""
     input_paths = {path.resolve() for path in inputs.values()}
     contents: dict[Path, str] = {}
     for track, paths in outputs.items():
@@ -225,8 +226,8 @@ def progress(track: str, path: Path) -> Iterator[Any]:
     """Show a progress bar that counts seconds of audio, inside a `with` block.
 
     Args:
-        track: name in front of the bar.
-        path: input file. If its duration is unknown, the bar shows only the separated seconds.
+        track: name that is shown in front of the bar.
+        path: input file. If the duration of the file is unknown, only the separated seconds are shown.
 
     Yields:
         A function that advances the bar. The function takes the sample rate in Hz and a number of samples, see `write_stems`.
@@ -238,7 +239,7 @@ def progress(track: str, path: Path) -> Iterator[Any]:
 
 
 def _common(paths: dict[str, Path]) -> str:
-    """Return the paths of the stems as text, in which a folder that all stems share occurs only once."""
+    """Return the paths of the stems as text. If all stems are in one folder, the folder is named only once."""
     folders = sorted({str(path.parent) for path in paths.values()})
     names = ", ".join(dict.fromkeys(path.name for path in paths.values()))
     return f"{folders[0]}: {names}" if len(folders) == 1 else ", ".join(map(str, paths.values()))

@@ -1,8 +1,8 @@
-"""Run a sweep (a series of runs with different overrides) in its own folder.
+"""Run a sweep (a series of runs with different overrides) in a separate folder.
 
-The config of each run is written into the folder of the run. A launcher starts the runs, and the ledger (`ledger.jsonl` in the
-sweep folder) records their states. If the user repeats the command, it finds the sweep folder again, skips finished runs,
-resumes interrupted runs and repeats failed runs.
+The config of each run is written into the folder of the run. A launcher starts the runs. The ledger (`ledger.jsonl` in the
+sweep folder) records the state of each run. If the user repeats the command, the command finds the sweep folder again, skips
+finished runs, resumes interrupted runs and repeats failed runs.
 """
 
 import atexit
@@ -54,7 +54,7 @@ NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that 
 def identity_of(config: DictConfig) -> str:
     """Return a hash that identifies a sweep. With the hash, a repeated command finds the folder of the sweep again.
 
-    The hash is computed from the config that all runs share and from the swept overrides (those that differ between runs).
+    The hash is computed from the config that all runs share and from the swept overrides (overrides that differ between runs).
     Paths and launcher options do not change the hash.
 
     Args:
@@ -76,11 +76,12 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 def settle(config: DictConfig) -> None:
     """Set the folder of a sweep before the sweep starts.
 
-    If the same command has started a sweep earlier, the earlier sweep is resumed in its folder. If the command line names a
-    folder or contains `resume=never`, an earlier sweep is ignored. A dry run (`plan=true`) gets a temporary folder.
+    If the same command has started a sweep earlier, the folder of the earlier sweep is used again. With `resume=never`, a new
+    folder is always used. A folder on the command line (`hydra.sweep.dir`) is not changed. A dry run (`plan=true`) gets a
+    temporary folder.
 
     Args:
-        config: composed config of the sweep, with its `hydra` node. It is changed in place.
+        config: composed config of the sweep, with its `hydra` node. The config is changed in place.
 
     Raises:
         InputError: the command line names the folder of a single run.
@@ -107,7 +108,7 @@ def settle(config: DictConfig) -> None:
 def _new_folder(folder: Path) -> Path:
     """Create a sweep folder and return its path. If the folder exists, append a number to its name.
 
-    The folder name contains the time in seconds, so two commands in the same second would get the same folder.
+    The name contains only the time in seconds, so two commands that start in the same second need different numbers.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):
@@ -132,7 +133,7 @@ class PlannedRun:
 
     Args:
         run: run with its folder, its config and its overrides.
-        result: result of the run as the object (`JobReturn`) that Hydra's sweepers expect.
+        result: object that Hydra's sweepers expect as the result of a run.
         number: index of the run in the sweep.
     """
 
@@ -142,7 +143,10 @@ class PlannedRun:
 
     @property
     def job(self) -> Job:
-        """The folder, devices and nodes of the run, for a launcher. An invalid `trainer.devices` raises InputError."""
+        """The job of the run for a launcher: run folder, devices and number of machines.
+
+        An invalid `trainer.devices` raises InputError.
+        """
         trainer = self.run.config.trainer
         on_gpu = {"cpu": False, "gpu": True, "cuda": True}.get(str(trainer.accelerator))
         return Job(self.number, self.run.folder, _processes(trainer.devices), int(trainer.num_nodes), on_gpu)
@@ -151,9 +155,8 @@ class PlannedRun:
 def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Train the runs of a sweep with the launcher of the config. All runs are checked before the first run starts.
 
-    InputError is raised if a run is invalid, the launcher cannot start a run, or the sweep folder contains another sweep.
-
-    A failed run does not end the sweep. The name of the failed run is added to `cli.failed_runs`, and the `run.json` of the run
+    InputError is raised if a run is invalid, the launcher cannot start a run, or the sweep folder contains another sweep. A
+    failed run does not end the sweep. The name of the failed run is added to `cli.failed_runs`, and the `run.json` of the run
     contains the error.
 
     Args:
@@ -163,7 +166,7 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
         first: index, in the sweep, of the first run in `job_overrides`.
 
     Returns:
-        A result for each run, as Hydra's sweepers expect it.
+        One result for each run, in the form that Hydra's sweepers expect.
     """
     folder = Path(config.hydra.sweep.dir)
     with _clean_up(folder):
@@ -249,9 +252,9 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
 
 
 def _name(composed: DictConfig, words: Sequence[str], swept: frozenset[str]) -> str:
-    """Return the last part of the name of a run folder: the swept keys and values, or else the config key `name`.
+    """Return the last part of the name of a run folder: the swept keys and values of the run.
 
-    If the overrides of the run set the config key `name`, the value of `name` is used.
+    If an override sets the config key `name`, or if no key is swept, the value of the key `name` is returned.
     """
     typed = any(word.startswith("name=") for word in words)
     return str(composed.name) if typed else run_name([as_typed(word) for word in words], swept) or str(composed.name)
@@ -301,7 +304,7 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
 
 
 def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
-    """Add finished runs that are missing in the ledger, because they ended after an earlier sweep command was killed."""
+    """Add finished runs to the ledger if they are missing there. Such runs ended after an earlier sweep command was killed."""
     recorded = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
     for folder in done:
         if folder.name not in recorded and (record := read_record(folder)):
@@ -309,7 +312,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return whether a run has ended: its folder contains the same config and the state done or pruned (ended early)."""
+    """Return whether the run folder already contains a run with the same config that is done or pruned."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 

@@ -1,4 +1,7 @@
-"""Command `train`: train one experiment from a command line or from a run folder, in one process or in several."""
+"""Command `train`: train one experiment, in one process or in several.
+
+The config of the experiment comes from the command line or from a run folder.
+"""
 
 import sys
 from collections.abc import Callable
@@ -33,7 +36,7 @@ def train(config: DictConfig) -> None:
         config: composed config of the experiment.
 
     Raises:
-        InputError: the config is invalid, or the command line contains an option of sweeps.
+        InputError: the config is invalid, or the command line contains an option that only applies to sweeps.
     """
     with interruptible():
         check_experiment(config)
@@ -54,7 +57,7 @@ def train(config: DictConfig) -> None:
 
 
 def _train(new: Run, pinned: bool) -> None:
-    """Train a run in this process and in the processes that Lightning starts. `pinned` is True if the user named the folder."""
+    """Train a run in this process, or in new processes. `pinned` is True if the user has named the run folder."""
     with settled(new, pinned) as run:
         workflow = build_workflow(run)  # raises its errors before anything is recorded
         if workflow.starts_processes:
@@ -73,7 +76,7 @@ def _train(new: Run, pinned: bool) -> None:
 def train_frozen(folder: Path) -> None:
     """Train the experiment in a run folder that already contains its config. Every process of the run calls this function.
 
-    If the folder contains a last checkpoint, training resumes from it.
+    If the folder contains the checkpoint `last`, training resumes from this checkpoint.
 
     Args:
         folder: run folder with `config.yaml` and `run.json`. A missing file or an invalid config raises InputError.
@@ -97,7 +100,7 @@ def _run(run: Run, workflow: Workflow) -> State:
 
 
 def _recorded(run: Run, work: Callable[[], State]) -> None:
-    """Lock the run folder, call `work`, which trains the run, and write the final state (done, failed, …) into `run.json`."""
+    """Lock the run folder, train the run by calling `work`, and write the final state (done, failed, …) to `run.json`."""
     with run.held():
         run.mark("running")
         try:
@@ -117,7 +120,7 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 
 def _start_processes(run: Run) -> None:
-    """Start the first process of a run with several processes, and wait until it ends. The first process starts the others.
+    """Start the first process of a run with several processes, and wait for its end. The first process starts the others.
 
     All processes read `config.yaml` in the run folder.
     """

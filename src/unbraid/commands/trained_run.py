@@ -1,4 +1,4 @@
-"""Load a trained autoencoder and its input, for the commands `anomaly` and `encode`."""
+"""Load a trained autoencoder and the sounds in the input, for the commands `anomaly` and `encode`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,8 @@ class TrainedRunConfig:
         input: audio file or folder of audio files; None if `split` is given.
         split: part of the run's data set that is used instead of `input`: train, valid or test.
         output: output file or folder; None: the default name of the command.
-        data: keys `root`, `cache_dir` and `download`, which replace the values in the data config of the run.
+        data: mapping with the keys `root`, `cache_dir` and `download`. The values of this mapping replace values in the data
+            config of the run.
     """
 
     run: str | None
@@ -62,15 +63,15 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """Load a trained autoencoder on the CPU, and give access to its data set and to the command's input.
+    """Load a trained autoencoder on the CPU. Give access to the data set of the run and to the input of the command.
 
     Args:
         config: config of the command.
         schema: dataclass with the keys of the command, against which the config is checked.
 
     Raises:
-        InputError: the folder contains no run of an autoencoder, its weights cannot be used, or not exactly one of the keys
-            `input` and `split` is given.
+        InputError: the folder does not contain the run of an autoencoder, the weights cannot be used, or the keys `input` and
+            `split` are both given or both missing.
     """
 
     def __init__(self, config: DictConfig, schema: type[TrainedRunConfig]) -> None:
@@ -96,7 +97,7 @@ class Trained:
         self.places: DictConfig = config.data
 
     def data(self) -> MultitrackData | Digits:
-        """Return the data set of the run. The function `unbraid.commands.experiment.take_data` chooses the folder of the data.
+        """Return the data set of the run, see `unbraid.commands.experiment.take_data` for the choice of the data folder.
 
         Returns:
             DataModule with tracks or images. Missing or invalid data raises InputError.
@@ -109,10 +110,10 @@ class Trained:
         return data
 
     def sounds(self) -> Iterator[InputAudio]:
-        """Yield the input of the command: each input file as a sound, or each source of each track in the split.
+        """Yield the sounds in the input of the command: all audio files, or all sources of all tracks in the split.
 
         Yields:
-            Sounds with the model's sample rate and number of channels. A file that cannot be decoded raises InputError.
+            The sounds, with the model's sample rate and number of channels. A file that cannot be decoded raises InputError.
         """
         features = self.spectra()
         if self.input is not None:
@@ -140,10 +141,10 @@ class Trained:
                 yield InputAudio(track.name, label, source)
 
     def spectra(self) -> Spectra:
-        """Return the object that computes the spectrograms with which the run was trained.
+        """Return the object that computes the model's input spectrograms.
 
         Returns:
-            Spectrogram features, which contain the STFT.
+            The object, with the STFT settings of the run.
 
         Raises:
             InputError: the run was trained on images.

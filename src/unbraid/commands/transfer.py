@@ -41,8 +41,8 @@ class TransferConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
         output: audio file. The control curves of the sound are written next to this file as .png and .npz.
-        least_voiced: smallest accepted fraction, in [0, 1], of the sounding frames in which a pitch is found. A recording of
-            several voices has a small fraction and is rejected.
+        least_voiced: smallest accepted share of the sounding frames that have a pitch, in [0, 1]. A recording with a smaller
+            share is rejected, because the recording may contain several voices.
     """
 
     run: str | None
@@ -119,7 +119,7 @@ def _advance(sound: torch.Tensor, bar: "tqdm[Any]", rate: int) -> np.ndarray:
 
 
 class _CurvesFile:
-    """Write the control curves of a sound to files, piece by piece, because all pieces may be too large for the memory."""
+    """Write the control curves of a sound to files piece by piece, because the curves may not fit into memory."""
 
     def __init__(self, folder: Path, points: int, player: Player) -> None:
         self.folder, self.start = folder, 0
@@ -151,7 +151,7 @@ class _CurvesFile:
 
 @contextmanager
 def _curves_file(points: int, player: Player, output: Path) -> Iterator[_CurvesFile]:
-    """Yield a writer of control curves. If the `with` block succeeds, store the curves in an .npz file next to the output."""
+    """Yield a writer of control curves. If the `with` block succeeds, store the curves in an .npz file next to `output`."""
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as folder:
         curves_file = _CurvesFile(Path(folder), points, player)
         yield curves_file

@@ -37,18 +37,20 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 
 
 def similar_keys(typed: str, config: DictConfig) -> list[str]:
-    """Return the full paths of the keys in a config that the user may have meant.
+    """Return the paths (dotted keys) of a config that the user may have meant by an unknown key.
 
-    A key is similar to the typed key in three cases. Both keys have the same last part (`lr` and `optim.optimizer.lr`). The
-    last part of the key contains the last part of the typed key as a word (`epochs` and `trainer.max_epochs`). The full paths
-    of both keys have a similar spelling.
+    There are three kinds of similar paths, in this order:
+
+    - The last part is the same, such as `optim.optimizer.lr` for the typed key `lr`.
+    - The last part contains the typed word, such as `trainer.max_epochs` for the typed key `epochs`.
+    - The spelling is similar.
 
     Args:
         typed: unknown key, with dots between its parts.
         config: composed config.
 
     Returns:
-        At most three paths, the most similar first.
+        At most three paths. All paths are of the same kind: the first kind that occurs in the config.
     """
     paths = [path for path in _paths(OmegaConf.to_container(config, resolve=False)) if not typed.startswith(f"{path}.")]
     last = typed.rpartition(".")[2]
@@ -66,7 +68,7 @@ def similar_keys(typed: str, config: DictConfig) -> list[str]:
 
 
 def _paths(tree: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the full paths of all values and groups in a config, without Hydra's own keys."""
+    """Yield the dotted keys of all values and mappings in a config, without Hydra's own keys."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             if not str(key).startswith("_") and f"{prefix}{key}" != "hydra":
@@ -75,14 +77,14 @@ def _paths(tree: Any, prefix: str = "") -> Iterator[str]:
 
 
 def unknown_key(message: str, config_name: str) -> str | None:
-    """Turn Hydra's message about an override with an unknown key into a message with similar keys.
+    """Turn Hydra's error message about an unknown key into an error message that lists similar keys.
 
     Args:
-        message: message of Hydra.
+        message: error message of Hydra.
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
 
     Returns:
-        The message; None if the message of Hydra has another cause.
+        The new message; None if Hydra's message is about another error.
     """
     match = re.match(r"Could not override '([^']+)'", message)
     if match is None:
@@ -114,17 +116,16 @@ def unknown_key(message: str, config_name: str) -> str | None:
 
 
 def _parameters(node: DictConfig) -> set[str]:
-    """Return the parameters of the class that a config node names in `_target_`. The class is imported, which takes time."""
+    """Return the parameter names of the class that a config node names in `_target_`. The class is imported, which is slow."""
     from unbraid.runs.config import resolve
 
     return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """Compose the config of the command line with fewer overrides.
+    """Compose the config of the command line with only the overrides that choose a yaml file, such as `model=unet`.
 
-    The override of `key` and overrides such as `optim.lr=0.1` are left out. The overrides that choose a yaml of a config
-    group, such as `model=unet`, are kept. If a sweep lists several choices of a group, the first choice is used.
+    The override of `key` is left out, too. If a sweep lists several choices of a group, the first choice is used.
     """
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]

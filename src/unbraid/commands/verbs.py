@@ -1,4 +1,4 @@
-"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`, without the folder `scripts/`."""
+"""Program `unbraid`, which runs one of its commands (verbs), such as `unbraid separate`."""
 
 import sys
 from importlib import import_module
@@ -17,14 +17,14 @@ TRAIN = "train"
 def verbs() -> list[str]:
     """Return the names of all commands (verbs), such as `separate`. `train` is the first.
 
-    For each verb, three things have the name of the verb: a yaml file directly in `conf/`, a module in `unbraid.commands`, and
-    a function in the module.
+    Each verb is the name of a yaml file directly in `conf/`, of a module in `unbraid.commands`, and of a function in this
+    module.
     """
     return [TRAIN, *sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != TRAIN)]
 
 
 def main() -> None:
-    """Run the command that the first word of the command line names. The remaining words are its overrides."""
+    """Run the verb that is the first word of the command line. The remaining words are the overrides of the verb."""
     known, verb = verbs(), sys.argv[1] if len(sys.argv) > 1 else ""
     if verb == "--version":
         echo(f"unbraid {version('unbraid')}")

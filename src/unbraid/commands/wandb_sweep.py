@@ -1,6 +1,6 @@
 """Command `wandb_sweep`: convert a search space in Hydra's grammar to the yaml of a Weights & Biases (W&B) sweep.
 
-The agents of W&B then run `train.py` with overrides from this search space.
+Agents (programs of W&B) then run `train.py` with values from the search space.
 """
 
 import os
@@ -39,17 +39,17 @@ class WandbSweepConfig:
     """Command-line keys of `scripts/wandb_sweep.py`.
 
     Args:
-        objective: value that is optimized: a column of `metrics.csv`, or `test/<measure>/<target>`.
-        direction: `minimize` or `maximize` the objective.
+        objective: name of the value to optimize: a column of `metrics.csv`, or `test/<measure>/<target>` for a test score.
+        direction: `minimize` or `maximize`.
         method: search method of W&B: `bayes`, `random` or `grid`.
         trials: largest number of runs; None: W&B starts runs until the agents are stopped.
         project: W&B project.
         entity: W&B user or team; None: the default user or team of the W&B account.
         output: yaml file that is written.
-        words: overrides that describe the search space: first the overrides in the chosen experiment, then the overrides on the
+        words: overrides that describe the search space. The overrides of the chosen experiment come before the overrides of the
             command line.
-        conditions: conditions between searched keys, from a yaml of `conf/experiment`. W&B does not support conditions, so the
-            list must be empty.
+        conditions: conditions between searched keys in the chosen experiment. The list must be empty, because W&B does not
+            support conditions.
     """
 
     objective: str
@@ -98,7 +98,7 @@ def _key(word: str) -> str:
 
 
 def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
-    """Return the search space that the overrides describe, after a check of the configs of some example runs."""
+    """Check the configs of some example runs, and return the search space that the overrides describe."""
     if typed := next((word for word in words if _key(word) in NOT_OF_A_RUN), None):
         raise InputError(typed, "this key does not apply to runs that W&B agents start", hint="Remove this key")
     if conditions:
@@ -122,7 +122,7 @@ def _space(words: Sequence[str], conditions: Sequence[str]) -> "Space":
 
 
 def _fixed(space: "Space") -> list[str]:
-    """Return the overrides that all runs share. If no override chooses a logger, add an override that chooses W&B's logger."""
+    """Return the overrides that all runs share. The logger of W&B is added if no override chooses a logger."""
     fixed = space.fixed_overrides()
     return fixed if any(_key(word) == "logger" for word in fixed) else [DEFAULT_LOGGER, *fixed]
 
@@ -132,9 +132,9 @@ def _logs_to_wandb(config: DictConfig) -> bool:
 
 
 def _examples(space: "Space") -> Iterator[list[str]]:
-    """Yield the overrides of example runs, so that each choice of each parameter occurs in a run.
+    """Yield the overrides of example runs. Together, the example runs contain every choice of every parameter.
 
-    In an example run, at most one parameter has another value than its first choice.
+    The first example run has the first choice of each parameter. Each other example run changes one parameter.
     """
     first = space.example()
     yield first
@@ -144,14 +144,14 @@ def _examples(space: "Space") -> Iterator[list[str]]:
 
 
 def described(space: "Space", options: Any) -> dict[str, Any]:
-    """Describe a search space as a W&B sweep.
+    """Convert a search space to the content of the yaml file of a W&B sweep.
 
     Args:
         space: search space.
-        options: config of the command, see `WandbSweepConfig`.
+        options: config of the command `wandb_sweep`, see `WandbSweepConfig`.
 
     Returns:
-        The content of the yaml file of the W&B sweep.
+        The content of the yaml file, as a dictionary.
     """
     script = CONF.parent / "train.py"
     # An installed package does not contain train.py; `unbraid train` is the same program.
@@ -173,7 +173,7 @@ def parameter(searched: "Parameter", method: str) -> dict[str, Any]:
 
     Args:
         searched: parameter of the search space.
-        method: search method of W&B. `grid` needs a finite list of values; a parameter without such a list raises InputError.
+        method: search method of W&B. With `grid`, a parameter without a finite list of values raises InputError.
 
     Returns:
         The entry of the parameter in the section `parameters` of the W&B sweep.

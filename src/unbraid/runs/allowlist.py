@@ -1,4 +1,4 @@
-"""List the packages whose classes a config may use (allowlist), and import a class that a config names."""
+"""List the packages whose classes a config may use (the allowlist), and import the classes by name."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which
 
 
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
-    """Import the class that the key `_target_` of a config node names, if the allowlist contains the class.
+    """Import the class that the key `_target_` of a config node names, if the class is allowed.
 
-    Only classes with public names are allowed, because functions could have side effects. Both the name in the config and the
-    module of the class must be in the allowlist, so `unbraid.data.layouts.demo.os.system` is not accepted. The packages of
-    plugins that this process trusts are allowed in addition, see `unbraid.runs.plugins`.
+    Only classes with public names are allowed. Functions are not allowed, because they could have side effects. The name in the
+    config and the module of the class must both belong to an allowed package, so `unbraid.data.layouts.demo.os.system` is not
+    allowed. Trusted plugins are allowed packages, too, see `unbraid.runs.plugins`.
 
     Args:
         target: dotted name of the class.
@@ -40,7 +40,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
         The class.
 
     Raises:
-        InputError: the class does not exist or is not in the allowlist.
+        InputError: the class does not exist or is not allowed.
     """
     key, expected = f"{where}._target_", f"a public class of {', '.join(allowed)}"
     packages = (*allowed, *plugins.names())
@@ -62,7 +62,7 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
 
 
 def _imported(target: str, key: str) -> Any:
-    """Import the object with a dotted name. A missing object, or a plugin that cannot be imported, raises InputError."""
+    """Import the object with a dotted name. Raise InputError if the object is missing or a plugin cannot be imported."""
     plugin = plugins.package_of(target)
     try:
         return resolve_name(target)

@@ -1,8 +1,8 @@
-"""Check configs, build objects from them, and read the config of a run folder.
+"""Check configs, build objects from configs, and read the config of a run folder.
 
-A config consists of nested mappings. A mapping with the key `_target_` is a node: it describes an object of the class that the
-key names. `check` compares every key of a node with the signature of the class, by name and type, so no key is silently
-ignored. `build` makes only objects of classes in an allowlist.
+A config consists of nested mappings. A mapping with the key `_target_` is called a node. A node describes an object: the value
+of `_target_` is the name of the class, and the other keys are the arguments. `check` compares the keys with the signature of
+the class, by name and type, so no key is silently ignored. Only classes in an allowlist are accepted.
 """
 
 import inspect
@@ -34,7 +34,8 @@ HYDRA_KEYS = {"_target_", "_partial_"}
 def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> None:
     """Check names and types of all keys in a config.
 
-    The top level is compared with `schema`, and each node with a `_target_` is compared with the signature of its class.
+    The keys of the top level are compared with `schema`. The keys of each node are compared with the signature of the class
+    that its `_target_` names.
 
     Args:
         config: composed config.
@@ -42,8 +43,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
         allowed: names of packages, modules and classes that the config may use.
 
     Raises:
-        InputError: a value is missing, has the wrong type, or is NaN or infinite. A key that is unknown, or a class that is not
-            allowed, raises the same error.
+        InputError: a value is missing, has the wrong type, or is NaN or infinite; a key is unknown; or a class is not allowed.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -103,9 +103,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a value from yaml fits the type hint of a parameter.
+    """Return whether a value from a yaml file fits the type hint of a parameter.
 
-    A list also fits a tuple, and a config node fits the class of the object that it describes.
+    A list also fits the type hint of a tuple. A config node fits if it describes an object of the right class.
     """
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
@@ -118,7 +118,7 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
 
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:
-    """Return whether a config node describes an object of the class in a type hint; True if the type hint names no class."""
+    """Return whether a config node describes an object that fits a type hint; True if the type hint does not name a class."""
     kinds = union_types(hint)
     if any(kind in (Any, object) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) for kind in kinds):
         return True
@@ -143,17 +143,17 @@ def _has_type(value: Any, hint: Any) -> bool:
 
 
 def build(node: DictConfig, **given: Any) -> Any:
-    """Build the object that a checked config node describes, and all objects nested in it.
+    """Build the object that a checked config node describes, with all objects in nested nodes.
 
     Args:
         node: node with a `_target_`, see `check`.
-        **given: arguments of the constructor that are not in the config, because the program computes their values.
+        **given: arguments of the constructor that the program sets. The config must not contain these arguments.
 
     Returns:
         The object.
 
     Raises:
-        InputError: a constructor does not accept a value, or the config contains an argument that the program sets.
+        InputError: a constructor does not accept a value, or the config contains one of the `given` arguments.
         InstantiationException: a constructor has a bug.
     """
     for name in given:
@@ -171,12 +171,12 @@ def build(node: DictConfig, **given: Any) -> Any:
 
 
 def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
-    """Build the object that a config node describes, see `build`, and check its class.
+    """Build the object that a config node describes, see `build`, and check the class of the object.
 
     Args:
         node: node with a `_target_`.
-        *kinds: accepted classes. The object must be an instance of one of them.
-        **given: arguments of the class that the program sets.
+        *kinds: accepted classes. The object must be an instance of one of these classes.
+        **given: arguments of the constructor that the program sets.
 
     Returns:
         The object.
@@ -194,11 +194,10 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Return the config key that has caused an error in a constructor, for the error message.
+    """Add the config key to the text `where` from the error of a constructor.
 
-    The text `where` is from the error of the constructor. If it begins with the name of an argument, such as `batch_size`, the
-    result begins with the full config key, such as `data.batch_size`. Otherwise the result is the key of the node, a colon and
-    `where`.
+    If the text begins with the name of an argument, such as `batch_size`, the result begins with the full config key, such as
+    `data.batch_size`. Otherwise the result is the key of the node, a colon and the text.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -231,7 +230,7 @@ def own_config(folder: Path) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """Read the `config.yaml` of a run as an OmegaConf config. The file must not contain interpolations such as `${x}`.
+    """Read the `config.yaml` of a run as an OmegaConf config.
 
     Args:
         path: path of the file.

@@ -1,8 +1,8 @@
 """Read JSON and YAML files from untrusted sources.
 
-The readers open only regular files. They limit file size, nesting depth and length of numbers before they build values. Without
-these limits, a crafted file could crash the process by deep nesting or keep it busy for hours. YAML aliases, keys that occur
-twice, NaN and infinity are errors. A damaged file raises an `InputError` with the file and the line.
+The functions open only regular files, and limit the file size, the nesting depth and the length of numbers. Without these
+limits, a crafted file could crash the process or keep the process busy for hours. YAML aliases and repeated keys are errors.
+NaN and infinity are errors by default. A damaged file raises an `InputError` with the file and the line.
 """
 
 import json
@@ -62,7 +62,7 @@ YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeErro
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes.
 
-    A FIFO or a device is rejected without waiting for its data. A missing file raises `OSError`.
+    The function does not wait for the data of a FIFO or a device. A missing file raises `OSError`.
 
     Args:
         path: path of the file.
@@ -113,8 +113,8 @@ def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
 def read_json(path: Path, finite: bool = True) -> Any:
     """Read a JSON file.
 
-    A file that is not regular, is larger than 16 MiB or is invalid raises `InputError`, see `parse_json`. A missing file raises
-    `OSError`.
+    A missing file raises `OSError`. A file that is not regular, is larger than 16 MiB or is not valid (see `parse_json`) raises
+    `InputError`.
 
     Args:
         path: path of the file.
@@ -138,8 +138,8 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         The value of the document.
 
     Raises:
-        InputError: the document is not JSON, or contains more than 50 nested levels, a repeated key in an object, a number of
-            more than 300 digits, or an incomplete surrogate pair.
+        InputError: the document is not JSON, or contains more than 50 nested levels, the same key twice in one object, a number
+            of more than 300 digits, or an incomplete surrogate pair.
     """
     if _depth(data) > MAX_DEPTH:
         raise InputError(where, "the JSON document is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
@@ -160,7 +160,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
 
 
 def _depth(data: bytes) -> int:
-    """Return the largest number of nested levels in a text that should be JSON. The text is not parsed."""
+    """Return the nesting depth of a JSON text, counted from the brackets. The text is not parsed."""
     brackets = STRING.sub(b"", data).translate(None, NOT_BRACKETS)
     return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0)
 
@@ -216,7 +216,7 @@ def read_yaml(path: Path, finite: bool = True, tuples: bool = False) -> Any:
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
-    """Load YAML with limits on nesting depth and length of numbers, and without aliases.
+    """Load YAML without aliases, with limits for nesting depth and length of numbers.
 
     Parsing stops as soon as a limit is exceeded.
     """

@@ -1,7 +1,7 @@
-"""Exceptions for invalid input and for stop signals, and checks of numbers that many packages use.
+"""Define exceptions for invalid input and for stop signals, and functions that check numbers.
 
-`InputError` reports a file, key or value of the user that cannot be used. The commands print this error without a traceback.
-Any other exception is a bug of unbraid and keeps its traceback.
+`InputError` reports invalid input: a file, key or value that cannot be used. The commands print this error without a traceback.
+`Interrupted` reports a stop signal. All other exceptions are bugs of unbraid, and are printed with a traceback.
 """
 
 import re
@@ -13,10 +13,10 @@ LINE_BREAKS = re.compile(r"\s*[^\S ]\s*")  # white space with another character 
 
 
 class InputError(ValueError):
-    """Report a file, key or value of the user that cannot be used.
+    """Report invalid input of the user: a file, key or value that cannot be used.
 
-    The message is one line: `where: problem, found X, expected Y. Hint.` Line breaks and tabs in a part become blanks, so
-    callers can pass the text of another exception without changes. Tests check these arguments, not the wording of the message.
+    The message is one line: `where: problem, found X, expected Y. Hint.` Line breaks and tabs in the arguments are replaced by
+    blanks, so an argument may be the text of another exception. Tests check the arguments, not the wording of the message.
 
     Args:
         where: file, key or argument that cannot be used.
@@ -36,7 +36,7 @@ class InputError(ValueError):
         super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return the fields of the error, with which pickle restores the error in another process."""
+        """Return the values from which pickle restores the error in another process."""
         return _input_error, (type(self), self.where, self.problem, self.found, self.expected, self.hint)
 
 
@@ -45,7 +45,7 @@ def _input_error(kind: type[InputError], where: str, problem: str, found: object
 
 
 class LayoutError(InputError):
-    """Report that the files in a data folder do not match the chosen layout. `where` is the folder."""
+    """Report that the files in a data folder do not match the chosen layout. The argument `where` is the data folder."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -76,7 +76,7 @@ def check_seed(seed: int) -> None:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Return a hint for an error message about an unknown name: the most similar known name, and a list of known names.
+    """Return a hint about an unknown name: the most similar known name, and a list of all known names.
 
     Args:
         name: unknown name that the user typed.
@@ -96,7 +96,7 @@ def check_counts(**counts: int | None) -> None:
     """Check that each given count is None or at least 1.
 
     Args:
-        **counts: counts by the name of their argument.
+        **counts: counts, passed as keyword arguments with the names for the error message.
 
     Raises:
         InputError: a count is below 1.

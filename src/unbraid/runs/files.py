@@ -1,8 +1,8 @@
 """Write files atomically, and turn untrusted names into safe file names.
 
-A file written with `atomic_write` is complete or does not exist, also if the process is killed or the power fails. Some names
-of targets, tracks, measures and protocols come from untrusted files. `below` turns such names into paths, and `file_name` turns
-any text into a file name.
+With `atomic_write`, a file is complete or does not exist, even if the process is killed or the power fails. Names of targets,
+tracks, measures and protocols can come from untrusted files. `below` turns such names into a path, and `file_name` turns any
+text into a file name.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # pipes do
 
 
 def is_name(text: object) -> bool:
-    """Return whether a text is a safe file name: no slash or control character, no dot in front, 1 to 200 bytes."""
+    """Return whether a text is a safe file name: 1 to 200 bytes, no slash, no control character, no dot at the start."""
     if not isinstance(text, str) or FORBIDDEN.search(text):
         return False
     return len(text.encode(errors="replace")) <= MAX_NAME_BYTES
@@ -53,7 +53,7 @@ def below(folder: Path, *names: str) -> Path:
 
     Args:
         folder: folder that the user has named.
-        *names: names of nested folders below `folder`. The last name may be a file. The path need not exist.
+        *names: parts of the path below `folder`. The path need not exist.
 
     Returns:
         The joined path.
@@ -93,17 +93,17 @@ def file_name(text: str, distinct: bool = False) -> str:
 
 @contextmanager
 def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
-    """Write a file under a temporary name, and rename it to `path` if the `with` block ends without an exception.
+    """Yield a temporary path to write to, and rename the temporary file to `path` at the end of the `with` block.
 
-    The temporary file is removed if the `with` block raises an exception. The data are on the disk before the file is renamed.
+    The data are on the disk before the file is renamed. If the `with` block raises an exception, the temporary file is removed
+    instead.
 
     Args:
         path: path of the file; an existing file is replaced.
-        new: True to raise `FileExistsError` if the file exists, also if another process writes the file during the `with`
-            block.
+        new: True to raise `FileExistsError` at the end of the `with` block if the file exists.
 
     Yields:
-        The temporary path to write to.
+        The temporary path.
     """
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     partial.unlink(missing_ok=True)  # another user may have put a link there
@@ -119,7 +119,8 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
 def _rename_new(partial: Path, path: Path) -> None:
     """Rename a file, and raise `FileExistsError` if the new name exists.
 
-    A hard link checks and renames in one step. On file systems without hard links, such as exFAT, the name is checked first.
+    The file is renamed with a hard link, which fails if the name exists. On file systems without hard links, such as exFAT, the
+    name is checked first.
     """
     try:
         path.hardlink_to(partial)
@@ -134,7 +135,7 @@ def _rename_new(partial: Path, path: Path) -> None:
 
 
 def os_error(number: int, path: Path) -> OSError:
-    """Return the error of the operating system with this error number, such as `errno.EEXIST`, for a file."""
+    """Return the OSError with an error number, such as `errno.EEXIST`, and the path of a file."""
     return OSError(number, os.strerror(number), str(path))
 
 
@@ -151,7 +152,7 @@ def _sync(path: Path) -> None:
 
 
 def relative_path(path: Path) -> Path:
-    """Return the path relative to the working directory, or the path itself if it is outside the working directory."""
+    """Return a path relative to the working directory. A path outside the working directory is returned unchanged."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

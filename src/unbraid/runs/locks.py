@@ -1,7 +1,7 @@
 """Lock a run folder, so that one process at a time trains in it.
 
-The process locks the file `.lock` in the run folder with a file lock of the kernel. The kernel releases the lock when the
-process ends, also after `kill -9`. On Windows, which is untested, it is a lock of the C runtime.
+A process locks the file `.lock` in the run folder with a file lock of the kernel. The kernel releases the lock when the process
+ends, even after `kill -9`. On Windows, which is untested, it is a lock of the C runtime.
 """
 
 import os
@@ -16,7 +16,7 @@ LOCK = ".lock"
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether another process is training in a run folder, on this machine or on a machine that shares the disk."""
+    """Return whether another process, on this machine or on a machine that shares the disk, is training in a run folder."""
     try:
         with open_regular(folder / LOCK) as file:
             return not lock(file, shared=True)
@@ -30,15 +30,15 @@ def open_lock(folder: Path) -> IO[Any]:
 
 
 def _open_own(path: str, flags: int) -> int:
-    """Open a file in an untrusted run folder. A symbolic link is not followed, and opening a named pipe does not wait."""
+    """Open a file in an untrusted run folder. A symbolic link raises an error, and a named pipe is opened without waiting."""
     return os.open(path, flags | NO_LINKS | NO_WAIT, 0o666)
 
 
 def lock(file: IO[Any], shared: bool = False) -> bool:
     """Try to lock an open file.
 
-    The function `lockf` is used because forked processes do not inherit its locks. The worker processes of a data loader can
-    still run after the training process was killed, and they must not keep the run folder locked.
+    The lock is made with `lockf`, because child processes do not inherit locks of `lockf`. After the training process was
+    killed, the worker processes of a data loader may still run, but must not keep the run folder locked.
 
     Args:
         file: open file.

@@ -1,4 +1,4 @@
-"""Read the results of a run: `metrics.csv`, with one row for each epoch, and the summary in `scores.json`.
+"""Read the results of a run: `metrics.csv`, with one row for each epoch, and the summary scores from `scores.json`.
 
 `training/callbacks/metrics_csv.py` writes `metrics.csv`.
 """
@@ -17,16 +17,16 @@ MAX_CELLS = 4_000_000  # of `metrics.csv`
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:
-    """Read the rows of `metrics.csv` as text.
+    """Read the rows (epochs) of `metrics.csv` as texts.
 
     Args:
         folder: run folder.
 
     Returns:
-        A mapping from column to cell for each epoch; empty if the file does not exist yet.
+        A list of dictionaries from column to cell, one for each epoch; an empty list if the file does not exist yet.
 
     Raises:
-        InputError: the file is not regular, is too large, or is not a table in UTF-8.
+        InputError: the file is not regular, is too large, is not CSV, or is not in UTF-8.
     """
     path = folder / "metrics.csv"
     try:
@@ -63,7 +63,8 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
         folder: run folder.
 
     Returns:
-        A mapping from column to number for each epoch. Cells without a number and rows without an epoch are omitted.
+        A list of dictionaries from column to number, one for each epoch. Cells without a finite number, and rows without an
+        epoch, are left out.
     """
     cells = [{name: number_in(text) for name, text in row.items()} for row in epochs(folder)]
     rows = [{name: number for name, number in row.items() if name and number is not None} for row in cells]
@@ -71,13 +72,13 @@ def epoch_numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def figures(scores: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """Return one score for each target and measure. The score is the median or mean over the test tracks (see protocol).
+    """Return the summary score of each target and measure: the mean or median over the test tracks, as the protocol states.
 
     Args:
         scores: content of `scores.json`.
 
     Returns:
-        The score for each pair of target and measure; None if the score is undefined.
+        A dictionary from the pair (target, measure) to the score. An undefined score is None.
     """
     statistic = scores.get("protocol", {}).get("tracks", "mean")  # scores of autoencoders lack this key
     return {

@@ -1,8 +1,8 @@
 """Check the pickle (serialized Python objects) in a torch file without running it.
 
-The check reads the operations of the pickle as `torch.load(weights_only=True)` would, but makes placeholders instead of
-tensors. Too many operations, too deep nesting and too large sizes are errors. The module `torch_files` describes the attacks
-that this check prevents.
+The check follows the operations of the pickle as `torch.load(weights_only=True)` would, but makes placeholders instead of
+tensors. Errors are raised for too many operations, too deep nesting and too large sizes. The module `torch_files` describes the
+attacks that the check prevents.
 """
 
 import io
@@ -40,9 +40,9 @@ class _Group:
 
     Args:
         kind: class of the group, such as list.
-        items: values of a tuple; empty for the other classes, whose values are only counted.
+        items: values of a tuple; empty for a list, dictionary or set, whose values are only counted.
         size: number of values in the group and in its nested groups.
-        depth: number of nested levels.
+        depth: number of nested levels of the group.
         is_part: True if the group is part of another group. Values must not be added to such a group.
     """
 
@@ -76,7 +76,7 @@ class _Name(str):
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """Represent a tensor storage (memory that tensors share) by the number of its elements and the bytes of each element."""
+    """Represent a tensor storage (memory that tensors share) by its number of elements and the bytes of one element."""
 
     elements: int
     item_bytes: int
@@ -87,11 +87,11 @@ class _Tensor:
 
 
 class PickleMachine:
-    """Follow the operations of a pickle as `torch._weights_only_unpickler` does, with placeholders instead of the objects.
+    """Follow the operations of a pickle, as `torch._weights_only_unpickler` does, and make placeholders instead of objects.
 
     Args:
-        entries: dictionary from the key of each tensor storage in the zip archive to its size in bytes; None: the file is not a
-            zip archive.
+        entries: dictionary from the key of each tensor storage in the zip archive to the size of the storage in bytes; None if
+            the file is not a zip archive.
     """
 
     def __init__(self, entries: dict[str, int] | None = None) -> None:
@@ -100,7 +100,7 @@ class PickleMachine:
         self.work = self.tensor_bytes = 0
 
     def run(self, file: io.BytesIO) -> Any:
-        """Check the operations of one pickle, to its end. A malformed pickle raises an exception of `torch_files.BROKEN`.
+        """Check all operations of one pickle. A malformed pickle raises an exception of `torch_files.BROKEN`.
 
         Args:
             file: file at the start of the pickle.
@@ -132,7 +132,7 @@ class PickleMachine:
         return self.stack.pop()
 
     def check_shared(self) -> None:
-        """Check the total size of all tensors: at most `MOST_SHARED` times the size of the storages that they share."""
+        """Check that the total size of all tensors is at most `MOST_SHARED` times the total size of all storages."""
         if self.tensor_bytes > MOST_SHARED * sum(self.storages.values()):
             raise ValueError(
                 f"the file is damaged: its tensors need {self.tensor_bytes} bytes, "
@@ -193,7 +193,7 @@ class PickleMachine:
         self.stack.append(_Name(name))
 
     def _persistent(self, _: None) -> None:
-        """Record the size of a tensor storage. The pickle describes a storage by type, key, device and number of elements."""
+        """Check and record the size of a tensor storage."""
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):

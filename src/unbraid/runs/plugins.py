@@ -1,12 +1,16 @@
 """Find plugins: Python packages of the user that add classes and configs to unbraid.
 
-The user of this machine has three ways to name a plugin: `plugins=[mypkg]` on the command line, the environment variable
-`UNBRAID_PLUGINS`, or the installation of a package with an entry point in the group `unbraid.plugins`. A config may then use
-the classes of the package. The config of a run cannot add a plugin, because the run folder may come from another person.
-Therefore the key `plugins` in the config of a run is ignored.
+The user can name a plugin in three ways:
 
-While a command runs, the environment variable lists the plugins, so that child processes trust the same packages. A package is
-imported when a config first uses one of its classes.
+- with the key `plugins=[mypkg]` on the command line,
+- with the environment variable `UNBRAID_PLUGINS`,
+- by installing a package with an entry point in the group `unbraid.plugins`.
+
+A config may then use the classes of the plugin. The key `plugins` in the config of a run is ignored, because the run may come
+from another person.
+
+While a command runs, `UNBRAID_PLUGINS` lists all plugins, so that child processes trust the same plugins. A plugin is imported
+when a config first uses one of its classes.
 """
 
 import os
@@ -67,7 +71,7 @@ def checked(name: Any, where: str) -> str:
 
 @contextmanager
 def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages as plugins in this thread inside the `with` block: configs may use the classes of the packages.
+    """Trust packages as plugins inside the `with` block, in this thread only. Configs may use the classes of trusted packages.
 
     Args:
         packages: names of the packages.
@@ -85,7 +89,7 @@ def trusted(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
 
 @contextmanager
 def named(packages: Sequence[str], where: str = "plugins") -> Iterator[None]:
-    """Trust packages as plugins inside the `with` block, in this process and in its child processes.
+    """Trust packages as plugins inside the `with` block, in this process and its child processes.
 
     Args:
         packages: names of the packages.
@@ -115,9 +119,9 @@ def _installed(packages: Sequence[str], where: str) -> list[str]:
 
 
 def _places(name: str) -> list[Path]:
-    """Return the folders of a package, or the file of a module, without an import; empty if nothing is installed.
+    """Return the folders of a package, or the file of a module; an empty list if the package is not installed.
 
-    For a dotted name such as `a.b`, the outer package `a` is imported.
+    The package is not imported. Of a dotted name such as `a.b`, only the outer package `a` is imported.
     """
     try:
         spec = find_spec(name)
@@ -132,7 +136,7 @@ def _places(name: str) -> list[Path]:
 
 
 def import_error(name: str, error: BaseException, where: str = "plugins") -> InputError:
-    """Return an InputError for a plugin that has raised an exception while it was imported."""
+    """Return an InputError about the exception that the import of a plugin has raised."""
     hint = "HYDRA_FULL_ERROR=1 prints the traceback"
     return InputError(where, f"{name} cannot be imported: {type(error).__name__}: {error}", hint=hint)
 
@@ -155,21 +159,21 @@ def conf_folder(name: str) -> Path | None:
 def entry_points() -> list[str]:
     """Return the plugins that installed distributions register in the entry-point group `unbraid.plugins`.
 
-    If Python cannot find a registered package, the package is left out.
+    A registered package that Python cannot find is left out.
     """
     packages = dict.fromkeys(point.module for point in metadata.entry_points(group=GROUP))
     return [name for name in packages if _places(checked(name, f"entry point in {GROUP}"))]
 
 
 def package_of(target: str) -> str | None:
-    """Return the trusted plugin that contains the class with the given dotted name; None if no trusted plugin does."""
+    """Return the trusted plugin that contains the class with a dotted name; None if no trusted plugin contains the class."""
     return next((name for name in names() if target.startswith(f"{name}.")), None)
 
 
 def advice(target: object) -> str:
-    """Return a hint for an error about a class that is not allowed: how to trust its package as a plugin.
+    """Return a hint about a class that is not allowed. The hint shows how to trust the package of the class as a plugin.
 
-    The hint is empty if a plugin cannot contain the class.
+    The hint is empty if the package cannot be a plugin.
     """
     top = str(target).partition(".")[0]
     if NAME.fullmatch(str(target)) is None or top in sys.stdlib_module_names | OURS | LIBRARIES | STARTUP:
@@ -184,8 +188,8 @@ def used(tree: Any) -> dict[str, dict[str, str | None]]:
         tree: resolved config as plain values.
 
     Returns:
-        A dictionary from the name of each plugin to the version of its distribution and the hash of its source code. The
-        version is None if the package is not part of an installed distribution.
+        For each plugin, by name, a dictionary with two entries: the `version` (None if no installed distribution contains the
+        plugin), and the hash of the source code as `source`.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}
@@ -209,10 +213,10 @@ def _version(name: str) -> str | None:
 
 
 def changes(before: Any, now: Mapping[str, Mapping[str, str | None]]) -> list[str]:
-    """Describe the plugins whose version or source code has changed since a run was recorded.
+    """Return a text about each plugin whose version or source code has changed since a run was recorded.
 
     Args:
-        before: value of `plugins` in the record of the run, which may come from another person.
+        before: entry `plugins` in the record of the run. An invalid entry is ignored.
         now: plugins of this process, see `used`.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Write and read the two files that describe a run in its folder: `config.yaml` and `run.json`.
+"""Write and read the two files in a run folder that describe the run: `config.yaml` and `run.json`.
 
-`config.yaml` contains the resolved config. `run.json`, the record of the run, contains its identity (a hash of the config) and
-its state, such as `running` or `done`.
+`config.yaml` contains the resolved config. `run.json` is the record of the run. The record contains the identity of the run (a
+hash of the config) and the state of the run, such as `running` or `done`.
 
 A process that trains in a run folder holds a lock on the file `.lock` in this folder. The kernel releases the lock when the
 process ends, also after `kill -9`. If `run.json` contains the state `running` but the lock is free, the run was killed.
@@ -63,13 +63,13 @@ SESSION_KEYS = ("commit", "code", "versions", "plugins", "host", "started")  # o
 
 
 class BusyError(InputError):
-    """Report that a run cannot be trained, because another process is training it at this moment or has finished it."""
+    """Report that a run cannot be trained, because another process is training this run or has finished this run."""
 
 
 def identity(config: DictConfig) -> str:
     """Return the identity of a run: a hash of its config without paths and launch options (such as `launcher=slurm`).
 
-    The same experiment has the same identity on every machine.
+    The same config has the same identity on every machine.
 
     Args:
         config: composed config of a run.
@@ -82,7 +82,7 @@ def identity(config: DictConfig) -> str:
 
 
 def experiment_of(config: DictConfig) -> str:
-    """Return a hash of a config. Length of training, paths, launch options and the key `test` do not change the hash.
+    """Return a hash of a config without paths, launch options, length of training and the key `test`.
 
     Args:
         config: composed config of a run.
@@ -96,13 +96,13 @@ def experiment_of(config: DictConfig) -> str:
 
 
 def strip_launch_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without paths and launch options. Launch options decide how a run is started and logged.
+    """Remove paths and launch options from a config. Launch options decide how a run is started and logged.
 
     Args:
         tree: resolved config as nested dictionaries and lists.
 
     Returns:
-        A copy of the config without these keys.
+        A copy of the config without the keys of paths and launch options.
     """
     stripped: dict[str, Any] = _without_paths({key: value for key, value in tree.items() if key not in OUTSIDE})
     return stripped
@@ -114,22 +114,25 @@ def run_overrides(words: Sequence[str]) -> list[str]:
 
 
 def launch_overrides(words: Sequence[str]) -> set[str]:
-    """Return the launch options among the overrides, which decide how a run is started, such as `launcher=slurm`."""
+    """Return the overrides that only decide how a run is started or logged (launch options), such as `launcher=slurm`."""
     return {*words} - {*run_overrides(words)}
 
 
 def sweep_overrides(words: Sequence[str]) -> list[str]:
-    """Return the sorted overrides of a run without launch options and paths, so that the result is equal on all machines."""
+    """Return the sorted overrides without launch options and paths, so that the result is the same on all machines."""
     return sorted(word for word in run_overrides(words) if word.lstrip("+~").split("=")[0].split(".")[-1] not in PATH_KEYS)
 
 
 def variant_name(words: Sequence[str]) -> str:
-    """Return the name of a run's variant: its overrides without seed, paths and launch options; `as it is` if none remains."""
+    """Return the name of a variant (runs that differ only in the seed).
+
+    The name consists of the overrides without seed, paths and launch options. Without other overrides, the name is `as it is`.
+    """
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 
 
 def digest(value: Any) -> str:
-    """Return a hash of nested dictionaries, lists and values, 16 characters long. The order of keys does not matter."""
+    """Return a hash (16 characters) of nested dictionaries, lists and values. The order of keys does not change the hash."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -144,13 +147,12 @@ class Run:
     """Represent one training run: its folder, its config, and its record in `run.json`.
 
     Args:
-        folder: run folder. `freeze` creates a missing folder.
+        folder: run folder. The method `freeze` creates a missing folder.
         config: config of the run.
         overrides: overrides of the command line, without launch options.
-        choices: chosen yaml of the config groups `model` and `data`, such as `unet` and `musdb`.
+        choices: names of the chosen model and data set, such as `unet` and `musdb`, by config group.
         record: content of `run.json`; empty before `freeze`.
-        continues: True if the folder contains a run of the same experiment with fewer epochs or steps, which is now trained
-            further.
+        continues: True to train the run in the folder for more epochs or steps than before.
     """
 
     folder: Path
@@ -188,22 +190,22 @@ class Run:
 
     @property
     def state(self) -> State | None:
-        """Return the state in the record, such as `done`; None before the first call of `freeze`."""
+        """Return the state of the run, such as `done`; None before the first call of `freeze`."""
         state: State | None = self.record.get("state")
         return state
 
     def freeze(self) -> None:
         """Write `config.yaml` and `run.json` into the run folder.
 
-        The folder may already contain a run with the same identity (hash of the config). If the earlier run has not ended, its
-        `run.json` is kept, and training resumes the earlier run.
+        If the folder contains an unfinished run with the same identity (hash of the config), this earlier run is resumed, and
+        the existing `run.json` is kept.
 
-        If `continues` is True, the record of the earlier run is kept, and its scores are renamed to
-        `scores-<epochs>-epochs.json`.
+        If `continues` is True, the folder contains an earlier run, which is trained for more epochs or steps. The record of the
+        earlier run is kept, and the file `scores.json` is renamed to `scores-<epochs>-epochs.json`.
 
         Raises:
-            InputError: the folder contains the run of another config or a run that has ended. The files in the folder are not
-                overwritten.
+            InputError: `continues` is False, and the folder contains the run of another config or a run that has ended. Nothing
+                is written.
         """
         own = {"identity": self.identity, "experiment": self.experiment, "overrides": list(self.overrides)}
         earlier = read_record(self.folder)
@@ -224,7 +226,7 @@ class Run:
             self.mark("queued")
 
     def _plugins(self) -> dict[str, Any]:
-        """Return the entry `plugins` of the record, with the plugins whose classes the config uses; empty without plugins."""
+        """Return the plugins that the config uses, as a dictionary with the key `plugins`; empty without plugins."""
         needed = plugins.used(OmegaConf.to_container(self.config, resolve=True))
         return {"plugins": needed} if needed else {}
 
@@ -254,9 +256,9 @@ class Run:
                 (self.folder / LOCK).unlink()
 
     def _begin_session(self) -> None:
-        """Write version, host and start time of this process to `run.json`.
+        """Write facts about this process to `run.json`: versions, host and start time.
 
-        If an earlier process of the run has written such values, they are moved to the key `earlier`.
+        The facts about an earlier process of the run are moved to the key `earlier`.
         """
         before = {key: self.record[key] for key in SESSION_KEYS if key in self.record}
         needed = self._plugins()
@@ -282,7 +284,7 @@ class Run:
 
         Args:
             state: new state.
-            error: message of the error that ended the run; None removes an earlier message.
+            error: message of the error that ended the run; None if no error ended the run.
             gpu_fault: True if a fault of the GPU ended the run.
         """
         self.record = {key: value for key, value in self.record.items() if key not in ("error", "gpu_fault")}
@@ -326,9 +328,9 @@ def _check_recorded(path: Path, key: str, value: Any, kind: Any) -> None:
 
 
 def own_choices(folder: Path) -> dict[str, str]:
-    """Return the names of the model and the data set of a run.
+    """Return the names of the model and the data set of a run, as a dictionary with the keys `model` and `data`.
 
-    The result is empty if the folder contains no `run.json`, as in a published folder.
+    The dictionary is empty if `run.json` is missing in the folder, as in a published folder.
     """
     path = folder / "run.json"
     try:

@@ -7,13 +7,12 @@ With `resume=auto`, `train.py` resumes the latest run in the folder `outputs` fo
 - The run is neither done nor pruned (ended early by a hyperparameter search).
 - No other process trains in the folder.
 
-If no run satisfies these conditions, `train.py` continues the latest run that differs only in the length of training (see
-`records.experiment_of`) and was not pruned. To continue a run means to train it for more epochs or steps. The limits
-`trainer.max_epochs` and `trainer.max_steps` of the earlier run must not be larger than the same limits of the new run.
+If no run satisfies these conditions, `train.py` continues an earlier run, that is, trains the earlier run for more epochs or
+steps. The earlier run must differ only in the length of training (see `records.experiment_of`), and must not be pruned. The
+values of `trainer.max_epochs` and `trainer.max_steps` must not be larger in the earlier run than in the new run.
 
-The folder of a run with `hydra.run.dir` and the folder of a run of a sweep are fixed. `Run.freeze` resumes the unfinished run
-with the same identity in such a folder. With `hydra.run.dir`, the run in the folder can also be continued.
-`commands.sweep.settle` finds the folder of an earlier sweep.
+If the user names a folder with `hydra.run.dir`, only the run in this folder can be resumed or continued. For a sweep,
+`commands.sweep.settle` finds the folder of the earlier sweep, and `Run.freeze` resumes the unfinished runs in this folder.
 """
 
 import math
@@ -43,15 +42,15 @@ NEVER = "type resume=never to start a new run"
 def settled(run: Run, pinned: bool) -> Iterator[Run]:
     """Choose the folder of a run. Inside the `with` block, no other command can choose the same folder.
 
-    If `run.json` is not written before the block ends, a new folder is removed. InputError is raised if the user has named a
-    folder whose run differs only in the length of training and cannot be trained further.
+    A new folder is removed if it does not contain `run.json` at the end of the block. InputError is raised if the user has
+    named the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
-        run: new run. Its empty folder is removed if an earlier run is used instead.
-        pinned: True if the user has named the folder of the run.
+        run: new run. Its empty folder is removed if an earlier run is resumed or continued.
+        pinned: True if the user has named the run folder on the command line.
 
     Yields:
-        The run in its folder.
+        The run with its final folder.
     """
     chosen = resumed_or_new(run, pinned)
     if pinned or chosen.record:
@@ -68,7 +67,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder with a lock file, and return the folder. If another process was faster, use another name."""
+    """Reserve a new run folder with a lock file, and return the folder. Use another name if another process was faster."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -81,13 +80,12 @@ def _claimed(folder: Path) -> Path:
 
 
 def resumed_or_new(run: Run, pinned: bool) -> Run:
-    """Find the earlier run that is resumed or trained for more epochs or steps. If none is found, return the new run.
+    """Return the earlier run that is resumed or continued. If no earlier run is suitable, return the new run.
 
-    InputError is raised if the user has named a folder whose run differs only in the length of training and cannot be trained
-    further.
+    InputError is raised if the user has named the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
-        run: new run; its empty folder is removed if an earlier run is resumed or continued.
+        run: new run. Its empty folder is removed if an earlier run is used.
         pinned: True if the user has named the run folder on the command line.
 
     Returns:
@@ -113,7 +111,7 @@ def resumed_or_new(run: Run, pinned: bool) -> Run:
 
 
 def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = False) -> Run:
-    """Return a copy of the run with the folder of an earlier run, and remove the empty folder of the new run."""
+    """Return a copy of the new run with the folder of an earlier run, and remove the empty folder of the new run."""
     with suppress(OSError):  # the folder is missing or not empty
         run.folder.rmdir()
     if continues:
@@ -122,7 +120,7 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run. If its folder contains the same run with a shorter training, set `continues` of the new run."""
+    """Return the new run, with `continues=True` if the run folder contains the same experiment with a shorter training."""
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run
@@ -143,7 +141,7 @@ def _announce(run: Run, folder: Path) -> None:
 
 
 def obstacle(run: Run, folder: Path) -> str | None:
-    """Return the reason why the run in a folder cannot be trained for more epochs or steps; None if it can be trained.
+    """Return the reason why an earlier run cannot be continued (trained for more epochs or steps); None if it can be continued.
 
     Args:
         run: new run.
@@ -175,14 +173,14 @@ def _number(limit: int | None) -> float:
 def records_of(paths: Iterable[Path], wanted: Collection[str]) -> list[tuple[Path, dict[str, Any]]]:
     """Find the runs that have one of the wanted hashes and were trained with the current source code.
 
-    A `run.json` that is damaged or that an older version of unbraid wrote is skipped.
+    Invalid `run.json` files, such as files of an older version of unbraid, are skipped.
 
     Args:
         paths: paths of `run.json` files.
-        wanted: hashes from `records.identity`; or from `records.experiment_of`, if the length of training shall not matter.
+        wanted: hashes from `records.identity` or `records.experiment_of`.
 
     Returns:
-        Folder and record of each run. The latest run comes first.
+        Pairs of the run folder and the record of each run. The latest run comes first.
     """
     changed = []
     for path in paths:

@@ -1,7 +1,7 @@
-"""Read and check `scores.json` of a run, which may come from an untrusted source. All commands use this reader.
+"""Read and check the file `scores.json` of a run. The file may come from an untrusted source.
 
-The reader checks all values that tables and reports use, so a damaged file raises one error that names the key. Names of
-targets and tracks become file names, so they must be valid file names.
+The function `read_scores` checks the values that tables and reports use. A damaged file raises an error with the key of the
+wrong value. Names of targets and tracks must be valid file names, because files are named after targets and tracks.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ COSTS = ("parameters", "memory", "devices")
 
 
 def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
-    """Read a `scores.json`. A missing file raises `OSError`.
+    """Read and check a file `scores.json`. A missing file raises `OSError`.
 
     Args:
         path: path of the file.
-        whole: True to check also the parts that only reports use: scores of single tracks, scores of oracles, and the costs of
-            the model, such as its number of parameters.
+        whole: True to check also the values that only reports use: scores of single tracks, scores of oracles, and costs of the
+            model such as its number of parameters.
 
     Returns:
         The content of the file.
@@ -44,12 +44,12 @@ def read_scores(path: Path, whole: bool = False) -> dict[str, Any]:
 
 
 def separates(scores: Mapping[str, Any]) -> bool:
-    """Return whether scores belong to a source separator; False for an autoencoder or a DDSP synthesizer."""
+    """Return True if scores belong to a source separator; False for an autoencoder or a DDSP synthesizer."""
     return "tracks" in scores["protocol"]
 
 
 def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
-    """Check the parts of a separator's `scores.json` that tables and reports read, except the summary scores."""
+    """Check the values that reports use in the `scores.json` of a separator."""
     protocol, where = scores["protocol"], f"{path}, protocol"
     if protocol["tracks"] not in STATISTICS:
         raise InputError(f"{where}.tracks", found=repr(protocol["tracks"])[:80], expected=", ".join(STATISTICS))
@@ -82,7 +82,7 @@ def _check_reference(reference: Mapping[str, Any], where: str) -> None:
 
 
 def _check_table(value: Any, where: str, depth: int) -> None:
-    """Check that a value consists of `depth` levels of nested mappings, with a number or null at the lowest level."""
+    """Check that a value consists of `depth` levels of nested mappings, and contains a number or null at the lowest level."""
     if depth == 0:
         if value is not None:
             _number(value, where)

@@ -1,4 +1,4 @@
-"""Identify the source code of unbraid and of plugins that a run is trained with."""
+"""Identify the source code with which a run is trained: hashes, git commit and versions of packages."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ OPTIONAL = "torchaudio"  # few models need it
 
 @cache
 def code() -> str:
-    """Return a hash of all Python files of unbraid, including changes that are not committed."""
+    """Return a hash of the Python files of the running unbraid, including changes that are not committed to git."""
     return source_hash([Path(__file__).parents[1]])
 
 
@@ -48,7 +48,7 @@ def source_hash(places: Iterable[Path]) -> str:
 
 
 def git_commit() -> str | None:
-    """Return the git commit of unbraid, with `+changes` if tracked files have changed; None outside a git repository."""
+    """Return the git commit of unbraid, followed by `+changes` if tracked files have changed; None outside a git repository."""
     git = ["git", "-C", str(Path(__file__).parent)]
     without_locks = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # many runs may call git at the same time
     try:
@@ -61,7 +61,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python, and the version of each package on which results may depend, by name."""
+    """Return a dictionary from name to version, for Python and for the packages on which results may depend."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

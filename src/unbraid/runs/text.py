@@ -1,7 +1,7 @@
 """Escape untrusted text for terminals, spreadsheets and Markdown, and remove file paths from untrusted text.
 
-Examples of untrusted text are names in run folders and tags of songs. HTML, YAML and JSON are escaped elsewhere: by the
-templates of the report and by the writers of YAML and JSON.
+Examples of untrusted text are names in run folders and tags of songs. Text in HTML, YAML and JSON files is escaped by other
+modules.
 """
 
 import csv
@@ -39,7 +39,7 @@ def echo(*parts: object, sep: str = " ", end: str = "\n", file: TextIO | None = 
 
 
 def csv_cell(value: object) -> object:
-    """Return the text of a table cell so that a spreadsheet program does not run it as a formula.
+    """Return the value of a table cell in a form that a spreadsheet program does not run as a formula.
 
     An apostrophe is added in front of a text that looks like a formula. Numbers are not changed.
     """
@@ -77,11 +77,10 @@ def _is_number(text: str) -> bool:
 
 
 def redact_paths(value: Any) -> Any:
-    """Replace each file path in nested values by `…/` and the last name of the path, so that the values can be published.
+    """Replace each file path in nested values by `…/` and the last part of the path, so that the values can be published.
 
-    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All characters from the beginning of a path to the last slash
-    before the next path are replaced, because file names may contain any character. User names and passwords are removed from
-    web addresses.
+    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All text from this beginning to the last slash before the
+    next path is replaced, because file names may contain blanks. User names and passwords are removed from web addresses.
 
     Args:
         value: nested dictionaries, lists, texts and numbers.

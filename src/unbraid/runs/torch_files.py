@@ -1,10 +1,12 @@
-"""Read files of `torch.save` from untrusted sources, and check first that a small file cannot use much memory or time.
+"""Read files of `torch.save` from untrusted sources, after a check that a small file cannot use much memory or time.
 
-`torch.load(weights_only=True)` does not run code from a file, but it trusts the sizes in the file. Torch can therefore use all
-memory or run for hours, even if the file is small. Causes are compressed entries, wrong lengths, strides of tensors, and nested
-tuples with shared parts. `check_torch_file` reads the index of the zip archive and follows the operations of the pickle with
-placeholders instead of tensors. It accepts only operations and classes that `torch.save` writes for state dicts and
-checkpoints. The older format without a zip archive is checked in the same way.
+`torch.load(weights_only=True)` does not run code from a file, but trusts the sizes that the file states. Torch can therefore
+use all memory or run for hours, even if the file is small. Compressed entries, wrong lengths, strides of tensors, and nested
+tuples with shared parts can have this effect.
+
+`check_torch_file` reads the index of the zip archive, and follows the operations of the pickle with placeholders instead of
+tensors. The function accepts only the operations and classes that `torch.save` writes for state dicts and checkpoints. Files in
+the older format without a zip archive are checked in the same way.
 """
 
 import io
@@ -33,14 +35,14 @@ def read_torch_file(path: Path, kind: str, map_location: Any = "cpu") -> Any:
 
     Args:
         path: file of `torch.save`.
-        kind: name for this kind of file in error messages, with an article.
+        kind: description of the file in error messages, such as `the checkpoint of a run`.
         map_location: device of the tensors, see `torch.load`.
 
     Returns:
         The content of the file.
 
     Raises:
-        InputError: the file is invalid, see `check_torch_file`, or torch cannot read it.
+        InputError: the file is invalid, see `check_torch_file`, or torch cannot read the file.
     """
     check_torch_file(path, kind)
     try:
@@ -54,10 +56,10 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
 
     Args:
         path: file of `torch.save`.
-        kind: name for this kind of file in error messages, with an article.
+        kind: description of the file in error messages, such as `the checkpoint of a run`.
 
     Raises:
-        InputError: the file is missing or damaged, or states sizes that are larger than its data.
+        InputError: the file is missing or damaged, or states sizes that are larger than the data in the file.
     """
     if not path.exists():
         raise InputError(path, "the file does not exist", expected=kind)
@@ -97,7 +99,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Check that the index of a zip archive is small, and that the end record of the archive follows the index directly."""
+    """Check that the index of a zip archive is small, and that only the end record of the archive follows the index."""
     file.seek(-END.size, io.SEEK_END)
     magic, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
     end = size - END.size
@@ -118,7 +120,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> None:
-    """Check that the entries of a zip archive are not compressed, do not overlap and have distinct names in one folder."""
+    """Check the entries of a zip archive: not compressed, not overlapping, in one folder, and with different names."""
     names = {entry.orig_filename.lower() for entry in entries}
     if len(names) != len(entries):
         raise ValueError("the file is damaged: several entries of its zip archive have the same name")
@@ -155,7 +157,7 @@ def _check_legacy(file: BinaryIO, path: Path) -> None:
 def _is_tar(data: bytes) -> bool:
     """Return whether the data begin with the header of a tar archive.
 
-    `tarfile.is_tarfile` is not used, because it would decompress the archive and trust the sizes in it.
+    `tarfile.is_tarfile` is not used, because this function would decompress the data.
     """
     try:
         tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")

@@ -17,7 +17,7 @@ def union_types(hint: Any) -> tuple[Any, ...]:
 
 
 def type_name(hint: Any) -> str:
-    """Describe which values in yaml fit a type hint.
+    """Describe in words which values in a yaml file fit a type hint.
 
     Args:
         hint: type hint of a parameter.

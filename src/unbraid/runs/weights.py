@@ -1,7 +1,7 @@
 """Rebuild a trained model from its config and the tensors of its checkpoint.
 
-An untrusted config may describe a model of any size. The memory and the number of parts are therefore counted while a model is
-built. If a model is much larger than its checkpoint, `InputError` is raised before the memory is allocated.
+An untrusted config may describe a model of any size. Therefore, the memory and the number of modules and tensors are counted
+while a model is built. If the model is much larger than its checkpoint, `InputError` is raised before the memory is allocated.
 """
 
 import math
@@ -97,14 +97,15 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
 
 
 def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> ModuleT:
-    """Build a module with the weights of a checkpoint.
+    """Build a module, and load the weights of a checkpoint into the module.
 
-    A damaged checkpoint, or a checkpoint of another model, raises `InputError`.
+    A damaged checkpoint, or the checkpoint of another model, raises `InputError`.
 
     Args:
         make: function that builds the module from the config of the run.
         checkpoint: path of the checkpoint.
-        part: name of the module in the task (LightningModule) of the checkpoint, such as `separator`; empty for the whole task.
+        part: name of the module in the saved task (LightningModule), such as `separator`; empty if the module is the whole
+            task.
 
     Returns:
         The module with the weights of the checkpoint.
@@ -118,11 +119,12 @@ def rebuilt(make: Callable[[], ModuleT], checkpoint: Path, part: str = "") -> Mo
 def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path) -> ModuleT:
     """Build a module and load tensors into it.
 
-    InputError is raised if the names or shapes of the tensors do not fit, or if the module is much larger than the tensors.
+    InputError is raised if the names or shapes of the tensors do not fit the module, or if the module is much larger than all
+    tensors together.
 
     Args:
         make: function that builds the module.
-        state: dictionary from name to tensor, with the same names as the state dict of the module.
+        state: dictionary from name to tensor, as in the state dict of the module.
         where: file that contains the tensors, for error messages.
 
     Returns:
@@ -144,7 +146,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
 
     Args:
         module: module that receives the tensors.
-        state: dictionary from name to tensor, with the names of all parameters and buffers of the module.
+        state: dictionary from name to tensor, as in the state dict of the module.
         where: file of the tensors, for error messages.
     """
     if wrong := misfits(state, module.state_dict()):
@@ -208,11 +210,11 @@ def check_finite(where: object, state: Mapping[str, Any]) -> None:
 def limited_size(where: object, size: int) -> Iterator[None]:
     """Limit the size of the model that the `with` block builds.
 
-    A model that needs more memory, or has more than `MOST_PARTS` modules, parameters and buffers, raises `InputError`.
+    If the model needs too much memory, or has more than `MOST_PARTS` modules, parameters and buffers, `InputError` is raised.
 
     Args:
         where: file or key that describes the model, for error messages.
-        size: memory of the weights, in bytes. Tensors that are not weights may use up to `SPARE` bytes more.
+        size: memory of the weights, in bytes. The model may need up to `SPARE` bytes more, for tensors that are not weights.
 
     Yields:
         None.
@@ -236,7 +238,7 @@ def limited_size(where: object, size: int) -> Iterator[None]:
 
 
 class _Allowance(TorchFunctionMode):
-    """Count the memory of new tensors before torch allocates it, and raise InputError above a limit.
+    """Count the memory of new tensors, and raise InputError before torch allocates more than a limit.
 
     Args:
         where: file or key that describes the model, for error messages.

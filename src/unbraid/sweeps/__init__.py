@@ -1,1 +1,1 @@
-"""Run many experiments: start runs on devices, search hyper-parameters, record the runs and show their progress."""
+"""Run many experiments: start runs on devices, search hyperparameters, record the runs and display the progress."""

@@ -1,6 +1,6 @@
 """Read and write the ledger of a sweep: the file `ledger.jsonl`, with one line for each start or end of a run.
 
-All commands and machines that work on a sweep write to the same ledger.
+Several commands or machines that work on the same sweep write to the same ledger.
 """
 
 import json
@@ -24,7 +24,7 @@ MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Ledger:
-    """Write the ledger of a sweep, the file `ledger.jsonl` in its folder.
+    """Write the ledger of a sweep: the file `ledger.jsonl` in the sweep folder.
 
     Args:
         folder: sweep folder.
@@ -35,10 +35,10 @@ class Ledger:
     sweep: str
 
     def open(self) -> None:
-        """Make the ledger file. If the file already exists, check that it belongs to this sweep.
+        """Make the ledger file. If a ledger file already exists, check that it belongs to this sweep.
 
         Raises:
-            InputError: the ledger belongs to another sweep, or has another format version.
+            InputError: the existing ledger file belongs to another sweep, or has another format version.
         """
         path = self.folder / LEDGER
         lines = read(self.folder)
@@ -52,7 +52,7 @@ class Ledger:
             raise InputError(path, "the file belongs to another sweep", hint=OTHER_FOLDER)
 
     def _make(self, path: Path) -> None:
-        """Make the ledger file and write the first line. If another command has just made the file, check the existing file."""
+        """Make the ledger file with its first line. If another command has just made the file, check the existing file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path, new=True) as partial:
@@ -67,8 +67,8 @@ class Ledger:
 
         Args:
             run: run folder.
-            record: content of `run.json`. Its entries for identity, overrides, state and error are copied to the ledger.
-            **more: other values to write into the line, by name.
+            record: content of `run.json`. The entries `identity`, `overrides`, `state` and `error` are copied to the ledger.
+            **more: more values for the line of the ledger, by name.
         """
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "host": platform.node(), "run": run.name}
         line |= {key: record[key] for key in ("identity", "overrides", "state", "error") if key in record}
@@ -76,9 +76,9 @@ class Ledger:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line to a file with a single write call, so that lines of several processes do not mix.
+    """Append a line to a file with one write call, so that the lines of several processes do not mix.
 
-    If the disk is full, OSError with the path of the file is raised.
+    A full disk raises OSError with the path of the file.
     """
     try:
         with path.open("ab+", buffering=0) as file:
@@ -95,19 +95,18 @@ def _append(path: Path, line: str) -> None:
 def read(folder: Path) -> list[dict[str, Any]]:
     """Read the ledger of a sweep.
 
-    The first line of the ledger contains the format version and the identity (a hash) of the sweep.
-
-    Damaged lines are skipped, because a full disk can truncate a line.
+    The first line of the ledger contains the format version and the identity (a hash) of the sweep. Damaged lines are skipped,
+    because a full disk can truncate a line.
 
     Args:
         folder: sweep folder.
 
     Returns:
-        The lines of the ledger as mappings; empty if the file is missing.
+        The valid lines of the ledger as mappings; an empty list if the ledger is missing.
 
     Raises:
-        InputError: the file is not a regular file, is larger than 64 MiB, or lacks the version or the identity in its first
-            valid line.
+        InputError: the ledger is not a regular file, is larger than 64 MiB, or does not begin with the line that contains
+            version and identity.
     """
     path = folder / LEDGER
     try:
@@ -122,7 +121,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
-    """Parse a line of the ledger, which contains a JSON mapping; None if the line is damaged."""
+    """Return the mapping in a line of the ledger (JSON); None if the line is damaged."""
     try:
         line = parse_json(text, where)
     except InputError:
@@ -131,7 +130,7 @@ def _parsed(text: bytes, where: str) -> dict[str, Any] | None:
 
 
 def sweep_of(folder: Path) -> str | None:
-    """Return the identity (a hash) of the sweep in a folder; None if its ledger is missing or invalid."""
+    """Return the identity (a hash) of the sweep in a folder; None if the ledger is missing or invalid."""
     try:
         lines = read(folder)
     except InputError:

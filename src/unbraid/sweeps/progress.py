@@ -1,4 +1,4 @@
-"""Display the progress of a sweep: a live table in a terminal, or one line for each event if the output is not a terminal."""
+"""Display the progress of a sweep: as a live table in a terminal, otherwise as one line for each start or end of a run."""
 
 import time
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
 
 
 class ProgressTable:
-    """Print the start and the end of each run of a sweep, and write both to the ledger. The launcher calls this object.
+    """Display the start and the end of each run of a sweep, and write both events to the ledger. A launcher reports the events.
 
     Args:
-        runs: jobs of the sweep, each with its run.
-        ledger: writer of the file `ledger.jsonl` of the sweep.
+        runs: pairs of a job and the run of this job.
+        ledger: writer of the ledger of the sweep.
     """
 
     def __init__(self, runs: Sequence[tuple[Job, Run]], ledger: Ledger) -> None:
@@ -59,14 +59,14 @@ class ProgressTable:
         echo(f"sweep   {', '.join(totals)}")
 
     def started(self, job: Job, where: str) -> None:
-        """Write the start of a job to the ledger, and print it."""
+        """Write the start of a job to the ledger, and print that the job has started."""
         self.places[job], self.began[job] = where, time.monotonic()
         self.states.pop(job, None)
         self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": "running"}, where=where)
         self._print(f"started {job.folder.name} on {where}")
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
-        """Write the end of a job to the ledger, and print it with the error message or the main score of the run."""
+        """Write the end of a job to the ledger, and print the final state with the error message or the main score."""
         where = self.places.pop(job, None)
         score = main_score(job.folder) if state in ENDED else {}
         words = error or "".join(f"{name} {value:.2f}" for name, value in score.items())
@@ -88,7 +88,7 @@ class ProgressTable:
     def _table(self) -> Table:
         """Return the table of the sweep: running jobs, number of waiting jobs, and ended jobs.
 
-        The running jobs are at the top, so they stay visible if the screen is too small for the table.
+        The running jobs come first, because a small screen shows only the top of the table.
         """
         table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
         for job, place in self.places.items():
@@ -103,22 +103,22 @@ class ProgressTable:
 
 
 def _plain(*cells: str) -> list[Text]:
-    """Convert texts to cells of a table. Control characters are replaced, and the library Rich does not interpret markup."""
+    """Convert texts to table cells without control characters. The library Rich does not interpret markup in these cells."""
     return [Text(one_line(cell)) for cell in cells]
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
-    """Return the progress of a run: epoch and finished part of the training in percent, last loss, best loss, remaining time.
+    """Return the progress of a run as four texts: epoch and percentage, last loss, best loss, and remaining time.
 
-    The losses are validation losses, or training losses if the run has not been validated. All texts are empty before the end
-    of the first epoch.
+    The losses are validation losses, or training losses if the run has no validation. Before the end of the first epoch, all
+    texts are empty.
 
     Args:
         folder: run folder.
         config: config of the run.
 
     Returns:
-        Four texts, which are the cells of a table.
+        The four texts.
     """
     try:
         rows = epoch_numbers(folder)
@@ -140,7 +140,7 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """Return a dictionary from the name of the first defined score in `scores.json` to its value; empty if there is none."""
+    """Return the first defined score in `scores.json` as a dictionary {name: value}; empty without a defined score."""
     try:
         scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):

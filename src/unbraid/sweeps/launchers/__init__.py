@@ -1,4 +1,4 @@
-"""Launchers start each run of a sweep as a new process, which reads the complete config of the run from the run folder."""
+"""Launchers: classes that start each run of a sweep in a new process. The process reads the config from the run folder."""
 
 from unbraid.sweeps.launchers.local import Local
 from unbraid.sweeps.launchers.ray import Ray

@@ -1,7 +1,7 @@
-"""Recognise whether a run failed because of a defective GPU, and not because of its config or data.
+"""Recognise whether a run failed because of a defective GPU, and not because of a wrong config or wrong data.
 
-The process of a run calls `is_gpu_fault` for the exception that ended the run, and writes the result to `run.json`. The
-launcher `local` reads the result, and starts no more runs on a GPU after two such failures.
+The process of a failed run calls `is_gpu_fault` and writes the result to `run.json`. The launcher `local` reads the result.
+After two faults of a GPU, the launcher starts no more runs on this GPU.
 """
 
 import os
@@ -11,18 +11,17 @@ import torch
 
 
 def is_gpu_fault(error: BaseException) -> bool:
-    """Decide whether an exception, or an exception that caused it, shows a fault of a GPU.
+    """Return whether an exception, or one of its causes, shows a fault of a GPU.
 
-    An `AcceleratorError` of torch always shows a fault. For errors of the driver, cuBLAS, cuDNN and NVML, torch raises a plain
-    `RuntimeError`. Many errors in a config also raise `RuntimeError`. After a `RuntimeError`, this function therefore computes
-    a small sum on each GPU in `CUDA_VISIBLE_DEVICES`. The GPU has a fault if the sum fails, because a GPU fault makes all later
-    GPU calls of the process fail. `OutOfMemoryError` (too little GPU memory) is not a fault.
+    An `AcceleratorError` of torch always shows a fault. A `RuntimeError` can have other causes, such as an error in the config.
+    After a `RuntimeError`, this function therefore computes a small sum on each visible GPU. After a fault, this sum fails,
+    because all later GPU calls of the process fail. `OutOfMemoryError` (too little GPU memory) is not a fault.
 
     Args:
         error: exception that ended the run.
 
     Returns:
-        True if a GPU has a fault.
+        True for a fault of a GPU.
     """
     causes = [*_chain(error)]
     if any(isinstance(cause, torch.OutOfMemoryError) for cause in causes):

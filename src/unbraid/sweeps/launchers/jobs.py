@@ -14,12 +14,12 @@ PATIENCE_SECONDS = 120  # waiting time after a signal; a run first finishes its 
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one run of a sweep and the devices that it needs.
+    """Describe one run of a sweep, and the devices that the run needs.
 
     Args:
         number: number of the run in the sweep, from 0.
         folder: run folder that already contains the complete config of the run.
-        devices: number of processes on each machine; None for one process for each device that the launcher gives to the job.
+        devices: number of processes on each machine; None: one process for each device that the launcher chooses for the run.
         nodes: number of machines.
         on_gpu: True: the run needs GPUs; False: the run uses the CPU; None: the run uses GPUs if the launcher has GPUs.
     """
@@ -36,7 +36,7 @@ class Job:
         return self.devices or 1
 
     def gpus(self, available: bool) -> int:
-        """Return the number of GPUs that the run needs on each machine: one for each process, or 0 on the CPU.
+        """Return the number of GPUs that the run needs on each machine: one for each process; 0 for a run on the CPU.
 
         Args:
             available: True if the launcher has GPUs.
@@ -47,7 +47,7 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state of a run whose process has ended, and the error message of the run or None.
+        """Return the final state and the error message of a run whose process has ended. The message is None without an error.
 
         If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
         """
@@ -59,7 +59,7 @@ class Job:
         return record["state"], record.get("error")
 
     def has_gpu_fault(self) -> bool:
-        """Return whether a defective GPU caused the failure of the run, according to its `run.json`."""
+        """Return whether a defective GPU has made the run fail, as recorded in `run.json`."""
         return (read_record(self.folder) or {}).get("gpu_fault") is True
 
     def is_busy(self) -> bool:
@@ -68,10 +68,10 @@ class Job:
 
 
 class Watch(Protocol):
-    """Receive the events of a sweep (start and end of jobs) from a launcher, to display and record them."""
+    """Interface of an object that displays and records the events of a sweep. An event is the start or the end of a job."""
 
     def started(self, job: Job, where: str) -> None:
-        """Handle the start of a job.
+        """Display and record the start of a job.
 
         Args:
             job: job that was started.
@@ -79,32 +79,32 @@ class Watch(Protocol):
         """
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
-        """Handle the end of a job.
+        """Display and record the end of a job.
 
         Args:
             job: job that has ended, was interrupted or was not started.
-            state: state of the run after the job.
+            state: state of the run, such as `done`.
             error: error message, or reason why the job was not started; None after success.
         """
 
     def tick(self) -> None:
-        """Update the display of the sweep. Launchers call this method several times per second (Slurm: after each query)."""
+        """Update the display of the sweep. Launchers call this method repeatedly."""
 
 
 class Launcher(ABC):
-    """Run the jobs of a sweep in parallel, as many at the same time as the devices allow."""
+    """Run the jobs of a sweep in parallel. The devices limit the number of jobs that run at the same time."""
 
     @abstractmethod
     def refusal(self, job: Job) -> str | None:
-        """Return an error message that states why this launcher cannot run a job; None if it can run the job."""
+        """Return the reason why this launcher cannot run a job, as text; None if this launcher can run the job."""
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Return a short text for the user: on which devices the jobs of a sweep run, and how many run at the same time."""
+        """Return a text for the user: devices for the jobs of a sweep, and number of jobs that run at the same time."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Run the jobs and return when all have ended.
+        """Run the jobs, and return when all jobs have ended.
 
         Args:
             jobs: jobs of one sweep.

@@ -38,10 +38,9 @@ class Local(Launcher):
     Args:
         gpus: ids of the GPUs to use; `auto` for all GPUs that this process can use; an empty list for the CPU only.
         gpus_per_run: number of GPUs for each run.
-        runs_per_gpu: number of runs that share a GPU at the same time.
+        runs_per_gpu: number of runs on each GPU at the same time.
         cpu_slots: number of runs on the CPU at the same time.
-        fail_fast: number of runs. If this number of runs has failed with the same message, no more runs are started; None for
-            no limit.
+        fail_fast: number of failed runs with the same error message after which no more runs are started; None for no limit.
 
     Raises:
         InputError: a number is below 1, or the GPUs are invalid or fewer than `gpus_per_run`.
@@ -71,7 +70,7 @@ class Local(Launcher):
         """Return the reason why this machine cannot run a job, as text; None if this machine can run the job.
 
         There are three possible reasons. The run needs several machines. The run needs a GPU, but this machine has none. The
-        number of devices of the run is not the launcher's `gpus_per_run`.
+        number of GPUs of the run differs from `gpus_per_run`.
         """
         if job.nodes > 1:
             return f"trainer.num_nodes={job.nodes}: launcher=local uses one machine. Choose launcher=slurm"
@@ -98,7 +97,7 @@ class Local(Launcher):
         return job.gpus(bool(self.gpus)) > 0
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Run the jobs and return when all have ended.
+        """Run the jobs, and return when all jobs have ended.
 
         After Ctrl-C, each run is interrupted and writes a checkpoint before this method ends.
 
@@ -129,7 +128,8 @@ class Local(Launcher):
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
         """Return whether no more jobs are started.
 
-        The result is True after `fail_fast` failures with the same message, or if no waiting job can run in any slot.
+        The result is True in two cases: `fail_fast` runs have failed with the same error message, or no waiting job can run in
+        any slot.
         """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)
@@ -138,11 +138,11 @@ class Local(Launcher):
         return any(self._fits(slot, job) for slot in self.slots)
 
     def _fits(self, slot: Slot, job: Job) -> bool:
-        """Return whether a job can run in a slot. CPU jobs need a CPU slot; GPU jobs need GPUs with fewer than 2 failures."""
+        """Return whether a job can run in a slot. CPU jobs need a CPU slot. GPU jobs need GPUs with fewer than two faults."""
         return self._wants_gpus(job) is bool(slot.gpus) and all(self.faults[gpu] < MAX_FAULTS for gpu in slot.gpus)
 
     def _start(self, waiting: "deque[Job]", running: list[Running], watch: Watch) -> None:
-        """Start a waiting job in each free slot. A job whose run is being trained by another process keeps waiting."""
+        """Start a waiting job in each free slot. If another process is training the run of a job, the job keeps waiting."""
         taken = {run.slot for run in running}
         for slot in self.slots:
             if slot in taken:
@@ -176,7 +176,7 @@ class Local(Launcher):
 
 
 def _stop(running: Sequence[Running], watch: Watch) -> None:
-    """Send SIGINT to all running jobs, and wait for their end. Kill the remaining jobs after 120 s or a second Ctrl-C."""
+    """Send SIGINT to all running jobs, and wait until all jobs have ended. After 120 s or a second Ctrl-C, kill the rest."""
     for run in running:
         with suppress(ProcessLookupError):
             run.process.send_signal(SIGINT)

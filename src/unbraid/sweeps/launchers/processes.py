@@ -26,12 +26,13 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start a process that trains the run in a folder.
 
-    The process has its own session, so that Ctrl-C reaches only the calling process, which must then interrupt the run.
+    Ctrl-C reaches only the calling process, because the new process has its own session. The calling process must then
+    interrupt the run.
 
     Args:
         folder: run folder that contains the complete config of the run.
-        environment: environment variables of the process; None for the variables of the calling process.
-        held: file descriptors that the process inherits and keeps open, such as locks of GPUs.
+        environment: all environment variables of the new process; None for the variables of the calling process.
+        held: file descriptors that the new process inherits, such as locks of GPUs.
         log: file for the output of the run; None for the output of the calling process.
 
     Returns:
@@ -44,20 +45,20 @@ def start(
 
 
 def shared(threads: int) -> dict[str, str]:
-    """Return environment variables that limit a run to a number of threads and turn off its progress bars.
+    """Return environment variables that limit a run to a number of threads and turn off the progress bars of the run.
 
-    A progress bar would write many lines to the log file of the run.
+    Progress bars would write many lines to the log file of the run.
     """
     return {"OMP_NUM_THREADS": str(threads), CORES: str(threads), "TQDM_DISABLE": "1"}
 
 
 def outside_slurm() -> dict[str, str]:
-    """Return the environment variables of this process, without the variables `SLURM_…` that describe a job of Slurm."""
+    """Return the environment variables of this process without the variables that Slurm has set for a Slurm job."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:
-    """If the last argument is `with-parent`, let the kernel send SIGTERM to this process when its parent process ends."""
+    """If the last argument is `with-parent`, end this process with SIGTERM as soon as its parent process ends."""
     if arguments[-1] == WITH_PARENT:
         threading.Thread(target=_end_with_input, daemon=True).start()
 

@@ -18,14 +18,14 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of a Slurm job array. The job is in the queue, or has ended in the last minutes.
+    """Describe one job of a Slurm job array. Slurm lists waiting jobs, running jobs, and jobs that ended in the last minutes.
 
     Args:
         array: id of the job array.
         index: index of the job in the array.
         state: state as Slurm prints it, such as `PENDING`.
         reason: reason for the state as Slurm prints it.
-        host: name of the first machine on which the job runs.
+        host: name of the machine on which the job runs. If there are several machines, this is the first.
         script: path of the script that each job of the array runs.
     """
 
@@ -38,7 +38,7 @@ class SlurmJob:
 
     @property
     def name(self) -> str:
-        """Return the id of the job, in the form that `squeue` prints and `scancel` accepts."""
+        """Return the id of the job, such as `1234_5`, as `squeue` prints the id."""
         return f"{self.array}_{self.index}"
 
     @property
@@ -64,7 +64,7 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
     Args:
         script: script that each job runs.
         options: options of sbatch by long name; True for an option without a value, None to omit the option.
-        environment: environment variables of the jobs, in addition to those of this process.
+        environment: additional environment variables for the jobs. The jobs also get the variables of this process.
 
     Returns:
         The id of the job array.
@@ -74,7 +74,7 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
 
 def slurm_jobs() -> list[SlurmJob]:
-    """Return the Slurm jobs of this user's job arrays. Jobs that ended more than some minutes ago are left out.
+    """Return the jobs of this user's job arrays that Slurm still lists: waiting, running and recently ended jobs.
 
     An error of `squeue` raises `InputError` with the message of `squeue`.
     """
@@ -88,7 +88,7 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return True or False for each Slurm partition: whether it has GPUs. The default partition is the first key."""
+    """Return a dictionary from Slurm partition to True (with GPUs) or False (without). The default partition comes first."""
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")
@@ -106,5 +106,5 @@ def _output_of(*command: str, environment: Mapping[str, str] | None = None) -> s
 
 
 def error_message(lines: Sequence[str]) -> str:
-    """Return the error message of a Slurm command: the last line of its output, without the name of the command."""
+    """Return the error message of a Slurm command: the last of the given lines, without the name of the command."""
     return re.sub(r"^\w+: (error|fatal): ", "", lines[-1]) if lines else "failed without a message"

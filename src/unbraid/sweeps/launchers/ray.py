@@ -1,7 +1,7 @@
-"""Run the jobs of a sweep as tasks of Ray, on this machine or on a cluster. Each task starts one process and waits for its end.
+"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster. Each task starts a process and waits for its end.
 
-All machines of a cluster need the same project, the same Python and a shared disk. On one machine, use the launcher `local`,
-which does not need another package. For runs on several machines, use `slurm`.
+All machines of a cluster need the same project, the same Python and a shared disk. Without a cluster, use the launcher `local`,
+which does not need Ray. For a run that needs several machines, use the launcher `slurm`.
 """
 
 import importlib.util
@@ -30,8 +30,8 @@ class Ray(Launcher):
 
     Args:
         address: address of an existing Ray cluster, `auto` or `HOST:PORT`; None to start Ray on this machine for the sweep.
-        gpus: number of GPUs that Ray uses on this machine; None for all.
-        cpus: number of CPU cores that Ray uses on this machine; None for all.
+        gpus: number of GPUs of this machine that Ray uses; None for all GPUs.
+        cpus: number of CPU cores of this machine that Ray uses; None for all cores.
         cpus_per_process: number of CPU cores for each process of a run.
 
     Raises:
@@ -73,7 +73,7 @@ class Ray(Launcher):
         return f"by Ray on {self.init_options['num_gpus']} GPUs and {self.init_options['num_cpus']} cores of this machine"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Run the jobs and return when all have ended.
+        """Run the jobs, and return when all jobs have ended.
 
         After Ctrl-C, each run is interrupted and writes a checkpoint before this method ends.
 
@@ -128,7 +128,7 @@ class Ray(Launcher):
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """Return the numbers of CPU cores and GPUs that a job needs on one machine.
 
-        If no machine has enough cores and GPUs, InputError is raised. Without this error, Ray would wait forever.
+        If no machine has enough cores and GPUs, InputError is raised, because Ray would wait forever.
         """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
@@ -141,26 +141,26 @@ class Ray(Launcher):
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment variables that name plugins. Ray itself does not pass these variables to other machines."""
+    """Return the environment variables that a run needs to find plugins. Ray itself does not pass these variables on."""
     return {name: os.environ[name] for name in (VARIABLE, "PYTHONPATH") if VARIABLE in os.environ and name in os.environ}
 
 
 def run_here(folder: str, working: str, threads: int, environment: Mapping[str, str] | None = None) -> int:
-    """Train a run on the machine and the GPUs that Ray has chosen. Ray calls this function as a task.
+    """Train a run in a new process, on the machine and the GPUs that Ray has chosen. Ray calls this function as a task.
 
-    The run is a separate process, which ends when the process of the task ends.
+    The process of the run ends when the process of the task ends.
 
     Args:
         folder: run folder.
         working: working directory of the sweep.
         threads: number of threads of each process of the run.
-        environment: environment variables of the run, in addition to those of the task; None: only those of the task.
+        environment: additional environment variables for the process of the run; None: no additional variables.
 
     Returns:
         The exit status of the run.
 
     Raises:
-        BaseException: the exception by which Ray cancels the task.
+        BaseException: Ray cancels the task.
     """
     os.chdir(working)
     gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
@@ -177,7 +177,7 @@ def run_here(folder: str, working: str, threads: int, environment: Mapping[str, 
 
 
 def _end(ray: Any, task: Any, job: Job, watch: Watch) -> None:
-    """Report the end of a job to `watch`. If `run.json` contains no error message, report the message of Ray's exception."""
+    """Report the end of a job to `watch`. If the job has failed without an error message, report the error of Ray."""
     state, error = job.ending()
     try:
         ray.get(task)

@@ -1,8 +1,8 @@
-"""Divide this machine into slots: a slot is a group of GPUs or a share of the CPU cores for one run at a time.
+"""Divide this machine into slots. A slot is a group of GPUs, or a share of the CPU cores, that one run uses at a time.
 
-Sweeps of all users on the machine share the GPUs. Each GPU has a lock file in a folder that all users share, and a run on this
-GPU holds the lock. The process of the run inherits the lock from the sweep. The GPU thus stays locked until the run ends, also
-if the sweep ends first.
+Sweeps of all users on the machine share the GPUs. Each GPU has a lock file in a folder that all users share. The sweep locks
+the GPUs of a run, and the process of the run inherits the locks. The GPUs thus stay locked until the run ends, even if the
+sweep ends earlier.
 """
 
 import os
@@ -26,7 +26,7 @@ REMOVE = f"Remove this path, or set the environment variable {LOCKS} to another 
 
 @dataclass(frozen=True)
 class Slot:
-    """Describe the devices on which one run is trained at a time.
+    """Describe a slot: the devices that one run uses at a time.
 
     Args:
         gpus: ids of the GPUs; empty for the CPU.
@@ -44,13 +44,13 @@ class Slot:
         return f"gpu {','.join(self.gpus)}" if self.gpus else f"cpu {self.share}"
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables for the process of a run, which then uses only the devices of the slot."""
+        """Return environment variables that limit the process of a run to the devices and threads of this slot."""
         # With the variables of a Slurm allocation, Lightning would assume that Slurm has started the run.
         visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         return outside_slurm() | visible | shared(self.threads)
 
     def take(self) -> list[int] | None:
-        """Lock the GPUs of the slot. Return the file descriptors of the locks; None if another run has locked a GPU."""
+        """Lock the GPUs of the slot, and return the file descriptors of the locks; None if another run has locked a GPU."""
         held: list[int] = []
         for gpu in self.gpus:
             descriptor = _locked(f"gpu-{gpu}-{self.share}.lock")
@@ -63,7 +63,7 @@ class Slot:
 
 
 def _locked(name: str) -> int | None:
-    """Lock a file in the shared folder of lock files. Return its file descriptor; None if another process holds the lock."""
+    """Lock a file in the folder of lock files. Return the file descriptor, or None if another process has locked the file."""
     if sys.platform == "win32":
         problem = "the runs of a sweep cannot share GPUs on Windows, which has other locks of files"
         raise InputError("launcher", problem, hint="Hide the GPUs with CUDA_VISIBLE_DEVICES=-1, or use Linux")
@@ -90,7 +90,7 @@ def _locked(name: str) -> int | None:
 
 
 def _open_folder(path: Path) -> int:
-    """Open the folder of the lock files, and check its owner and mode. A missing folder is made.
+    """Open the folder of the lock files, and check owner and mode of the folder. A missing folder is made.
 
     Args:
         path: path of the folder.
@@ -99,7 +99,7 @@ def _open_folder(path: Path) -> int:
         The file descriptor of the folder.
 
     Raises:
-        InputError: the path is a link or a file, or owner and mode of the folder allow other users to replace lock files.
+        InputError: the path is not a folder, or its owner and mode allow other users to replace lock files.
     """
     if not os.path.lexists(path):
         _make_folder(path)
@@ -136,7 +136,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _open_lock(path: Path, folder: int) -> int:
-    """Open the lock file of a GPU. A missing file is made with mode 666, so that all users can lock it.
+    """Open the lock file of a GPU. A missing lock file is made with mode 666, so that all users can lock the GPU.
 
     Args:
         path: path of the lock file.
@@ -161,7 +161,7 @@ def _open_lock(path: Path, folder: int) -> int:
 
 
 def _open_existing(path: Path, folder: int) -> int:
-    """Open the existing lock file of a GPU. O_CREAT is not used, because in a sticky folder it fails for files of other users.
+    """Open the existing lock file of a GPU. The flag O_CREAT is not used, because it can fail for files of other users.
 
     Args:
         path: path of the lock file.
@@ -205,14 +205,14 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """Divide the GPUs, or the CPU if `gpus` is empty, into slots. One run at a time is trained on the devices of a slot.
+    """Divide the GPUs, or the CPU if `gpus` is empty, into slots. Each slot is for one run at a time.
 
     Args:
         gpus: ids of the GPUs.
         gpus_per_run: number of GPUs in a slot.
         runs_per_gpu: number of slots that share the same GPUs.
         cpu_slots: number of slots on the CPU.
-        cores: number of CPU cores, which are divided equally among the slots.
+        cores: number of CPU cores. The slots share the cores equally.
 
     Returns:
         The slots. Slots on different GPUs come before slots that share a GPU.

@@ -1,8 +1,7 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
-A job array has two files: a script, and a list of run folders, one for each Slurm job of the array. `squeue` prints the path of
-the script of each Slurm job. If the user repeats a sweep command, the second command thus finds the jobs that the first command
-submitted.
+A job array has two files: a script, and a list with one run folder for each Slurm job of the array. `squeue` prints the path of
+the script. If the user repeats the command of a sweep, the repeated command thus finds the Slurm jobs of the earlier command.
 """
 
 import re
@@ -57,17 +56,17 @@ exit $status
 
 
 class Slurm(Launcher):
-    """Run the jobs of a sweep on a Slurm cluster. The trainer config of a run determines its number of processes.
+    """Run the jobs of a sweep on a Slurm cluster. The key `trainer.devices` of a run sets the number of processes.
 
     Args:
-        partition: partition of the cluster, or several separated by commas; None for the default.
-        account: Slurm account to charge; None for the default of the user.
-        qos: quality of service (`--qos` of sbatch); None for the default.
-        timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A run that reaches the limit
-            is resumed in the next job.
-        signal_seconds: time in s between the stop signal of Slurm and the time limit of the job. After the signal, the run
-            writes a checkpoint.
-        requeues: largest number of times that a job is queued again after its time limit.
+        partition: partition of the cluster, or several partitions separated by commas; None for the default partition.
+        account: Slurm account that pays for the jobs; None for the default account of the user.
+        qos: quality of service (option `--qos` of sbatch); None for the default quality.
+        timeout_min: time limit of a Slurm job, in minutes; None for the default of the partition. A job that reaches the limit
+            is queued again, and then resumes the run.
+        signal_seconds: number of seconds between a stop signal from Slurm and the time limit. After the signal, the run writes
+            a checkpoint.
+        requeues: largest number of times that a job is started again after its time limit.
         cpus_per_task: number of CPU cores for each process.
         mem_gb: memory of a run on each machine, in GB; None for the default of the partition.
         gpu_type: type of GPU as the cluster names it, such as `a100`; None for any type.
@@ -130,9 +129,9 @@ class Slurm(Launcher):
         return f"by Slurm in the partition {self.partition}{limit}"
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
-        """Submit the jobs and return when all jobs have ended.
+        """Submit the jobs to Slurm, and return when all jobs have ended.
 
-        If this process ends earlier, the jobs stay in the queue of Slurm. A second call of the same command finds these jobs.
+        If this process ends earlier, the jobs stay in the queue of Slurm. The same command finds these jobs later.
 
         Args:
             jobs: jobs of one sweep.
@@ -179,7 +178,7 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return what all jobs of a job array share: sweep folder, number of machines, and processes and GPUs per machine."""
+        """Return the values that all jobs of a job array share: sweep folder, machines, processes and GPUs per machine."""
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
@@ -205,7 +204,7 @@ class Slurm(Launcher):
             raise
 
     def _write_script(self, sweep: Path, runs: Sequence[str]) -> tuple[Path, Path]:
-        """Write two files for a job array and return their paths: the script, and the list of the names of the run folders."""
+        """Write the two files of a job array: the script, and the list of run folders. Return the paths of both files."""
         script = sweep / FOLDER / f"{secrets.token_hex(4)}.sh"
         script.parent.mkdir(exist_ok=True)
         run_list = script.with_suffix(LIST)
@@ -216,7 +215,7 @@ class Slurm(Launcher):
 
 
 def _check_partition(partition: str | None) -> tuple[str, bool]:
-    """Check that a partition exists; None: use the default partition. Return the name, and whether the partition has GPUs."""
+    """Check that a partition (None: the default) exists. Return its name, and whether the partition has GPUs."""
     has_gpu = partitions()
     if not has_gpu:
         raise InputError("launcher=slurm", "Slurm cannot run jobs, because sinfo lists no partition")
@@ -228,14 +227,14 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Find the jobs of the sweep that are already in Slurm's queue. Return a dictionary from job to Slurm job id."""
+    """Return the Slurm job id of each job of the sweep that is already in Slurm's queue."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}
 
 
 def _folder(slurm_job: SlurmJob) -> Path | None:
-    """Return the run folder that a Slurm job trains; None if unbraid did not submit this Slurm job."""
+    """Return the run folder of a Slurm job; None if unbraid did not submit this Slurm job."""
     try:
         runs = slurm_job.script.with_suffix(LIST).read_text().splitlines()
     except OSError:
@@ -244,7 +243,7 @@ def _folder(slurm_job: SlurmJob) -> Path | None:
 
 
 def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[Job], watch: Watch) -> bool:
-    """Return whether a job of the sweep has ended. Report the start, requeue or end of the job to `watch`."""
+    """Return whether a job of the sweep has ended. Report the start, the end or a requeue of this job to `watch`."""
     slurm_job, (state, _) = queue.get(name), job.ending()
     if state not in ENDED and slurm_job is not None and not slurm_job.has_ended:
         if slurm_job.state == "RUNNING" and job not in running:
@@ -261,9 +260,9 @@ def _has_ended(job: Job, name: str, queue: Mapping[str, SlurmJob], running: set[
 
 
 def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str | None]:
-    """Return the final state of an ended job and its error message, from `run.json` or else from Slurm.
+    """Return the final state and the error message of an ended job, from `run.json` or else from Slurm.
 
-    `slurm_job` is None if Slurm has already removed the job from its queue, which happens some minutes after the end.
+    `slurm_job` is None if Slurm has already removed the job from the queue (some minutes after the end of the job).
     """
     state, error = job.ending()
     if state in ENDED:

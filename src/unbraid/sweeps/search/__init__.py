@@ -1,1 +1,4 @@
-"""Hyper-parameter search with Optuna: search space, study (the stored trials), objective and pruning."""
+"""Hyperparameter search with Optuna.
+
+The modules define the search space, the study (which stores the trials), the objective and the pruning of runs.
+"""

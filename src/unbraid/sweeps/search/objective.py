@@ -1,4 +1,4 @@
-"""Read the objective of a trial (the value that a search optimizes) from `metrics.csv` or `scores.json` of its run."""
+"""Read the objective of a trial (the value that a search optimizes) from `metrics.csv` or `scores.json` in the run folder."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from unbraid.sweeps.search.options import OBJECTIVE, SCORED
 
 
 class UndefinedError(InputError):
-    """Error: a run has logged the objective of the search (the value to optimize), but never with a finite value."""
+    """Report that the objective of a run (the value to optimize) has no finite value."""
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:
-    """Read the objective of a finished run: the best value of a column over the epochs, or a score of the test data.
+    """Read the objective of a finished run: the best value of a column over all epochs, or a score of the test data.
 
     A missing column or score raises `InputError`. A column or score without a finite value raises `UndefinedError`.
 
     Args:
         folder: run folder.
         name: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
-        direction: `minimize` or `maximize`.
+        direction: `minimize` (the lowest value is the best) or `maximize`.
 
     Returns:
         The value of the objective.

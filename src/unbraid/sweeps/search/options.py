@@ -1,6 +1,6 @@
-"""Options of a hyper-parameter search: the keys below `hydra.sweeper`, with defaults in `conf/sweeper/optuna.yaml`.
+"""Options of a hyperparameter search: the keys below `hydra.sweeper`, with defaults in `conf/sweeper/optuna.yaml`.
 
-Hydra imports this file at every start, so it must not import large packages.
+Hydra imports this module at every start, so the module must not import large packages.
 """
 
 from collections.abc import Collection
@@ -20,22 +20,22 @@ STAGES = ("train/", "valid/", SCORED)
 
 @dataclass
 class Options:
-    """Hold the options of one hyper-parameter search.
+    """Hold the options of one hyperparameter search.
 
     Args:
-        objective: value to optimize: column of `metrics.csv`, or `test/<measure>/<target>` for a score in `scores.json`.
+        objective: name of the value to optimize: a column of `metrics.csv`, or `test/<measure>/<target>` for a test score.
         direction: `minimize` or `maximize`.
-        n_trials: number of trials (runs) of the search, including those that other commands have started.
+        n_trials: number of trials (runs) of the search, including trials that other commands have started.
         n_jobs: number of trials that the search passes to the launcher at the same time.
         sampler: method that suggests values: `tpe`, `random` or `grid`.
         pruner: method that ends bad runs early: `none` or `median`.
-        startup_trials: the median pruner ends no run before this number of trials is complete.
-        warmup_epochs: number of epochs at the start of each run in which the median pruner does not end the run.
+        startup_trials: number of trials that must be complete before the median pruner ends a run.
+        warmup_epochs: number of first epochs of each run in which the median pruner does not end the run.
         storage: file in which the trials of the search are stored; None for a file in the sweep folder.
-        params: dictionary from each searched key to its values, in the syntax of the command line. Values on the command line
-            replace these values.
-        conditions: texts `key if other=value` or `key if other=a,b`, with config keys `key` and `other`. The value of `key` is
-            searched only in trials in which `other` has one of the listed values.
+        params: dictionary from each searched key to its values, in the syntax of the command line. Overrides on the command
+            line replace entries of this dictionary.
+        conditions: texts `key if other=value` or `key if other=a,b`, with config keys `key` and `other`. In a trial, `key` is
+            searched only if `other` has one of the listed values.
     """
 
     objective: str = MISSING

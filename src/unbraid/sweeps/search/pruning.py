@@ -1,4 +1,4 @@
-"""Callback that reports the objective of a run to the Optuna study after each epoch, and ends unpromising runs early."""
+"""Callback that prunes a run: it reports the objective to the Optuna study after each epoch, and ends a bad run early."""
 
 import math
 from pathlib import Path
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Pruning(EndsHopelessRuns):
-    """Report the objective to the Optuna study after each epoch, and end the run if the pruner of the study decides so.
+    """Report the objective to the Optuna study after each epoch, and end the run if the study prunes the trial.
 
-    In a run with several processes, only the first process uses the study, and all processes end together. A missing study or
-    trial, or an objective that is not logged, raises `InputError` during training.
+    If the run has several processes, only the first process uses the study, and all processes end together. A missing study, a
+    missing trial, or an objective that is not logged raises `InputError` during training.
 
     Args:
-        storage: file of the study, in which the trials of a search are stored.
-        trial: number, in the study, of the trial of this run.
+        storage: file of the study, which stores the trials of a search.
+        trial: number of this run's trial in the study.
         objective: name of a value that is logged in each epoch, such as `valid/loss`.
     """
 
@@ -32,20 +32,22 @@ class Pruning(EndsHopelessRuns):
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for the checkpoint: whether the run was pruned. A resumed run that was pruned trains no further."""
+        """Return the state for the checkpoint: whether the run was pruned. A pruned run is not trained further."""
         return {"pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore from a checkpoint whether the run was pruned."""
+        """Restore the state from a checkpoint: whether the run was pruned."""
         self.pruned = state_dict["pruned"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Load the trial of this run from the study, in the first process of the run only."""
+        """Load the trial of this run from the study. Only the first process of the run loads the trial."""
         if trainer.is_global_zero:
             self.trial = self._load_trial()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the objective to the study, and stop training if the study prunes the trial. Called after the validation.
+        """Report the objective to the study, and stop training if the study prunes the trial.
+
+        Lightning calls this method after the validation.
 
         Args:
             trainer: trainer of the run.
@@ -63,9 +65,9 @@ class Pruning(EndsHopelessRuns):
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return the names of all logged values if the objective is not logged, for an error message.
+        """Return None if the objective is logged, or may be logged in a later epoch.
 
-        Return None if the objective is logged, or may be logged in a later epoch.
+        Otherwise return the names of all logged values, for an error message.
         """
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)
@@ -74,9 +76,9 @@ class Pruning(EndsHopelessRuns):
         return [name for name in logged if "/" in name]
 
     def _is_hopeless(self, trainer: pl.Trainer) -> bool:
-        """Report the objective to the study, and return whether the pruner of the study ends the run now.
+        """Report the objective to the study, and return whether the study prunes the trial now.
 
-        A run in its last epoch is not ended.
+        The result is False in the last epoch.
         """
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.objective)
         if not trainer.is_global_zero or value is None:

@@ -1,4 +1,4 @@
-"""Convert Hydra overrides with choices, ranges and intervals to a search space of Optuna, with conditions between keys."""
+"""Convert Hydra overrides with choices, ranges or intervals to a search space of Optuna, with conditions between keys."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,11 +27,11 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Condition:
-    """Restrict the search of a config key to trials in which another key has one of the given values.
+    """Describe when a config key is searched: only in trials in which another key has one of the given values.
 
     Args:
         other: the other config key.
-        values: values of the other key. The restricted key is searched in a trial if the other key has one of these values.
+        values: values of the other key for which the config key is searched.
     """
 
     other: str
@@ -53,7 +53,7 @@ class Parameter:
     distribution: BaseDistribution
 
     def suggest(self, trial: Trial) -> Value:
-        """Return the value that the sampler of the study suggests for a trial."""
+        """Return the value of the key that Optuna suggests for a trial."""
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return trial.suggest_categorical(self.key, choices)  # type: ignore[return-value]  # all are strings
@@ -64,18 +64,18 @@ class Parameter:
         raise AssertionError(f"unsupported distribution of Optuna: {self.distribution}")
 
     def first(self) -> list[Value]:
-        """Return a list with one value of the key: the lowest number or the first choice."""
+        """Return a list with the first value of the key: the lowest number or the first choice."""
         distribution: Any = self.distribution
         return [distribution.low if hasattr(distribution, "low") else distribution.choices[0]]
 
     def values(self) -> list[Value]:
-        """List all values of the key, for a grid search.
+        """Return all values of the key, for a grid search.
 
         Returns:
             Numbers in ascending order, or choices in the order of the override.
 
         Raises:
-            InputError: the values are an interval of real numbers.
+            InputError: the values are an interval, which has no finite list of values.
         """
         match self.distribution:
             case CategoricalDistribution(choices=choices):
@@ -88,11 +88,11 @@ class Parameter:
 
 
 class Space:
-    """Divide the overrides of a search into fixed overrides (the same in all trials) and searched keys (with several values).
+    """Describe a search: fixed overrides (the same in all trials) and searched keys (with several values).
 
     Args:
         overrides: overrides of the search. If several overrides have the same key, the last one is used.
-        conditions: texts `key if other=value` or `key if other=a,b`, at most one for each key.
+        conditions: texts `key if other=value` or `key if other=a,b`. A key has at most one condition.
         parser: parser for overrides of Hydra.
 
     Raises:
@@ -115,11 +115,11 @@ class Space:
         self.parameters = [parameters[key] for key in self._in_order(searched)]
 
     def suggested_for(self, trial: Trial) -> list[str]:
-        """Return the overrides of the searched keys, with the values that the Optuna study suggests for a trial."""
+        """Return overrides that set the searched keys to the values that Optuna suggests for a trial."""
         return self._spell(self._chosen(lambda parameter: parameter.suggest(trial)))
 
     def example(self) -> list[str]:
-        """Return one possible override for each searched key. The config is checked with these overrides before the search."""
+        """Return one possible override for each searched key, to check the config before the search."""
         return self._spell(next(self._walk(Parameter.first)))
 
     def fixed_overrides(self) -> list[str]:
@@ -127,7 +127,7 @@ class Space:
         return [str(override.input_line) for override in self.fixed.values()]
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Yield each combination of values of the searched keys once. Keys whose condition is not satisfied are left out."""
+        """Yield each combination of values of the searched keys once. A key is left out if its condition is not satisfied."""
         seen = set()
         for chosen in self._walk(Parameter.values):
             if (items := tuple(chosen.items())) not in seen:
@@ -135,7 +135,10 @@ class Space:
                 yield chosen
 
     def described(self) -> dict[str, str]:
-        """Return a text for each searched key with its values and its condition. Two equal searches have equal texts."""
+        """Return a dictionary from each searched key to a text with the values and the condition of the key.
+
+        Equal searches have equal dictionaries.
+        """
         return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 
     def _description(self, parameter: Parameter) -> str:
@@ -165,7 +168,7 @@ class Space:
         return [f"{parameter.typed}={chosen[parameter.key]}" for parameter in self.parameters if parameter.key in chosen]
 
     def _in_order(self, keys: Sequence[str] | Mapping[str, Any]) -> list[str]:
-        """Sort searched keys. A key with a condition comes after the other key on which the condition depends."""
+        """Sort searched keys. If the condition of a key depends on another key, the other key comes first."""
         ordered: list[str] = []
         for key in keys:
             chain = [key]

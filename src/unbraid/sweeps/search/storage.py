@@ -1,7 +1,7 @@
-"""Open the file of a study. A study contains the trials of a search, and its file is a journal of Optuna.
+"""Open the file of an Optuna study, which stores the trials of a search. The file is a journal of Optuna.
 
-Several processes write to the file, also on several machines with a shared disk. These processes use file locks of the kernel.
-The kernel releases a lock when the process with the lock ends in any way.
+Several processes can write to the file, also on several machines with a shared disk. The processes use file locks of the
+kernel. The kernel releases a lock when the process that holds the lock ends for any reason.
 """
 
 import os
@@ -27,17 +27,17 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {
 
 
 def lock_of(path: Path, name: str) -> FileLock:
-    """Return the lock with the given name. The lock is a file in a folder next to the file of the study."""
+    """Return the lock with the given name. The file of the lock is in a folder next to the study's file."""
     folder = path.with_name(f"{path.name}.locks")
     folder.mkdir(exist_ok=True)
     return FileLock(folder / name)
 
 
 class WriteLock(JournalFileOpenLock):
-    """Lock the file of a study for writing. Optuna's own lock is not used, because it stays locked for 30 s after a crash.
+    """Lock the file of a study for writing. Optuna's own lock is not used, because it is held for 30 s after a crash.
 
-    The lock also removes an incomplete last line, which a killed process or a full disk can cause. Optuna would append to this
-    line, and the file would be unreadable.
+    `acquire` also removes an incomplete last line of the file. A killed process or a full disk can cause such a line. If
+    another process appended to this line, Optuna could not read the file.
 
     Args:
         path: file of the study.
@@ -48,7 +48,7 @@ class WriteLock(JournalFileOpenLock):
         self.path = path
 
     def acquire(self) -> bool:
-        """Wait for the lock of the study's file, and remove an incomplete last line of this file."""
+        """Lock the file of the study, and remove an incomplete last line of the file. Return True."""
         self.lock = lock_of(self.path, "write")
         self.lock.acquire()
         lines = self.path.read_bytes()
@@ -62,13 +62,13 @@ class WriteLock(JournalFileOpenLock):
 
 
 def stored(path: Path) -> JournalStorage:
-    """Open the file of a study as a storage of Optuna. A missing file is made.
+    """Open the file of a study as Optuna's storage. A missing file is made.
 
     Args:
         path: file of the study.
 
     Returns:
-        The storage of Optuna.
+        The storage object of Optuna.
 
     Raises:
         InputError: the file is damaged, or is not the file of a study.
@@ -92,7 +92,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load the study (the trials of a search) from its file. The study has the pruner with which the search was started.
+    """Load a study, which stores the trials of a search, from its file. The study gets the pruner of the search.
 
     Args:
         path: file of the study.

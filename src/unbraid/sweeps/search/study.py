@@ -1,8 +1,8 @@
-"""Share the study of a search (its stored trials) between several commands: assign trials to commands and record results.
+"""Share the study of a search between several commands: assign trials to commands and record the results of trials.
 
-A command holds the lock of a trial until the result of the trial is recorded, or until the command ends. A trial that Optuna
-lists as running, but whose lock is free, was interrupted or has failed. The next command runs this trial again with the same
-number, folder and values.
+The study stores the trials. A command holds the lock of a trial until the result of the trial is recorded, or until the command
+ends. If Optuna lists a trial as running but its lock is free, the trial was interrupted or has failed. The next command then
+runs the trial again with the same number, folder and values.
 """
 
 import json
@@ -36,12 +36,12 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass
 class Claim:
-    """Represent a trial of a search that is reserved for this process, so that other processes do not run the trial.
+    """Represent a trial that is reserved for this process, so that other processes do not run the trial.
 
     Args:
         trial: trial of Optuna.
-        lock: lock of the trial, which this process holds.
-        overrides: overrides of the searched keys, with the values that Optuna suggests for the trial.
+        lock: lock of the trial. This process holds the lock.
+        overrides: overrides that set the searched keys to the values that Optuna suggests for the trial.
     """
 
     trial: Trial
@@ -55,15 +55,15 @@ class Claim:
 
 
 class Search:
-    """Create or resume the study of a search. The study stores the trials.
+    """Create or resume a study, which stores the trials of a search.
 
-    Use this object in a `with` block. At the end of the block, the locks of the trials are released. A file that contains
-    another search or is not the file of a study raises `InputError`.
+    Use this object in a `with` block. At the end of the block, the locks of the trials are released. If the file `path`
+    contains another search, or is not the file of a study, `InputError` is raised.
 
     Args:
         options: options of the search, already checked.
         space: searched keys with their values and conditions.
-        seed: random seed of the values that the search suggests for the searched keys.
+        seed: random seed of the suggested values.
         path: file of the study.
     """
 
@@ -128,7 +128,7 @@ class Search:
     def leave(self, claim: Claim, error: str) -> None:
         """Record the error of a failed trial in the study.
 
-        This command keeps the lock of the trial until this command ends. A later command then runs the trial again.
+        The trial stays locked until this process ends. Only a later sweep command can run the trial again.
 
         Args:
             claim: claimed trial.
@@ -171,7 +171,7 @@ class Search:
 
 
 def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
-    """Add the first `count` combinations of a grid search to the study, except combinations that the study already contains."""
+    """Add combinations of a grid search to the study, until the study contains the first `count` combinations."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
 
@@ -185,7 +185,7 @@ def _acquired(lock: FileLock) -> FileLock | None:
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check that the search in a file has the same options as the search of this command. Otherwise raise InputError."""
+    """Raise InputError if the options of the stored search (`agreed`) differ from the options of this command."""
     for name, value in options.items():
         if agreed.get(name) != value:
             problem = f"the file contains a search with another value of {name}"

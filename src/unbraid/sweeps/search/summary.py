@@ -13,7 +13,7 @@ from unbraid.sweeps.search.options import Options
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Return the state of a trial: `done`, `pruned`, `running` or `failed`. Optuna itself lists a failed trial as running."""
+    """Return the state of a trial: `done`, `pruned`, `running` or `failed`."""
     if trial.state == TrialState.RUNNING:
         return "failed" if trial.user_attrs.get("error") else "running"
     return {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}[trial.state]
@@ -32,7 +32,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def trial_text(trial: FrozenTrial, objective: str) -> str:
-    """Return the line that is printed when a trial ends: number and overrides of the trial, and its objective or error."""
+    """Return the line that is printed when a trial ends: number, overrides, and the objective or the error message."""
     state = state_of(trial)
     outcome = {"done": f"{objective} {trial.value}", "pruned": f"pruned at {trial.value}"}.get(state)
     return f"trial {trial.number}: {' '.join(trial.user_attrs['overrides'])}: {outcome or trial.user_attrs['error']}"
@@ -44,10 +44,11 @@ def summary_text(trials: Sequence[FrozenTrial], options: Options, table: Path) -
     Args:
         trials: trials of the search.
         options: options of the search.
-        table: path of the file `search.csv`.
+        table: path of the table `search.csv`.
 
     Returns:
-        Lines with the best trial, its overrides and folder, the number of trials by state, and the path of the table.
+        Lines with the best trial (objective, overrides, run folder), the number of trials in each state, and the path of the
+        table.
     """
     counts = Counter(state_of(trial) for trial in trials)
     lines = [f"trials  {', '.join(f'{count} {state}' for state, count in counts.items())}", f"table   {table}"]

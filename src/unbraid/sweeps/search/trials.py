@@ -1,4 +1,4 @@
-"""Run a hyper-parameter search: reserve (claim) trials, start their runs, and record each run's objective in the study."""
+"""Run a hyperparameter search: reserve (claim) trials, start one run for each trial, and record the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -26,8 +26,9 @@ class Trials:
 
     Args:
         search: study in which the trials of the search are stored.
-        launch: function that runs jobs. Its arguments are the overrides of each job and the number of the first job.
-        compose: function that makes a run from its overrides and its number. Invalid overrides raise an exception.
+        launch: function that starts runs and waits for their end. Its arguments are a list of overrides for each run and the
+            number of the first run.
+        compose: function that makes a run from overrides and a number. Invalid overrides raise an exception.
         folder: sweep folder, in which `search.csv` is written.
     """
 
@@ -39,13 +40,13 @@ class Trials:
         self.failed: list[str] = []
 
     def run(self) -> list[str]:
-        """Run trials until all trials of the search are done or claimed by other commands.
+        """Run trials until all trials of the search have ended or are claimed by other commands.
 
         A run that does not log the objective raises `InputError`.
 
         Returns:
-            Names, such as `trial 3`, of the trials with invalid overrides or an undefined objective. Trials whose run has
-            failed are not included.
+            Names, such as `trial 3`, of the trials with invalid overrides or with an undefined objective. Trials with a failed
+            run are not included.
         """
         while claims := self.search.claim(self.search.options.n_jobs):
             ready = [(claim, folder) for claim in claims if (folder := self._folder(claim))]
@@ -58,7 +59,7 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial. If the objective is logged in each epoch, an override adds the pruning callback."""
+        """Return the overrides of a trial. If the objective is logged in each epoch, include the callback for pruning."""
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words
@@ -77,7 +78,7 @@ class Trials:
             return None
 
     def _report(self, claim: Claim, folder: Path) -> None:
-        """Read the result of a trial from its run folder, and record it in the study."""
+        """Read the result of a trial from its run folder, and record the result in the study."""
         record = read_record(folder) or {"state": None}
         if record["state"] == "pruned":
             self._end(claim, folder, None)
@@ -115,7 +116,7 @@ class Trials:
 def _consecutive(ready: Sequence[Ready]) -> Iterator[list[Ready]]:
     """Divide trials into groups.
 
-    The trials of a group have consecutive numbers, because a launcher gives consecutive numbers to the jobs of one call.
+    Within a group, the numbers of the trials are consecutive, because one call of a launcher needs consecutive numbers.
     """
     for _, group in groupby(enumerate(ready), lambda pair: pair[1][0].number - pair[0]):
         yield [pair for _, pair in group]
