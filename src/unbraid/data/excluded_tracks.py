@@ -28,10 +28,7 @@ NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignmen
 
 
 def missing(name: str) -> str:
-    """Return the reason for excluding a track that lacks the file or the source `name`, as text.
-
-    Used by the layouts `pairs` (`name` is the mixture or instrumental), `medleydb` (metadata file or source), `slakh` (stem).
-    """
+    """Return the reason for excluding a track that lacks the file or the source `name`."""
     return f"has no {name}"
 
 
@@ -43,8 +40,8 @@ def voices_and_instruments(file: str) -> str:
 def outside_splits(root: Path) -> dict[str, str]:
     """Return the subfolders of a data set that are excluded because their name is not `train`, `valid` or `test`.
 
-    The result maps the name of each subfolder to the reason. It is empty if `root` contains neither `train` nor `valid` nor
-    `test`.
+    The result maps the name of each subfolder to the reason. The result is empty if `root` contains neither `train` nor `valid`
+    nor `test`.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

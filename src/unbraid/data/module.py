@@ -281,10 +281,7 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return a mask that is True if a training track contains one of the given sources.
-
-        Shape: bool [training tracks, sources].
-        """
+        """Return which of the given sources each training track contains."""
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:

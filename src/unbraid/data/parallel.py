@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use. The environment variable `UNBRAID_CORES` limits it."""
+    """Return the number of processor cores that this process may use. `UNBRAID_CORES` limits this number."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 

@@ -101,7 +101,7 @@ class Positions:
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Divide the integers from 0 to `room` - 1 into `parts` equal parts. Return a random integer from part number `part`."""
+    """Divide the integers from 0 to `room` - 1 into `parts` equal ranges. Return a random integer from range number `part`."""
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
@@ -205,7 +205,7 @@ class ChunkSampler:
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        """Draw other chunks for a step, at any position of any track. These chunks replace silent chunks."""
+        """Draw the chunks that replace the silent chunks of a step. They start at any position of any track."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)
@@ -244,7 +244,8 @@ class EpochSteps(Sampler[int]):
 
     Args:
         steps_per_epoch: number of steps of an epoch.
-        position: function that returns the number of the current epoch, and the number of finished steps of this epoch.
+        position: function that returns the number of the current epoch, and the number of finished steps of this epoch, see
+            `epoch_position`.
     """
 
     def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
@@ -260,7 +261,7 @@ class EpochSteps(Sampler[int]):
 
 
 def epoch_position(trainer: Any) -> tuple[int, int]:
-    """Return the current epoch of a run, and the number of finished steps of this epoch.
+    """Return the current epoch of a run, and the number of steps of this epoch that were finished before the run was resumed.
 
     The epoch is read from the training loop of Lightning. The usual method `set_epoch` of a sampler cannot be used: in a
     resumed run, Lightning calls this method too late, after the first batch was requested.
@@ -269,7 +270,7 @@ def epoch_position(trainer: Any) -> tuple[int, int]:
         trainer: trainer of Lightning; None outside of training.
 
     Returns:
-        The number of the current epoch, and the number of steps of this epoch that were done before the run was resumed.
+        The number of the current epoch, and the number of finished steps; 0 steps if the run was not resumed in this epoch.
     """
     if trainer is None:
         return 0, 0

@@ -21,7 +21,7 @@ def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
     """Format the health report as text: one line per track, the totals per split, and the warnings by kind.
 
     Args:
-        entries: name, split and measurements of each track; they are sorted by split and name.
+        entries: name, split and measurements of each track, in any order. The text lists the tracks by split and name.
         findings: warnings about the tracks, see `diagnosis.findings`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Helpers of layouts: find audio files, find the folders of the splits (train, valid, test), and make track names from paths.
+"""Find audio files, find the folders of the splits (train, valid, test), and make track names from paths, for all layouts.
 
 Hidden files are ignored, for example the `._x` files of macOS. Symbolic links are followed.
 """
@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return a dictionary from split (`train`, `valid`, `test`) to the folder with this name in `root`, if it exists."""
+    """Return the folders `train`, `valid` and `test` in `root` that exist, as a dictionary from split to folder."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
