@@ -104,8 +104,8 @@ def leaves_residual(targets: Iterable[str]) -> bool:
     """Return whether the mixture can contain a residual, that is, sound that is not part of any target.
 
     Args:
-        targets: names of the targets, or a mapping from each name to its sources. The sources `[drums, bass]` are a sum;
-            `[-vocals]` is the mixture minus the vocals.
+        targets: names of the targets, or a mapping from the name of each target to a list of source names. `[drums, bass]` is
+            the sum of two sources. `[-vocals]` is the mixture minus the vocals.
 
     Returns:
         False if one target is the mixture minus all other targets, because the targets then sum to the mixture. True in all

@@ -11,7 +11,7 @@ from unbraid.nets.interfaces import stride_of
 class WaveformSeparator(Separator):
     """Separate by one network that maps the mixture waveform to the waveforms of all targets.
 
-    If the method uses an STFT, the network computes the STFT itself.
+    This class does not compute an STFT. A network that needs an STFT computes the STFT itself.
 
     Args:
         net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] (batch,
@@ -35,15 +35,15 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the number of samples of which the start of each chunk must be a multiple: the stride of the network."""
+        """Return the stride of the network in samples. Each chunk must start at a multiple of this number."""
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of mixture chunks. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks [B, C, T]."""
         return Estimate(self.net(mixture).float())
 
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return an `Estimate` of the true sources. All other arguments are ignored."""
+        """Return an `Estimate` that contains only the true sources `sources`. All other arguments are ignored."""
         return Estimate(sources)
