@@ -61,7 +61,8 @@ class DenseAutoencoder(Autoencoder):
         activation: activation function of the layers in `hidden`.
         code_activation: activation function of the code; `linear` in Hinton & Salakhutdinov (2006).
         output: activation function of the last layer. `sigmoid` suits vectors in [0, 1].
-        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
+        tied: True: the decoder uses the transposed weight matrices of the encoder. False: the decoder has its own weight
+            matrices.
 
     Shape:
         [N, size] -> [N, size].
@@ -140,7 +141,7 @@ class VariationalAutoencoder(DenseAutoencoder):
     """Reconstruct vectors with a variational autoencoder (Kingma & Welling, ICLR 2014).
 
     The encoder estimates mean and variance of a Gaussian distribution for each vector. Training draws codes from this
-    distribution. `encode` returns its mean. Encoder and decoder do not share weights.
+    distribution. `encode` returns the mean of the distribution. Encoder and decoder do not share weights.
 
     Args:
         size: number of values in a vector.
@@ -217,7 +218,7 @@ class FrameAutoencoder(nn.Module):
         tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], at least 0. B: batch, C: channels, F: frequency bins, T: frames.
+        [B, C, F, T] -> [B, C, F, T]. B: batch, C: channels, F: frequency bins, T: frames.
     """
 
     def __init__(

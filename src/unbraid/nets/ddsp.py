@@ -54,7 +54,7 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state of a synthesizer between two pieces of a sound that is synthesized piece by piece.
+    """Hold the state of a synthesizer after a piece of a sound, so that the next piece can follow without a break.
 
     Args:
         dry: True to synthesize the sound without reverberation.
@@ -64,8 +64,8 @@ class Playing:
         f0: pitch in Hz at the last control point of the piece.
         sounding: parameters of the synthesizer at the last control point of the piece.
         turns: phase of the oscillators after the piece, in turns (1 turn is 2π).
-        air: end of the filtered noise, which is longer than the piece. It is added to the start of the next piece.
-        room: end of the reverberation, which is longer than the piece. It is added to the start of the next piece.
+        air: part of the filtered noise after the end of the piece. This part is added to the start of the next piece.
+        room: part of the reverberation after the end of the piece. This part is added to the start of the next piece.
     """
 
     dry: bool = False
@@ -223,12 +223,13 @@ class Instrument(nn.Module):
         Args:
             f0: pitch at each control point in Hz.
             loudness: loudness at each control point in dB.
-            state: state of the synthesiser after the previous piece. It is updated in place.
+            state: state of the synthesiser after the previous piece. This method updates the state in place.
             coefficients: MFCCs, required if the instrument has a latent.
             gate: factor of all amplitudes at each control point; None: 1.
 
         Shape:
-            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points.
+            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points; the
+            first piece has (F - 1) * hop_length samples.
 
         Returns:
             The sound, and the parameters of the synthesiser at each control point.
@@ -264,7 +265,7 @@ class Instrument(nn.Module):
         self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
         points: int = 1000, seed: int = 0, dry: bool = False,
     ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
-        """Synthesise a sound of any length piece by piece. All pieces together equal the sound synthesised at once.
+        """Synthesise a sound of any length piece by piece. The joined pieces equal the sound that is synthesised at once.
 
         Args:
             f0: pitch at each control point in Hz.
@@ -300,7 +301,7 @@ class Instrument(nn.Module):
         Args:
             f0: pitch at each control point in Hz.
             loudness: loudness at each control point in dB.
-            state: state of the GRUs. It is updated in place.
+            state: state of the GRUs. This method updates the state in place.
             coefficients: MFCCs, required if the instrument has a latent.
 
         Shape:
