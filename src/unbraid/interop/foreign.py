@@ -168,7 +168,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             raise InputError(
                 f"{path}: {name}",
                 "the translation file does not state the name of this tensor in unbraid",
-                hint="Add the tensor to the mapping names or to the list unused of the translation file",
+                hint="In the translation file, add the tensor to 'names', or to 'unused' if the model does not need the tensor",
             )
         if our_name in state:
             problem = "the translation file gives two tensors the same name in unbraid"
