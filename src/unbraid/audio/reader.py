@@ -147,7 +147,8 @@ def read(
         each array: [channels (1 or 2), samples].
 
     Returns:
-        One float32 array for each stream, and their common sample rate in Hz. Samples of lossy files may exceed 1.0.
+        One float32 array for each stream, and the common sample rate of all streams in Hz. Samples of lossy files may exceed
+        1.0.
 
     Raises:
         InputError: the streams have different sample rates, or the file cannot be decoded, see `open_audio`.

@@ -120,7 +120,7 @@ class HostBank:
 
 
 class DeviceBank:
-    """Keep all training tracks in one tensor in GPU memory, one after the other, and gather chunks from this tensor.
+    """Keep the concatenation of all training tracks as one tensor in GPU memory, and gather chunks from this tensor.
 
     Args:
         tracks: tracks of the training split.

@@ -3,8 +3,8 @@
 The data loader returns each training batch as a `RawBatch`, which contains the samples of the chunks. If the samples of all
 tracks are already in GPU memory, the raw batch contains only the positions of the chunks.
 
-`BatchMixer` converts each raw batch to a `Batch` of float32 waveforms, on the device of the network. It scales and augments the
-sources, and computes the mixture and the targets as sums of sources.
+`BatchMixer` converts each raw batch to a `Batch` of float32 waveforms, on the device of the network. `BatchMixer` also scales
+and augments the sources, and computes the mixture and the targets as sums of sources.
 """
 
 import zlib
@@ -65,7 +65,7 @@ class SideInfo(Protocol):
 
 
 class RawBatch(NamedTuple):
-    """A training batch as the data loader returns it, before `BatchMixer` converts it to float32 and augments it.
+    """A training batch from the data loader, before `BatchMixer` converts the samples to float32 and augments the sources.
 
     Args:
         step: number of the training step, counted over the whole run.

@@ -62,7 +62,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks. Tracks whose mixture and instrumental version are not aligned in time are included.
+            All tracks and copies, also the tracks whose mixture and instrumental version are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)

@@ -1,4 +1,4 @@
-"""Decode a track: read all audio streams of its files, convert the streams to one sample rate and length, and sum streams.
+"""Decode a track: read all audio streams of its files, convert all streams to one sample rate and length, and sum.
 
 Each source is the sum of its own streams. The mixture is the sum of all sources, or is read from its own file.
 """
@@ -93,7 +93,10 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
 def _read(
     streams: Sequence[AudioStream], memory: BufferPool | None, surround: ChannelChoice, messages: list[str]
 ) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
-    """Read streams. Return the samples [channels, samples] of each stream at the highest sample rate, and all sample rates."""
+    """Read streams, and resample all streams to the highest sample rate of the files.
+
+    Return the samples [channels, samples] of each stream, and the different sample rates of the files, ascending.
+    """
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
         indices = by_file.setdefault(stream.path, [])

@@ -5,8 +5,8 @@ Tracks are excluded at two times:
 - before decoding: the layout (the object that lists the tracks in the folder of a data set) excludes tracks;
 - after decoding: `TrackCollection` excludes tracks whose mixture and instrumental version are not aligned in time.
 
-All other problems that `unbraid.data.health` finds are only warnings, and the track is used. `scripts/prepare.py` prints the
-excluded tracks with the reasons, under "left out". A training run prints the same list at its start.
+All other problems that `unbraid.data.health` finds only cause warnings, and the tracks are used. `scripts/prepare.py` prints
+the excluded tracks with the reasons, under "left out". A training run prints the same list at its start.
 """
 
 from pathlib import Path

@@ -40,7 +40,7 @@ MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each
 
 @dataclass(frozen=True)
 class Order:
-    """A request to decode one track and to write it into the store, the folder of all decoded tracks.
+    """A request to decode one track, and to write the decoded track into the store, the folder of all decoded tracks.
 
     Args:
         track: track to decode.

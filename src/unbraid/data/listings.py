@@ -153,7 +153,7 @@ def options_of(layout: Layout) -> Mapping[str, Any]:
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout (a class that lists data sets) to an error that names the option on the command line.
+    """Convert an error of a layout (a class that lists data sets) to an error with the full key of the wrong option.
 
     Args:
         error: error that the layout raised or returned.

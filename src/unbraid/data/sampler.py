@@ -70,7 +70,7 @@ class Positions:
         self.ends = np.cumsum(rooms)
 
     def in_slots(self, slots: np.ndarray, uniform: np.ndarray) -> Draw:
-        """Return a random start position within each of the given slots.
+        """Return a random track and start position from each of the given slots (ranges of positions).
 
         Args:
             slots: numbers of the slots.
@@ -80,7 +80,7 @@ class Positions:
             slots, uniform: [n]; each array of the result: [n].
 
         Returns:
-            The track indices and the start positions.
+            The index of the track and the start position for each slot.
         """
         if self.over == "time":
             return self._at(_within(slots, self.slots, np.full(len(slots), self.ends[-1]), uniform))
@@ -163,7 +163,7 @@ class ChunkSampler:
         return self.batch_size * self.world_size
 
     def draw(self, step: int) -> Draw:
-        """Draw the chunks of this process (rank) at a training step.
+        """Draw the track and the start position of each chunk of this process (rank) at a training step.
 
         Args:
             step: number of the step, counted over the whole run.
@@ -172,7 +172,7 @@ class ChunkSampler:
             each array of the result: [batch, sources].
 
         Returns:
-            The track indices and the start positions.
+            The index of the track and the start position of each chunk, for each source.
         """
         tracks, starts = self._deal(step)
         if self.silent is None or self.sampling.skip_below_db is None:
@@ -235,7 +235,7 @@ class ChunkSampler:
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """Return the random generator of one purpose, such as `REMIX`. `count` is the step (for `DECK`: the epoch)."""
+        """Return the random generator for one purpose, such as `REMIX`, at step `count`. For `DECK`, `count` is the epoch."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 

@@ -125,7 +125,10 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row `name` (`mixture` or a source). If a track has only one row, it is also the mixture."""
+        """Return the index of the row `name`: `mixture` or a source.
+
+        If a track has only one row, this row is both the mixture and the source.
+        """
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -161,7 +164,7 @@ class Store:
         self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
-        """Return a `Store` of the same folder for tracks with another sample rate in Hz and another number of channels."""
+        """Return a `Store` with the same folder, for tracks with the given sample rate (in Hz) and number of channels."""
         return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
@@ -236,10 +239,10 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the folders of decoded tracks that are outdated, so that runs cannot use them.
+        """Return the outdated folders of decoded tracks. Runs cannot use these folders.
 
-        There are three reasons. The audio files of the track were changed or deleted. Another version of this program has
-        written the folder. A process was killed before it completed the folder.
+        A folder is outdated for one of three reasons. The audio files of the track were changed or deleted. Another version of
+        this program has written the folder. The process that wrote the folder was killed.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

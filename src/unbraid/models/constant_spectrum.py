@@ -22,7 +22,10 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold one second of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1] (control points)."""
+    """Hold one second of training data: the sound, and pitch and loudness at F + 1 control points.
+
+    Shape: `sound` [F * hop_length]; `f0` in Hz and `loudness` in dB: [F + 1].
+    """
 
     sound: Tensor
     f0: Tensor

@@ -124,7 +124,7 @@ class Player:
             [samples] -> [samples // hop_length + 1] each.
 
         Returns:
-            Pitch in Hz and loudness in dB at each control point.
+            Pitch in Hz, loudness in dB and periodicity (confidence of the pitch) at each control point.
 
         Raises:
             InputError: the sample rate differs from the sample rate of the instrument, the waveform has more than one

@@ -100,7 +100,10 @@ class DenseAutoencoder(Autoencoder):
         self.up: list[Activation] = [*[activation] * len(hidden), output]
 
     def encode(self, items: Tensor, depth: int | None = None) -> Tensor:
-        """Compute the codes of vectors, or the output of the first `depth` encoder layers. Shape: [N, size] -> [N, width]."""
+        """Compute the codes of vectors. Shape: [N, size] -> [N, code].
+
+        If `depth` is set, return the output of the first `depth` encoder layers instead of the codes.
+        """
         for layer, name in [*zip(self.encoder, self.down, strict=True)][:depth]:
             items = activate(layer(items), name)
         return items
@@ -215,7 +218,8 @@ class FrameAutoencoder(nn.Module):
         code: number of values in the code, at most `size`.
         hidden: widths of the layers between input and code.
         activation: activation function of the layers in `hidden`.
-        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
+        tied: True: the decoder uses the transposed weight matrices of the encoder. False: the decoder has its own weight
+            matrices.
 
     Shape:
         [B, C, F, T] -> [B, C, F, T]. B: batch, C: channels, F: frequency bins, T: frames.

@@ -1,6 +1,6 @@
 """Chimera, a recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
 
-Deep clustering uses the embeddings: it assigns bins with similar embeddings to the same source.
+Deep clustering assigns bins with similar embeddings to the same source.
 
 Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
 together", ICASSP 2017. The option `heads="chimera++"` follows Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole
@@ -28,7 +28,7 @@ class Chimera(nn.Module):
     Args:
         sources: number of sources, each of which has one mask.
         bins: number of frequency bins of the magnitudes, n_fft / 2 + 1.
-        sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
+        sample_rate: sample rate of the waveforms in Hz. The sample rate determines the mel bands.
         audio_channels: number of channels of the magnitudes. All channels share masks and embeddings.
         mel_bands: number of mel bands into which the frequency bins are grouped. The LSTM reads mel bands. Embeddings and masks
             are estimated for mel bands. The masks are then interpolated to frequency bins. None: mel bands are not used.

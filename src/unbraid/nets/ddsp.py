@@ -1,4 +1,4 @@
-"""DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesiser parameters, and the synthesiser.
+"""DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesizer parameters, and the synthesizer.
 
 Pitch and loudness are given at control points, one every `hop_length` samples. Training needs recordings of the instrument that
 shall be imitated. Without recordings, use a physical model or a sampler instead.
@@ -174,7 +174,7 @@ class Instrument(nn.Module):
         return Training(*self.training_data.tolist())
 
     def forward(self, f0: Tensor, loudness: Tensor, waveform: Tensor | None = None) -> Tensor:
-        """Synthesise the sound between the first and the last control point, starting from silence.
+        """Synthesize the sound between the first and the last control point, starting from silence.
 
         Args:
             f0: pitch in Hz.
@@ -215,7 +215,7 @@ class Instrument(nn.Module):
     def play(
         self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None, gate: Tensor | None = None
     ) -> tuple[Tensor, Sounding]:
-        """Synthesise the next piece of a sound, up to the last given control point.
+        """Synthesize the next piece of a sound, up to the last given control point.
 
         A piece starts at the last control point of the previous piece. The first piece starts at its own first control point
         and is therefore one hop shorter.
@@ -223,7 +223,7 @@ class Instrument(nn.Module):
         Args:
             f0: pitch at each control point in Hz.
             loudness: loudness at each control point in dB.
-            state: state of the synthesiser after the previous piece. This method updates the state in place.
+            state: state of the synthesizer after the previous piece. This method updates the state in place.
             coefficients: MFCCs, required if the instrument has a latent.
             gate: factor of all amplitudes at each control point; None: 1.
 
@@ -232,14 +232,14 @@ class Instrument(nn.Module):
             first piece has (F - 1) * hop_length samples.
 
         Returns:
-            The sound, and the parameters of the synthesiser at each control point.
+            The sound, and the parameters of the synthesizer at each control point.
         """
         new = self.decode(f0, loudness, state, coefficients)
-        with torch.autocast(f0.device.type, enabled=False):  # the synthesiser runs in float32 under any precision
+        with torch.autocast(f0.device.type, enabled=False):  # the synthesizer runs in float32 under any precision
             return self._sound(f0, new, state, gate)
 
     def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
-        """Synthesise the next piece of a sound from the synthesiser parameters of its control points, see `play`."""
+        """Synthesize the next piece of a sound from the synthesizer parameters of its control points, see `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:
@@ -265,7 +265,7 @@ class Instrument(nn.Module):
         self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
         points: int = 1000, seed: int = 0, dry: bool = False,
     ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
-        """Synthesise a sound of any length piece by piece. The joined pieces equal the sound that is synthesised at once.
+        """Synthesize a sound of any length piece by piece. The joined pieces equal the sound that is synthesized at once.
 
         Args:
             f0: pitch at each control point in Hz.
@@ -296,7 +296,7 @@ class Instrument(nn.Module):
         yield sound, Sounding(*(part[:, :0] for part in sounding))
 
     def decode(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> Sounding:
-        """Compute the parameters of the synthesiser from pitch and loudness.
+        """Compute the parameters of the synthesizer from pitch and loudness.
 
         Args:
             f0: pitch at each control point in Hz.

@@ -147,7 +147,10 @@ class Style:
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
-        """Return the MIDI pitches of the chord on a scale degree, sorted, all in the octave above the MIDI pitch `lowest`."""
+        """Return the sorted MIDI pitches of a chord, all in the octave above the MIDI pitch `lowest`.
+
+        `chord` is the scale degree of the root.
+        """
         tones = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         return sorted(lowest + (self.pitch(chord + tone) - lowest) % 12 for tone in tones)
 

@@ -231,8 +231,8 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
     """Return the phrases of a second voice; empty for about 35 % of the songs.
 
-    The second voice sings in unison with the first voice, two scale degrees above it or five scale degrees below it. It sings
-    only phrases with high vocal effort.
+    The second voice sings in unison with the first voice, two scale degrees above the first voice, or five scale degrees below
+    the first voice. The second voice sings only phrases with high vocal effort.
     """
     if rng.random() < 0.35:
         return []

@@ -81,7 +81,7 @@ class Health:
 
     @property
     def aligned(self) -> bool | None:
-        """Return whether the mixture and the instrumental version are aligned in time; None if this was not measured."""
+        """Return whether mixture and instrumental version are aligned in time; None if the alignment was not measured."""
         if self.offset_ms is None or self.drift_ms is None or self.correlation is None:
             return None
         return Alignment(self.offset_ms, self.drift_ms, self.correlation).good

@@ -84,7 +84,7 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Return a dictionary from the names of files to their paths. A name is the relative path without suffix, see `name_of`.
+    """Return a dictionary from the name of each file to its path. The name is the relative path without suffix, see `name_of`.
 
     Args:
         files: files below a folder.
@@ -167,12 +167,12 @@ def list_contents(folder: Path) -> str:
 
 
 def require_files(root: Path, problem: str, hint: str) -> None:
-    """Check that the folder of a data set contains files, for a data set that this program cannot download.
+    """Check that the folder of a data set contains files. If not, the error explains how the user gets the data set.
 
     Args:
         root: folder of the data set.
-        problem: clause that states why this program cannot download the data set, for the error message.
-        hint: sentence that explains to the user how to get the data set.
+        problem: part of the error message that states why this program cannot download the data set.
+        hint: part of the error message that states how the user gets the data set.
 
     Raises:
         InputError: the folder is missing or empty.

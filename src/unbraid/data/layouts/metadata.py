@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Metadata:
-    """Read values from one mapping (keys with values) of a metadata file, and check their types.
+    """Read values from one mapping (keys with values) of a metadata file, and check the types of the values.
 
     Args:
         file: path of the file.

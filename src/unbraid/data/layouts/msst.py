@@ -32,7 +32,7 @@ class MSST:
         valid: folders of validation songs, relative to the root.
         test: folders of test songs, or the share of the songs in `valid` that are used for testing and not for validation.
         instruments: stems that are used; all others are ignored. None: all stems.
-        missing: handling of a song that lacks a stem: `error`, or `silence` to make this stem silent.
+        missing: handling of a song that lacks a stem. `error`: an error is raised; `silence`: the missing stem is silent.
 
     Raises:
         InputError: `remix` is 0 for type 1, or above 0 for type 4.

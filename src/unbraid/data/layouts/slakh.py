@@ -30,7 +30,7 @@ CLASSES = frozenset({
 
 @dataclass(frozen=True)
 class Slakh2100:
-    """List the tracks in `train/`, `validation/`, `test/` and `omitted/`, or in a folder without such subfolders.
+    """List the tracks in `train/`, `validation/`, `test/` and `omitted/`, or in a folder without these subfolders.
 
     Args:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.

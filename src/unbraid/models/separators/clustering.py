@@ -35,8 +35,8 @@ class Clustering(JointMasking):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         masks_from: masks used in evaluation. `head`: the masks of the network; `clusters`: masks of 0 and 1 from k-means
             clusters of the embeddings. Training always uses `head`.
         silent_db: limit in dB, above 0. The loss of embeddings ignores each bin that is more than `silent_db` quieter than the

@@ -34,8 +34,8 @@ class Masking(Separator):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by their maximum, so that the
             estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net paper
             does not specify a scaling.
@@ -102,7 +102,7 @@ class Masking(Separator):
             [B, C, F, T].
 
         Returns:
-            Fields of an `Estimate` by name. They contain either `masks` or `magnitudes`.
+            Fields of an `Estimate` by name. Either `masks` or `magnitudes` is one of the fields.
         """
         return {"masks": _stacked([net(magnitudes) for net in self.nets])}
 
