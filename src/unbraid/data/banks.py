@@ -157,7 +157,7 @@ class DeviceBank:
 
 
 def _row_index(track: StoredTrack, name: str) -> int:
-    """Return the row of the mixture or source `name` in the samples of a track; -1 if the track lacks this source."""
+    """Return the row index of the mixture or source `name` in the samples of a track; -1 if the track lacks this source."""
     return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 

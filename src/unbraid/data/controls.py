@@ -106,7 +106,17 @@ class Extraction:
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """Replace the pitch of all control points that are not voiced, see `voiced`."""
+        """Replace the pitch of all control points that are not voiced, see `voiced`.
+
+        The new pitch is interpolated between the nearest voiced points, linearly in the logarithm of the frequency. If no point
+        is voiced, the pitch of all points becomes 440 Hz.
+
+        Args:
+            controls: controls of one track, as extracted from the waveform.
+
+        Returns:
+            The controls with the new pitch. Loudness and periodicity are unchanged.
+        """
         voiced = self.voiced(controls)
         points = voiced.nonzero().flatten().numpy()
         if not len(points):

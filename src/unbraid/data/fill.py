@@ -96,7 +96,10 @@ def fingerprints(track: Track) -> list[list[Any]]:
 
 
 def lock_of(entry: Path) -> FileLock:
-    """Return the file lock for the folder of a decoded track. A process that creates or deletes the folder holds the lock."""
+    """Return the file lock for the folder of a decoded track. A process that creates or deletes the folder holds the lock.
+
+    Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
+    """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     return FileLock(locks / f"{entry.name[:3]}.lock")

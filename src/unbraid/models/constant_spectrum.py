@@ -52,7 +52,7 @@ class Sample:
 
 
 class ConstantSpectrum:
-    """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
+    """Synthesise harmonics and noise at the given pitch and loudness. The spectra of the harmonics and of the noise are fixed.
 
     Args:
         distribution: relative amplitudes of the harmonics. The amplitudes are scaled so that their sum is 1.
@@ -152,7 +152,8 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
     """Measure the share of each harmonic in the sum of all harmonics of a sound, at each control point that has a pitch.
 
-    The second result is True for harmonics below half the sample rate. Shape: [points, harmonics] both.
+    Also return which harmonics are below half the sample rate at each of these points. Shape of both results: [points,
+    harmonics].
     """
     size = 1 << math.ceil(math.log2(features.sample_rate / 8))
     magnitudes = STFT(size, features.hop_length)(sound).abs()

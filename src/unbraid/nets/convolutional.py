@@ -111,7 +111,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         return self._decode(code, [])
 
     def _encode(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Compute the codes of patches. For `max_unpool`, also return the positions of the maxima of each level."""
+        """Return the codes of patches, and a list with the positions of the maxima of each level for `max_unpool`."""
         x, positions = items.contiguous(memory_format=torch.channels_last), []
         for layer in self.encoder:
             x = layer(x)

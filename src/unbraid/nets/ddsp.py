@@ -126,7 +126,7 @@ class Instrument(nn.Module):
         sample_rate: sample rate of the sound in Hz.
         hop_length: number of samples between control points.
         hidden: number of units of each dense layer and of the GRU.
-        layers: number of dense layers in each stack (perceptron).
+        layers: number of dense layers in each multilayer perceptron.
         harmonics: number of harmonic oscillators.
         bands: number of frequency bands of the noise filter.
         latent: number of values of the latent at each control point. The latent describes the timbre and is computed from a

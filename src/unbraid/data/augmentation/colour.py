@@ -66,15 +66,15 @@ class Equalizer:
 
 @dataclass(frozen=True)
 class LowPass:
-    """Remove the high frequencies of some sources, as in an old recording or a lossy file, with zero phase.
+    """Remove the high frequencies of some sources with a zero-phase filter, as in an old recording or a lossy file.
 
     The cut-off frequency (-3 dB) of each filtered source is drawn between `lowest_hz` and half the sample rate, uniformly in
     the logarithm of frequency.
 
     Args:
         probability: probability with which each source of each example is filtered, in [0, 1].
-        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this
-            frequency is above half the sample rate.
+        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this frequency is above half the
+            sample rate.
     """
 
     probability: float

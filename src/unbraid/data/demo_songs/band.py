@@ -89,7 +89,7 @@ def drum(
     Args:
         rng: random generator of the noise and of a small detuning.
         hz: final frequency of the drum skin, in Hz.
-        sweep: relative height of the start frequency above `hz`.
+        sweep: difference between the start frequency and `hz`, divided by `hz`.
         seconds: decay time of the skin, in seconds.
         band_hz: lower and upper frequency of the noise, in Hz.
         rattle_seconds: decay time of the noise, in seconds.

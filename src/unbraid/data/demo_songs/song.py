@@ -49,7 +49,7 @@ def render_song(seed: int, seconds: float) -> dict[str, np.ndarray]:
 
 
 def master(stems: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Balance the levels of the stems, scale the peak of the song to `PEAK_DBFS`, round to integers and add the mixture.
+    """Balance the levels of the stems, scale the peak of the song to `PEAK_DBFS`, round to integers, and compute the mixture.
 
     Args:
         stems: waveforms of the stems by name.

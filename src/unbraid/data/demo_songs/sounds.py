@@ -142,7 +142,7 @@ def convolve(track: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def fast_size(samples: int) -> int:
-    """Return a length >= `samples` for which the FFT is fast: a power of two times a number up to 16."""
+    """Return a length >= `samples` for which the FFT is fast: a power of two times an integer up to 16."""
     power = 2 ** max(0, samples.bit_length() - 4)
     return -(-samples // power) * power
 

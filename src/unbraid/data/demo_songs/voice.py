@@ -228,7 +228,7 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
 
 
 def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loudness of the voice and the spectrum of the consonant noise, both over time.
+    """Return the gain of the voice and the magnitude spectrum of the consonant noise, both over time.
 
     Args:
         phrase: phrase to sing.
@@ -236,7 +236,7 @@ def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.
         begin: time of the first frame, in seconds.
 
     Returns:
-        The gain of the voice [frames], and the magnitudes of the noise [frames, HOP + 1].
+        The gain of the voice [frames], and the magnitude spectrum of the noise [frames, HOP + 1].
     """
     frames_per_second = SAMPLE_RATE / HOP
     voicing = ((line.age >= 0) & (line.left > 0)).astype(float)

@@ -61,7 +61,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
     """Find tracks whose fingerprint equals the fingerprint of an earlier track.
 
-    The result is a dictionary from the index of each such track to the index of the first track with this fingerprint.
+    The result is a dictionary from the index of each of these tracks to the index of the first track with the same fingerprint.
     """
     firsts: dict[bytes, int] = {}
     long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]

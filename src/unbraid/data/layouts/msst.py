@@ -27,7 +27,7 @@ class MSST:
 
     Args:
         type: number of the MSST format: folders of songs (1 and 4), folders of instruments (2) or CSV files (3).
-        remix: value of `data.sampling.remix`, which must be above 0 for type 1 and 0 for type 4.
+        remix: value of `data.sampling.remix`. It must be above 0 for type 1. It must be 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
         test: folders of test songs, or the share of the songs in `valid` that are used for testing and not for validation.

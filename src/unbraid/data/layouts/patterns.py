@@ -55,8 +55,8 @@ class Assignment:
     Args:
         files: sorted files of each source.
         unmatched: files that match none of the patterns.
-        ambiguous: files that match patterns of several sources. The value of each file is a dictionary from source to the
-            pattern that matches.
+        ambiguous: files that match patterns of several sources. Each file is mapped to a dictionary from source to the pattern
+            that matches the file.
     """
 
     files: Mapping[str, tuple[Path, ...]]

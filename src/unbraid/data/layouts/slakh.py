@@ -34,8 +34,8 @@ class Slakh2100:
 
     Args:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
-        omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
-            validation or test track are always excluded.
+        omitted: use of the tracks in `omitted/`. `leave_out`: all tracks are excluded; `train`: the tracks are used for
+            training, except those whose MIDI file is also in a validation or test track.
         valid: list of the MIDI files of the validation split, or the share of all MIDI files that is drawn for this split. A
             MIDI file is given by its `UUID` in the metadata. Unused if the data set has folders of splits, such as `train/`.
         test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused if the data set has
