@@ -1,4 +1,4 @@
-"""Decode a track: read all audio streams of its files, convert all streams to one sample rate and length, and sum.
+"""Decode a track: read its audio streams, convert all streams to one sample rate and length, and sum streams to sources.
 
 Each source is the sum of its own streams. The mixture is the sum of all sources, or is read from its own file.
 """

@@ -65,7 +65,10 @@ class SquaredError(nn.Module):
     """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x: the loss and the score of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""
+        """Return the squared error of vectors, summed over the D values of a vector and averaged over the N vectors.
+
+        Shape: [N, D] both -> scalar.
+        """
         return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)
 
 
@@ -94,8 +97,8 @@ class DeepClustering(nn.Module):
     operations.
 
     Args:
-        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. This is the loss of
-            k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
+        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. `whitened` is the loss
+            of k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
     """
 
     def __init__(self, kind: Literal["classic", "whitened"]) -> None:

@@ -88,11 +88,17 @@ class Metadata:
         return value
 
     def node(self, key: object) -> "Metadata":
-        """Return the mapping that is the value of a key. A missing key, or a value of another type, raises an `InputError`."""
+        """Return the mapping that is the value of a key.
+
+        An `InputError` is raised if the key is missing, or if the value is not a mapping.
+        """
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings of the list that is the value of a key. A missing key, or another type, raises an `InputError`."""
+        """Yield the mappings of the list that is the value of a key.
+
+        An `InputError` is raised if the key is missing, or if the value is not a list of mappings.
+        """
         for number, tree in enumerate(self.get(key, list, "a list")):
             yield Metadata(self.file, tree, f"{self.place}{key}[{number}].")
 

@@ -38,8 +38,8 @@ class Slakh2100:
             training, except those whose MIDI file is also in a validation or test track.
         valid: list of the MIDI files of the validation split, or the share of all MIDI files that is drawn for this split. A
             MIDI file is given by its `UUID` in the metadata. Unused if the data set has folders of splits, such as `train/`.
-        test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused if the data set has
-            folders of splits.
+        test: list of the MIDI files of the test split, or the share of all MIDI files that is drawn for this split. Unused if
+            the data set has folders of splits.
     """
 
     sources: list[str] | None
