@@ -30,8 +30,8 @@ class BufferPool:
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """Return an array with arbitrary content, like `numpy.empty`, in memory of the pool if possible.
 
-        While the returned array exists, the pool does not use this memory for other arrays. The same is true while a tensor
-        exists that shares the memory.
+        The pool uses the memory for another array only when the returned array, and all tensors that share its memory, are
+        deleted.
 
         Args:
             shape: shape of the array.

@@ -50,7 +50,7 @@ class Crepe:
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
         every: distance between evaluations of the network, in control points. With `every=4`, the network is evaluated at every
-            fourth control point. At all points between, the pitch is interpolated.
+            fourth control point. At the three control points between, the pitch is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 

@@ -267,7 +267,7 @@ class MultiScaleSpectral(nn.Module):
 
     Args:
         fft_sizes: lengths of the windows and transforms in samples, at least 4.
-        alpha: weight of the logarithmic part, at least 0.
+        alpha: weight α of the logarithmic term, at least 0.
 
     Raises:
         InputError: an argument is out of range.

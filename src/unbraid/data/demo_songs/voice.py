@@ -79,7 +79,7 @@ class Singer:
 
     Args:
         formant_ratios: ratios of the five formant frequencies to `VOWEL_FORMANTS_HZ`.
-        tilt: exponent of a power law, by which the amplitudes of the harmonics of the glottal pulse fall.
+        tilt: exponent of the power law with which the amplitudes of the harmonics of the glottal pulse fall.
         breath: level of the breath noise.
         vibrato: depth of the vibrato in semitones.
         vibrato_hz: rate of the vibrato in Hz.

@@ -1,4 +1,4 @@
-"""List recordings of single sources that are not from the same songs, such as a folder of voices and a folder of pianos.
+"""List recordings of single sources from different songs, such as a folder of voices and a folder of pianos.
 
 Each training file is a track of one source, and the sampler mixes files of different sources. Validation and test songs combine
 one file of each source. The songs are the same in every run if the files do not change.

@@ -116,7 +116,7 @@ class Separator(nn.Module, ABC):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the grid of the chunk starts in samples: each chunk must start at a multiple of this number.
+        """Return the distance between possible chunk starts in samples: each chunk must start at a multiple of this number.
 
         The number is larger than 1 if the network has strides. A chunk that starts between two multiples would get another
         estimate than the same part of the whole track.

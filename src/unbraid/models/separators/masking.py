@@ -108,9 +108,9 @@ class Masking(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the grid of the chunk starts in samples: each chunk must start at a multiple of this number.
+        """Return the distance between possible chunk starts in samples: each chunk must start at a multiple of this number.
 
-        The number is the hop of the STFT. With `scaling="none"`, the number is the stride of the network.
+        If `scaling` is `none`, the number is the stride of the network. If not, it is the hop of the STFT.
         """
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
