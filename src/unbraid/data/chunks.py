@@ -29,9 +29,9 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, so `sources`
-            contains the mixture minus all other sources. The true magnitudes of this target are computed as the STFT magnitudes
-            of the mixture minus the STFT magnitudes of all other sources.
+        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, so its waveform
+            in `sources` is the mixture minus all other sources. The true magnitudes of this target are computed as the STFT
+            magnitudes of the mixture minus the STFT magnitudes of all other sources.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
 

@@ -205,7 +205,7 @@ class ChunkSampler:
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        """Draw the chunks that replace the silent chunks of a step. They start at any position of any track."""
+        """Draw the chunks that replace the silent chunks of a step. The new chunks start at any position of any track."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)

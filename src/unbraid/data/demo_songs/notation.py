@@ -143,7 +143,7 @@ class Style:
         return beats * 60 / self.tempo
 
     def pitch(self, degree: int) -> int:
-        """Return the MIDI pitch of a scale degree; degree 0 is the tonic, degree 7 its octave."""
+        """Return the MIDI pitch of a scale degree. Degree 0 is the tonic, and degree 7 is one octave above the tonic."""
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
