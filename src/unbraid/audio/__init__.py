@@ -1,6 +1,6 @@
 """Read and write audio files, and change the sample rate and the number of channels of arrays.
 
-Files are read at once or in blocks. The PyAV wheel contains FFmpeg, so that FFmpeg does not have to be installed.
+A file is read as a whole or in blocks. The PyAV wheel contains FFmpeg, so that FFmpeg does not have to be installed.
 """
 
 from unbraid.audio.channels import ChannelChoice, downmix, to_channels

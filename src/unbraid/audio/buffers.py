@@ -1,9 +1,9 @@
-"""Pool of large arrays: when the program releases an array, its memory is used for the next array.
+"""Pool of large arrays: when the program releases an array, the pool uses the memory of the array for the next array.
 
 The pool makes the decoding of many audio files faster.
 
-The operating system needs about as long to provide new memory as a program needs to fill it with samples. Use `numpy.empty`
-for small arrays and for arrays that are created once.
+The operating system needs about as long to provide new memory as a program needs to fill this memory with samples. Use
+`numpy.empty` for small arrays and for arrays that are created once.
 """
 
 import math
@@ -30,7 +30,8 @@ class BufferPool:
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """Return an array with arbitrary content, like `numpy.empty`, in memory of the pool if possible.
 
-        The memory is not used again while the array, or a tensor that shares its memory, exists.
+        The pool uses the memory for another array only when the returned array, and all tensors that share its memory, are
+        deleted.
 
         Args:
             shape: shape of the array.

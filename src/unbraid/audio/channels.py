@@ -1,9 +1,9 @@
 """Change the number of channels: surround sound to stereo, stereo to mono, mono to stereo.
 
-The downmix follows Recommendation ITU-R BS.775. The centre channel and the surround channels are added to the front channels
-at -3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels; here, height
-channels are treated as surround channels. `downmix` is the default, because films carry the voice in the centre channel. Choose
-`front` if the front channels are a complete stereo mix.
+The downmix follows Recommendation ITU-R BS.775. The centre channel and the surround channels are added to the front channels at
+-3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels; here, height
+channels are treated as surround channels. The default is the downmix, because films carry the voice in the centre channel.
+Choose `front` (front left and front right only) if these two channels are a complete stereo mix.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,8 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
         choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
     Returns:
-        The matrix [2, channels], which contains the gains of all input channels in the left and right output, and the message.
+        The matrix [2, channels] and the message. Row 0 of the matrix contains the gain of each input channel in the left
+        output, row 1 in the right output.
     """
     known = {"FL", "FR"} <= {*names}
     layout = tuple(names) if known else DEFAULT_LAYOUTS.get(len(names), ())

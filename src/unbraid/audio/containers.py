@@ -4,11 +4,11 @@ If a file is truncated, FFmpeg reduces the declared length to the size of the fi
 error. This module therefore reads the header fields itself. These fields state the position in bytes at which the audio ends,
 or the length of the audio in samples. A length is
 
-- exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska,
-  webm and DSF.
+- exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska, webm
+  and DSF.
 - exact in mp3 files that have a Xing or Info header.
 - an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams).
-- unknown if a program wrote the file to a pipe, because it could not fill in the length fields at the end.
+- unknown if a program wrote the file to a pipe, because the program could not fill in the length fields at the end.
 
 Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
 and TAK. For these two formats, the decoder gets the length from FFmpeg.
@@ -42,7 +42,7 @@ class Declared:
         samples: exact number of samples per channel; None if the header does not state this number.
         slack: tolerance: number of samples by which a complete file may be shorter than `samples`.
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
-        is_joined: True if a second audio file follows in the same file after the end of the first.
+        is_joined: True if the file contains a second audio file after the end of the first audio file.
         is_unended: True if the end mark that the container format requires is missing.
         overflows: True if the file has 4 GB or more, so that its 32-bit length field is wrong.
     """
@@ -182,7 +182,7 @@ def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | No
 def _is_streamed(size: int, size_bytes: int, start: int, file_size: int) -> bool:
     """Return True if the declared size of a chunk is only a placeholder.
 
-    A program writes a placeholder if its output is a pipe, because it cannot go back and fill in the size.
+    A program that writes to a pipe cannot go back to fill in the size, so the placeholder stays in the file.
     """
     if size_bytes == 8:
         return size < 0 or size >= STREAMED_64
@@ -205,7 +205,7 @@ def _matroska(file: _File) -> Declared:
 
 
 def _vint(file: _File, position: int) -> tuple[int, int]:
-    """Read a variable-length integer of Matroska (EBML) at a position. Return the integer and the position after it."""
+    """Read a variable-length integer of Matroska (EBML). Return the integer, and the byte position after the integer."""
     first = file.number(position, 1)
     count = 9 - first.bit_length() if first else 1
     return file.number(position, count) & (2 ** (7 * count) - 1), position + count

@@ -138,7 +138,7 @@ def read(
     Args:
         path: path of an audio or video file.
         streams: indices of the audio streams among the audio streams of the file.
-        memory: pool that provides arrays whose memory is used again. None: new arrays are allocated.
+        memory: pool that provides the arrays, see `BufferPool`. None: new arrays are allocated.
         channels: conversion of surround sound to stereo: `downmix` (all channels) or `front` (front left and right only).
         messages: list to which this function appends warnings about the file, for example about surround sound. None: the
             warnings are dropped.
@@ -147,7 +147,8 @@ def read(
         each array: [channels (1 or 2), samples].
 
     Returns:
-        One float32 array for each stream, and their common sample rate in Hz. Samples of lossy files may exceed 1.0.
+        One float32 array for each stream, and the common sample rate of all streams in Hz. Samples of lossy files may exceed
+        1.0.
 
     Raises:
         InputError: the streams have different sample rates, or the file cannot be decoded, see `open_audio`.
@@ -211,7 +212,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 class _GrowingArray:
-    """Collect decoded blocks in one array. At first, the array is as long as the file header states. It grows if necessary."""
+    """Collect decoded blocks in one array. The array has the length that the file header states, and grows if necessary."""
 
     def __init__(self, container: av.container.InputContainer, decoder: StreamDecoder, memory: BufferPool) -> None:
         declared = int((min(_seconds(container, decoder.stream), ALLOCATED_SECONDS) + 1) * decoder.rate)

@@ -1,8 +1,7 @@
 """Change the sample rate with soxr (quality "very high"), for whole signals or block by block.
 
-soxr is also fast for sample rates without a small common ratio. For example, the ratio of 8192 Hz to 44.1 kHz is 2048/11025.
-For this ratio, torchaudio needs a polyphase filter bank with 2048 filters of 11,000 taps, and soxr is 100 times faster. Use
-torchaudio if gradients must pass the resampler.
+soxr is fast for all pairs of sample rates. From 8192 Hz to 44.1 kHz (a ratio of 2048 to 11025), soxr is 100 times faster than
+torchaudio, which needs 2048 filters of 11,000 taps for this ratio. Use torchaudio if gradients must pass through the resampler.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,8 +1,8 @@
 """Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
-samples raise an error, because the file would contain silence or noise. A network whose training has diverged returns such
-samples.
+samples raise an error, because the file would contain silence or noise. These samples can come from a network whose training
+has diverged.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,13 +77,13 @@ def write_blocks(
         channels: number of channels, 1 or 2.
         samples: length of the whole signal: the number of samples per channel in all blocks together.
         bits: bits per sample of wav and flac files. 32 means float samples, for wav only. Ignored for mp3 and ogg.
-        tags: metadata of the file: a text for each key, such as `title`, of `unbraid.audio.reader.TAGS`.
+        tags: metadata of the file: dictionary from a key in `unbraid.audio.reader.TAGS`, such as `title`, to a text.
 
     Shape:
         each block: [channels, n].
 
     Raises:
-        InputError: the format does not support the sample rate or the bits, samples are NaN or infinite, or the disk is full.
+        InputError: the format does not support `rate` or `bits`, a sample is NaN or infinite, or the disk is full.
     """
     suffix = path.suffix[1:].lower()
     if suffix == "flac" and bits == 32:
@@ -118,11 +118,11 @@ def write_streams(
 
     Args:
         path: temporary path of the file. The caller must rename the complete file.
-        streams: consecutive blocks of each stream. Blocks of all streams have the same lengths.
+        streams: consecutive blocks of each stream. The n-th blocks of all streams have the same length.
         names: title of each stream. Audio players show the title.
         rate: sample rate in Hz.
         channels: number of channels of each stream, 1 or 2.
-        tags: metadata of the file: a text for each key, such as `title`, of `unbraid.audio.reader.TAGS`.
+        tags: metadata of the file: dictionary from a key in `unbraid.audio.reader.TAGS`, such as `title`, to a text.
 
     Shape:
         each block of a stream: [channels, n].

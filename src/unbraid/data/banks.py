@@ -1,10 +1,10 @@
 """Keep the audio samples of the training tracks during a run, and gather random chunks of the tracks into batches.
 
-A bank is an object that keeps these samples. For each track, the bank has rows (waveforms): the mixture and the sources.
-The residency of a bank is the place of the samples. There are three residencies:
+A bank is an object that keeps these samples. For each track, the bank has rows (waveforms): the mixture and the sources. The
+residency of a bank is the place of the samples. There are three residencies:
 
-- `disk`: each chunk is read from the files of decoded tracks. All runs on a machine share the page cache of the kernel, which
-  holds these files. The memory of the process does not grow with the data set.
+- `disk`: each chunk is read from the files of decoded tracks. The kernel keeps these files in its page cache, which all runs on
+  a machine share. The memory of a process does not grow with the size of the data set.
 - `host`: all samples are in RAM.
 - `device`: all samples are in GPU memory. One indexing operation returns all chunks of a batch.
 """
@@ -96,10 +96,10 @@ class HostBank:
         return torch.from_numpy(out)
 
     def _gather_chunk(self, job: tuple[np.ndarray, list[int], list[int]]) -> None:
-        """Write the chunks of one example of a batch to an array.
+        """Write the chunks of one example of a batch to an array, one chunk to each row.
 
-        `job` is a triple: the array [rows, C, T] to fill, the track index of each row, and the position of the first sample of
-        each row. One chunk is written to each row.
+        `job` contains three values: the array [rows, C, T] to fill, the index of the track of each row, and the index of the
+        first sample of each row's chunk.
         """
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):
@@ -110,14 +110,17 @@ class HostBank:
                 channel[stop - start :] = 0
 
     def _read(self, track: int, column: int, start: int, stop: int) -> Iterable[np.ndarray]:
-        """Return the samples [start, stop) of one row (mixture or source) of a track, one array for each channel."""
+        """Return the samples [start, stop) of one waveform of a track, one array for each channel.
+
+        `column` is the index of the waveform in the argument `names` of this class.
+        """
         if self.loaded is not None:
             return self.loaded[track][column, :, start:stop]
         return self.tracks[track].read(self.rows[track][column], start, stop)
 
 
 class DeviceBank:
-    """Keep all training tracks in one tensor in GPU memory, one after the other, and gather chunks from this tensor.
+    """Keep the concatenation of all training tracks as one tensor in GPU memory, and gather chunks from this tensor.
 
     Args:
         tracks: tracks of the training split.
@@ -154,19 +157,19 @@ class DeviceBank:
 
 
 def _row_index(track: StoredTrack, name: str) -> int:
-    """Return the row index of the mixture or of a source in the samples of a track; -1 if the track lacks this source."""
+    """Return the row index of the mixture or source `name` in the samples of a track; -1 if the track lacks this source."""
     return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 
 def _rows(track: StoredTrack, names: Sequence[str]) -> np.ndarray:
-    """Copy the mixture or sources of a track. A source that the track lacks is silent. Shape: int16 [names, C, samples]."""
+    """Copy the waveforms `names` of a track. A source that the track lacks is silent. Shape: int16 [names, C, samples]."""
     samples = track.samples
     rows = [_row_index(track, name) for name in names]
     return np.stack([samples[row] if row >= 0 else np.zeros_like(samples[0]) for row in rows])
 
 
 def size(tracks: Sequence[StoredTrack], names: Sequence[str]) -> int:
-    """Return the size in bytes of the int16 samples of tracks. Only waveforms (mixture, sources) in `names` are counted."""
+    """Return the size in bytes of the int16 samples of the waveforms `names` (mixture, sources) in all tracks."""
     return sum(len(names) * track.shape[1] * track.length * 2 for track in tracks)
 
 

@@ -1,9 +1,10 @@
 """Batches: random chunks for training, whole tracks for validation and scoring.
 
 The data loader returns each training batch as a `RawBatch`, which contains the samples of the chunks. If the samples of all
-tracks are already in GPU memory, the raw batch contains only the positions of the chunks. Then `BatchMixer` converts the raw
-batch to a `Batch` of float32 waveforms, on the device of the network. The mixer scales and augments the sources, and computes
-the mixture and the targets as sums of sources.
+tracks are already in GPU memory, the raw batch contains only the positions of the chunks.
+
+`BatchMixer` converts each raw batch to a `Batch` of float32 waveforms, on the device of the network. `BatchMixer` also scales
+and augments the sources, and computes the mixture and the targets as sums of sources.
 """
 
 import zlib
@@ -28,13 +29,14 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: one flag for each target. True: the data set lacks a recording of the target, so the target is
-            computed as the mixture minus all other sources. The training of a target with this flag uses the STFT magnitude of
-            the mixture minus the STFT magnitude of the other sources.
-        beside: additional information about the chunks, such as their pitch over time. None for tasks that do not need it.
+        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, so its waveform
+            in `sources` is the mixture minus all other sources. The true magnitudes of this target are computed as the STFT
+            magnitudes of the mixture minus the STFT magnitudes of all other sources.
+        beside: additional information about the chunks, such as their pitch over time. None if the task does not need
+            additional information.
 
     Shape:
-        mixture: [B, C, T]; sources: [B, targets, C, T], with one flag of `magnitude_difference` for each target.
+        mixture: [B, C, T]; sources: [B, targets, C, T].
     """
 
     mixture: Tensor
@@ -63,7 +65,7 @@ class SideInfo(Protocol):
 
 
 class RawBatch(NamedTuple):
-    """A training batch as the data loader returns it, before `BatchMixer` converts it to float32 and augments it.
+    """A training batch from the data loader, before `BatchMixer` converts the samples to float32 and augments the sources.
 
     Args:
         step: number of the training step, counted over the whole run.
@@ -112,7 +114,7 @@ class BatchMixer:
         rows: names of the waveforms in a raw batch: `mixture` and the sources that the targets contain. If `mixture` is not in
             `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
         targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
-        magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
+        magnitude_difference: True or False for each target, see `Batch.magnitude_difference`.
         augmentation: augmentations by name, applied in this order. Augmentations are not applied if `rows` contains the
             mixture.
         sample_rate: sample rate of the batches, in Hz.
@@ -149,7 +151,7 @@ class BatchMixer:
         self.seed, self.rank = seed, rank
 
     def __call__(self, chunks: RawBatch) -> Batch:
-        """Convert a raw batch to float32 mixtures and targets. Sources are augmented only if the mixture is their sum."""
+        """Convert a raw batch to float32 mixtures and targets. Sources are not augmented if `rows` contains the mixture."""
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
@@ -171,7 +173,10 @@ class BatchMixer:
         return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
 
     def _random(self, name: str, step: int) -> np.random.Generator:
-        """Return the random generator of an augmentation at a training step. It is determined by seed, rank, name and step."""
+        """Return the random generator of the augmentation `name` at a step.
+
+        The generator depends on the seed of the run, the rank, the name and the step.
+        """
         key = [self.seed, zlib.crc32(name.encode()) + 2**32]  # the streams of the sampler have smaller numbers
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, self.rank]))
 
@@ -183,8 +188,8 @@ class WholeTracks(Dataset[Batch]):
         tracks: tracks of one split.
         sources: names of all sources of the data set.
         targets: weight of each source in each target.
-        magnitude_difference: one flag for each target, see `Batch.magnitude_difference`.
-        side_info: object that returns additional information, such as the pitch, for the index of a track in `tracks`.
+        magnitude_difference: True or False for each target, see `Batch.magnitude_difference`.
+        side_info: object that returns additional information about each track of `tracks`, such as the pitch.
 
     Shape:
         targets: [targets, sources].

@@ -62,7 +62,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks. Tracks whose mixture and instrumental version are not aligned in time are included.
+            All tracks and copies, also the tracks whose mixture and instrumental version are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -101,8 +101,8 @@ class TrackCollection:
             splits: splits that must contain tracks.
 
         Raises:
-            InputError: the listing has errors, one of `splits` is empty, a target names a missing source, or a validation or
-                test track does not have all sources.
+            InputError: the listing has errors, one of `splits` is empty, a target contains a source that the data set lacks, or
+                a validation or test track does not have all sources.
         """
         self.left_out |= listing.left_out
         self.messages, self._own_splits = [*listing.messages], listing.own_splits
@@ -119,7 +119,7 @@ class TrackCollection:
                 )
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
-        """Raise an InputError if `tracks` contains no track of a split in `splits`."""
+        """Raise an InputError if a split in `splits` contains no track of `tracks`."""
         counts = {split: sum(track.split == split for track in tracks) for split in SPLITS}
         for split in splits:
             if not counts[split]:
@@ -141,7 +141,7 @@ class TrackCollection:
         return messages + listings.repair_notices(tracks)
 
     def _fetch(self) -> None:
-        """Create or download the data set with the method `fetch` of its layout, if `download` is set."""
+        """Download or render the data set with the method `fetch` of the layout. Do nothing if `download` is False."""
         if self.download:
             try:
                 self.layout.fetch(self.root)
@@ -163,5 +163,8 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Record in the file `roots.jsonl` that the user has named the folders of this data set, see `unbraid.data.roots`."""
+        """Add the paths of this data set to the file `roots.jsonl`, so that later commands may read these paths.
+
+        The user has given these paths, see `unbraid.data.roots`.
+        """
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

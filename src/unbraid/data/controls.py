@@ -1,4 +1,4 @@
-"""Extract pitch and loudness over time (the controls) of monophonic tracks, and cache them on disk.
+"""Extract pitch and loudness over time (the controls) of monophonic tracks, and cache the controls on disk.
 
 The controls are the input of the synthesizer of one instrument (DDSP: Engel et al. 2020).
 """
@@ -99,14 +99,14 @@ class Extraction:
         return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Return which control points are voiced: part of a passage of at least 0.04 s with a pitch. Shape: bool [F]."""
+        """Return True for each control point in a voiced passage, which has a pitch for at least 0.04 s. Shape: bool [F]."""
         periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
         narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)
         return functional.max_pool1d(narrow, width, 1, width // 2)[0] > 0
 
     def settled(self, controls: Controls) -> Controls:
-        """Replace the pitch of all control points without a reliable pitch (points that are not voiced, see `voiced`).
+        """Replace the pitch of all control points that are not voiced, see `voiced`.
 
         The new pitch is interpolated between the nearest voiced points, linearly in the logarithm of the frequency. If no point
         is voiced, the pitch of all points becomes 440 Hz.
@@ -115,7 +115,7 @@ class Extraction:
             controls: controls of one track, as extracted from the waveform.
 
         Returns:
-            The controls with the interpolated pitch; loudness and periodicity are unchanged.
+            The controls with the new pitch. Loudness and periodicity are unchanged.
         """
         voiced = self.voiced(controls)
         points = voiced.nonzero().flatten().numpy()
@@ -129,7 +129,7 @@ class Extraction:
 
         Args:
             entry: name of the folder that contains the decoded track. This name is itself a hash.
-            sources: names of the sources; their sum is analysed.
+            sources: names of the sources whose sum is analysed.
 
         Returns:
             24 hexadecimal digits.
@@ -139,7 +139,10 @@ class Extraction:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Return which control points are at most 60 dB quieter than the loudest point. Shape: loudness in dB [F] -> bool [F]."""
+    """Return True for each control point that is at most 60 dB quieter than the loudest point.
+
+    Shape: loudness in dB [F] -> bool [F].
+    """
     return loudness > max(float(loudness.max()) - SOUNDING_DB, -90.0)
 
 

@@ -1,4 +1,4 @@
-"""Decode a track: read all audio streams of its files, convert the streams to one sample rate and length, and sum streams.
+"""Decode a track: read its audio streams, convert all streams to one sample rate and length, and sum streams to sources.
 
 Each source is the sum of its own streams. The mixture is the sum of all sources, or is read from its own file.
 """
@@ -34,7 +34,7 @@ class Decoded:
         sources: samples of each source, float32, sorted by name.
         cut_seconds: duration that was cut off the longest audio stream of the track, in seconds.
         padded_seconds: duration of the silence that was appended to the shortest audio stream, in seconds.
-        file_rates: different sample rates of the files in Hz, ascending.
+        file_rates: sample rates in Hz that occur in the files, each listed once, ascending.
         messages: messages about the files, for example that a file with surround sound was converted to stereo.
 
     Shape:
@@ -57,11 +57,12 @@ def streams_of(track: Track) -> list[AudioStream]:
 
 
 def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoice = "downmix") -> Decoded:
-    """Decode a track. All files are resampled to the highest of their sample rates. Each file is read once.
+    """Decode a track. All files are resampled to the highest sample rate of the files. Each file is read once.
 
     Args:
         track: track to decode.
-        memory: pool of arrays whose memory is used again for the next track. None: new memory is allocated.
+        memory: pool of arrays for the samples. Decoding the next track uses the same memory again. None: new memory is
+            allocated.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
 
     Returns:
@@ -92,7 +93,10 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
 def _read(
     streams: Sequence[AudioStream], memory: BufferPool | None, surround: ChannelChoice, messages: list[str]
 ) -> tuple[dict[AudioStream, np.ndarray], tuple[int, ...]]:
-    """Read streams. Return the samples [channels, samples] of each stream at the highest sample rate, and all sample rates."""
+    """Read streams, and resample all streams to the highest sample rate of the files.
+
+    Return the samples [channels, samples] of each stream, and the different sample rates of the files, ascending.
+    """
     by_file: dict[Path, list[int]] = {}
     for stream in streams:
         indices = by_file.setdefault(stream.path, [])
@@ -146,7 +150,7 @@ def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:
 
 
 def _sum(parts: Sequence[np.ndarray], silence: np.ndarray) -> np.ndarray:
-    """Return the sum of waveforms; silence if `parts` is empty. A mono waveform is added to each channel of the sum."""
+    """Return the sum of the waveforms `parts`; `silence` if `parts` is empty. A mono waveform is added to each channel."""
     if len(parts) == 1:
         return parts[0]
     total = np.zeros((max((len(part) for part in parts), default=len(silence)), silence.shape[1]), np.float32)

@@ -1,7 +1,7 @@
 """Data module of handwritten digits, for autoencoders of images.
 
-Without a folder, the images are the 1,797 digits of 8 x 8 pixels that are bundled with scikit-learn. With a folder, the images
-are read from the IDX files of MNIST (LeCun, Cortes & Burges).
+If the user sets no folder, the images are the 1,797 digits of 8 x 8 pixels that are part of scikit-learn. If the user sets a
+folder, the images are read from the IDX files of MNIST (LeCun, Cortes & Burges) in this folder.
 """
 
 import gzip

@@ -5,8 +5,8 @@ Tracks are excluded at two times:
 - before decoding: the layout (the object that lists the tracks in the folder of a data set) excludes tracks;
 - after decoding: `TrackCollection` excludes tracks whose mixture and instrumental version are not aligned in time.
 
-All other problems that `unbraid.data.health` finds are only warnings, and the track is used. `scripts/prepare.py` prints the
-excluded tracks with the reasons, under "left out". A training run prints the same list at its start.
+All other problems that `unbraid.data.health` finds only cause warnings, and the tracks are used. `scripts/prepare.py` prints
+the excluded tracks with the reasons, under "left out". A training run prints the same list at its start.
 """
 
 from pathlib import Path
@@ -28,10 +28,7 @@ NOT_ALIGNED = "mixture and instrumental are not aligned"  # pairs; see `Alignmen
 
 
 def missing(name: str) -> str:
-    """Return the reason for excluding a track that lacks the file or the source `name`, as text.
-
-    Used by the layouts `pairs` (`name` is the mixture or instrumental), `medleydb` (metadata file or source), `slakh` (stem).
-    """
+    """Return the reason for excluding a track that lacks the file or the source `name`."""
     return f"has no {name}"
 
 
@@ -43,8 +40,8 @@ def voices_and_instruments(file: str) -> str:
 def outside_splits(root: Path) -> dict[str, str]:
     """Return the subfolders of a data set that are excluded because their name is not `train`, `valid` or `test`.
 
-    The result maps the name of each subfolder to the reason. It is empty if `root` contains neither `train` nor `valid` nor
-    `test`.
+    The result maps the name of each subfolder to the reason. The result is empty if `root` contains neither `train` nor `valid`
+    nor `test`.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

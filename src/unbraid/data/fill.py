@@ -40,7 +40,7 @@ MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each
 
 @dataclass(frozen=True)
 class Order:
-    """A request to decode one track and to write it into the store, the folder of all decoded tracks.
+    """A request to decode one track, and to write the decoded track into the store, the folder of all decoded tracks.
 
     Args:
         track: track to decode.
@@ -73,7 +73,10 @@ class Order:
 
     @property
     def has_own_mixture(self) -> bool:
-        """Return whether the mixture is read from a file, not computed as a sum. False for a copy at another pitch or tempo."""
+        """Return True if the mixture is read from a file, and False if it is computed as the sum of the sources.
+
+        The result is False for a copy at another pitch or tempo.
+        """
         return self.track.mixture is not None and self.track.stretch is None
 
     @property
@@ -93,7 +96,7 @@ def fingerprints(track: Track) -> list[list[Any]]:
 
 
 def lock_of(entry: Path) -> FileLock:
-    """Return the file lock for the folder of a decoded track. A process holds the lock while it makes or deletes the folder.
+    """Return the file lock for the folder of a decoded track. A process that creates or deletes the folder holds the lock.
 
     Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
     """
@@ -128,7 +131,10 @@ def is_whole(entry: Path) -> bool:
 
 
 def drop(entry: Path) -> None:
-    """Delete the folder of a decoded track. It is renamed first, so that a killed process leaves no incomplete track."""
+    """Delete the folder of a decoded track.
+
+    The folder is renamed first. If the process is killed while it deletes the files, no incomplete track is left in the store.
+    """
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if entry.is_dir():

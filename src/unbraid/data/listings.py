@@ -18,7 +18,7 @@ def outline(listing: Listing, root: Path) -> str:
 
     Args:
         listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
-        root: folder of the data set; paths in the text are relative to it.
+        root: folder of the data set; paths in the text are relative to this folder.
 
     Returns:
         The text, with one line for each file, excluded track, message or error.
@@ -41,7 +41,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
     Args:
         title: title of the section.
         entries: text of each entry of the section.
-        root: folder of the data set; paths in the text are relative to it.
+        root: folder of the data set; paths in the text are relative to this folder.
 
     Returns:
         The lines, empty if `entries` is empty.
@@ -153,7 +153,7 @@ def options_of(layout: Layout) -> Mapping[str, Any]:
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout (a class that lists data sets) to an error that names the option on the command line.
+    """Convert an error of a layout (a class that lists data sets) to an error with the full key of the wrong option.
 
     Args:
         error: error that the layout raised or returned.
@@ -173,12 +173,15 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
 
 
 def left_out_text(left_out: Mapping[str, str]) -> str:
-    """Describe the excluded tracks: their number, and the first three names with the reasons."""
+    """Return a text about the excluded tracks: their number, and the first three names with the reasons."""
     return f"{len(left_out)} tracks: {few(f'{name} ({reason})' for name, reason in left_out.items())}"
 
 
 def repair_notices(tracks: Sequence[StoredTrack]) -> list[str]:
-    """Return one line for each kind of repair that decoding made, such as padding: number and some names of the tracks."""
+    """Return one line for each kind of repair (such as padding) that decoding made.
+
+    A line contains the number of the repaired tracks and some of their names.
+    """
     repaired: dict[str, list[str]] = {}
     for track in tracks:
         for kind in track.repairs:

@@ -280,9 +280,9 @@ class MultitrackData(pl.LightningDataModule):
     def rows(self) -> list[str]:
         """Return the names of the waveforms (rows) that are read for a training chunk.
 
-        Usually, these are `mixture` and the sources that the targets contain. If the sources are augmented or remixed, or if
-        some tracks lack a source, the mixture is computed as the sum of the sources. Then all sources are read, and not the
-        mixture.
+        Usually, the rows are `mixture` and the sources that the targets contain. If the sources are augmented or remixed, or if
+        some tracks lack a source, the rows are all sources without `mixture`. The mixture is then computed as the sum of the
+        sources.
         """
         # The sources of the targets come first, in the order of the targets: targets of one source each are then views.
         weights = self.target_weights()
@@ -292,10 +292,7 @@ class MultitrackData(pl.LightningDataModule):
         return [MIXTURE, *used]
 
     def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return a mask that is True if a training track contains one of the given sources.
-
-        Shape: bool [training tracks, sources].
-        """
+        """Return a mask that is True if a training track contains a source. Shape: bool [training tracks, `sources`]."""
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:

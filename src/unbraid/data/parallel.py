@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use. The environment variable `UNBRAID_CORES` limits it."""
+    """Return the number of processor cores that this process may use. `UNBRAID_CORES` limits this number."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 
@@ -85,7 +85,10 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Prevent processes that are started inside the `with` block from importing the user's script, which can take seconds."""
+    """Prevent processes that are started inside the `with` block from importing the user's script.
+
+    The import can take seconds.
+    """
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None

@@ -1,9 +1,10 @@
 """Record the folders from which this user has read data, for the safe use of runs that another person has trained.
 
 The config of a run contains the path of its data set. A config from another person could name any folder. A command therefore
-reads this folder only if the user has used the folder before, or names it on the command line. All folders from which a command
-of this user has read data are recorded in the file `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
-`~/.local/state/unbraid`. A run that the user has trained on this machine therefore needs no folder on the command line.
+reads this folder only if the user has used the folder before, or gives the folder on the command line. All folders from which a
+command of this user has read data are recorded in the file `roots.jsonl` in `$XDG_STATE_HOME/unbraid`, by default
+`~/.local/state/unbraid`. For a run that the user has trained on this machine, the folder is therefore not needed on the command
+line.
 """
 
 import json
@@ -28,7 +29,7 @@ def places_in(options: Any) -> list[str]:
 
 
 def unknown_places(places: Iterable[str]) -> list[str]:
-    """Return the paths that `roots.jsonl` does not contain, because no command of this user has read data from these paths."""
+    """Return the paths that are not in `roots.jsonl`: no command of this user has read data from these paths."""
     known = _known()
     return [place for place in places if _absolute(place) not in known]
 

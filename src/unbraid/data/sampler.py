@@ -70,7 +70,7 @@ class Positions:
         self.ends = np.cumsum(rooms)
 
     def in_slots(self, slots: np.ndarray, uniform: np.ndarray) -> Draw:
-        """Return a random start position within each of the given slots.
+        """Return a random track and start position from each of the given slots (ranges of positions).
 
         Args:
             slots: numbers of the slots.
@@ -80,7 +80,7 @@ class Positions:
             slots, uniform: [n]; each array of the result: [n].
 
         Returns:
-            The track indices and the start positions.
+            The index of the track and the start position for each slot.
         """
         if self.over == "time":
             return self._at(_within(slots, self.slots, np.full(len(slots), self.ends[-1]), uniform))
@@ -101,7 +101,7 @@ class Positions:
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Divide the integers from 0 to `room` - 1 into `parts` equal parts. Return a random integer from part number `part`."""
+    """Divide the integers from 0 to `room` - 1 into `parts` equal ranges. Return a random integer from range number `part`."""
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
@@ -163,7 +163,7 @@ class ChunkSampler:
         return self.batch_size * self.world_size
 
     def draw(self, step: int) -> Draw:
-        """Draw the chunks of this process (rank) at a training step.
+        """Draw the track and the start position of each chunk of this process (rank) at a training step.
 
         Args:
             step: number of the step, counted over the whole run.
@@ -172,7 +172,7 @@ class ChunkSampler:
             each array of the result: [batch, sources].
 
         Returns:
-            The track indices and the start positions.
+            The index of the track and the start position of each chunk, for each source.
         """
         tracks, starts = self._deal(step)
         if self.silent is None or self.sampling.skip_below_db is None:
@@ -205,7 +205,7 @@ class ChunkSampler:
         return deck
 
     def _redraw(self, step: int, attempt: int) -> Draw:
-        """Draw other chunks for a step, at any position of any track. These chunks replace silent chunks."""
+        """Draw the chunks that replace the silent chunks of a step. The new chunks start at any position of any track."""
         draws = [
             positions.anywhere(self._uniform(step, REDRAW, source, attempt, 2))
             for source, positions in enumerate(self.positions)
@@ -235,7 +235,7 @@ class ChunkSampler:
         return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """Return the random generator of one purpose, such as `REMIX`. `count` is the step (for `DECK`: the epoch)."""
+        """Return the random generator for one purpose, such as `REMIX`, at step `count`. For `DECK`, `count` is the epoch."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 
@@ -244,7 +244,8 @@ class EpochSteps(Sampler[int]):
 
     Args:
         steps_per_epoch: number of steps of an epoch.
-        position: function that returns the number of the current epoch, and the number of finished steps of this epoch.
+        position: function that returns the number of the current epoch, and the number of finished steps of this epoch, see
+            `epoch_position`.
     """
 
     def __init__(self, steps_per_epoch: int, position: Callable[[], tuple[int, int]]) -> None:
@@ -260,7 +261,7 @@ class EpochSteps(Sampler[int]):
 
 
 def epoch_position(trainer: Any) -> tuple[int, int]:
-    """Return the current epoch of a run, and the number of finished steps of this epoch.
+    """Return the current epoch of a run, and the number of steps of this epoch that were finished before the run was resumed.
 
     The epoch is read from the training loop of Lightning. The usual method `set_epoch` of a sampler cannot be used: in a
     resumed run, Lightning calls this method too late, after the first batch was requested.
@@ -269,7 +270,7 @@ def epoch_position(trainer: Any) -> tuple[int, int]:
         trainer: trainer of Lightning; None outside of training.
 
     Returns:
-        The number of the current epoch, and the number of steps of this epoch that were done before the run was resumed.
+        The number of the current epoch, and the number of finished steps; 0 steps if the run was not resumed in this epoch.
     """
     if trainer is None:
         return 0, 0

@@ -35,7 +35,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress: bool) -> Statistics:
-    """Return the mean and the standard deviation of the STFT magnitudes of all mixtures, over all frames.
+    """Return the mean and the standard deviation of the STFT magnitudes of all mixtures at each frequency, over all frames.
 
     The magnitudes are first averaged over the audio channels. If several processes need the same statistics, one process
     computes the statistics and the other processes wait.

@@ -54,8 +54,9 @@ class StoredTrack:
         shape: number of rows, channels and samples.
         blocks: number of blocks of 100 ms whose level is stored.
         scale: factor that converts the int16 samples to float samples, equal for all rows.
-        residual: name of the source that is the mixture minus all other sources, None without such a source.
-        aligned: False if the vocals are the mixture minus an instrumental version, and these two are not aligned in time.
+        residual: name of the source that is the mixture minus all other sources. None: no source is computed in this way.
+        aligned: False if the vocals are the mixture minus the instrumental version, and these two versions are not aligned in
+            time.
         is_copy: True for a copy at another pitch or tempo.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
     """
@@ -124,7 +125,10 @@ class StoredTrack:
         return np.fromfile(self.entry / "levels.i8", np.int8).reshape(-1, self.blocks)
 
     def row(self, name: str) -> int:
-        """Return the index of the row `name` (`mixture` or a source). The row of a track with one row is also the mixture."""
+        """Return the index of the row `name`: `mixture` or a source.
+
+        If a track has only one row, this row is both the mixture and the source.
+        """
         return self.rows.index(name) if name in self.rows or name != MIXTURE else 0
 
     def health(self) -> Health:
@@ -160,7 +164,7 @@ class Store:
         self.num_decode_workers, self.surround = num_decode_workers, surround
 
     def at(self, sample_rate: int, channels: int) -> "Store":
-        """Return a `Store` of the same folder for tracks with another sample rate in Hz and another number of channels."""
+        """Return a `Store` with the same folder, for tracks with the given sample rate (in Hz) and number of channels."""
         return Store(self.folder, sample_rate, channels, self.num_decode_workers, self.surround)
 
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
@@ -207,7 +211,7 @@ class Store:
             raise InputError("data", problem)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
-        """Print the size that the decoded samples will have. Raise an `InputError` if this is more than the free disk space."""
+        """Print the size that the decoded samples will have. Raise an `InputError` if the size exceeds the free disk space."""
         rows = [1 if order.has_one_row else 1 + len(order.track.source_names) for order in orders]
         size = round(sum(s * r for s, r in zip(seconds, rows, strict=True)) * self.sample_rate * self.channels * 2)
         free = shutil.disk_usage(self.folder).free
@@ -235,10 +239,10 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*/samples.i16"))
 
     def stale(self) -> list[Path]:
-        """Return the folders of decoded tracks that are outdated, so that runs cannot use them.
+        """Return the outdated folders of decoded tracks. Runs cannot use these folders.
 
-        There are three reasons. The audio files of the track were changed or deleted. Another version of this program has
-        written the folder. A process was killed before it completed the folder.
+        A folder is outdated for one of three reasons. The audio files of the track were changed or deleted. Another version of
+        this program has written the folder. The process that wrote the folder was killed.
         """
         return sorted(path for path in self.folder.glob("*") if path.name != "locks" and not _is_current(path))
 

@@ -95,7 +95,7 @@ class Listing:
 
 
 class Layout(Protocol):
-    """Interface of layouts. A layout knows the folder structure of a data set, lists its tracks, and can download it."""
+    """Interface of layouts. A layout lists the tracks of a data set, and can download the data set."""
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks of all splits under the root. Raise an `InputError` if the root does not contain the data set."""
@@ -114,10 +114,10 @@ Choice = float | list[str]
 
 
 def refuse_ids(valid: Choice, test: Choice) -> None:
-    """Check that the options `valid` and `test` are not lists, if the folders or the table of a data set define the splits.
+    """Check that `valid` and `test` are not lists, for a data set whose folders or table define the splits.
 
-    In this case, both options are ignored. An ignored share is accepted, because it may be the default value. A list raises an
-    error, because a list is never the default value.
+    Both options are ignored, because the folders or the table define the splits. A share is accepted, because it may be the
+    default value. A list raises an error, because a list is never the default value.
 
     Args:
         valid: option `valid` of a layout.
@@ -140,8 +140,9 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
 def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split]:
     """Assign ids (of songs, singers or artists) to splits, for data sets that do not define splits.
 
-    If an option is a share, ids are drawn by their hash. The drawn ids are the same in each run and for any order of the ids,
-    and change little if ids are added. All ids that are neither for validation nor for testing are for training.
+    If `valid` or `test` is a share, the ids of this split are drawn by their hash. So the drawn ids are the same in each run
+    and for any order of the ids. If ids are added to the data set, few of the old ids get another split. All ids that are
+    neither for validation nor for testing are for training.
 
     Args:
         ids: ids of the data set. All tracks of one id are in the same split.

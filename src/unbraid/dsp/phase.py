@@ -85,12 +85,13 @@ class Wiener(Phase):
     """Apply the multichannel Wiener filter to the spectra of the sources, see `unbraid.dsp.wiener`.
 
     Args:
-        iterations: number of iterations of expectation maximisation. With 0, only the initial estimate (`softmask`) is used.
-        softmask: initial estimate of each source. True: the mixture times the share of the source in the sum of all estimated
-            magnitudes, which improves poor estimates; False: the estimated spectrum of the source.
+        iterations: number of iterations of expectation maximisation. With 0, the start values (see `softmask`) are the result.
+        softmask: start values of the iterations. False: the estimated spectra of the sources. True: for each source, the
+            spectrum of the mixture times the share of the source in the sum of the estimated magnitudes. True improves poor
+            estimates.
         residual: True to add the residual (mixture minus all targets) as one more source. A single target requires True.
-        window_frames: number of frames that are filtered together, at least 1. Shorter windows need less memory, and allow the
-            sources to change their position between windows.
+        window_frames: number of frames that are filtered together, at least 1. Shorter windows need less memory, and allow a
+            source to change its position in the stereo image from window to window.
 
     Raises:
         InputError: iterations or window_frames are out of range.

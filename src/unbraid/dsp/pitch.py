@@ -49,8 +49,8 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: step in control points. With `every=4`, the network is evaluated at every fourth control point, and the pitch at
-            the other points is interpolated.
+        every: distance between evaluations of the network, in control points. With `every=4`, the network is evaluated at every
+            fourth control point. At the three control points between, the pitch is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 
@@ -80,9 +80,10 @@ class Crepe:
         return hz.astype(np.float32), np.interp(points, evaluated, periodicity.numpy()).astype(np.float32)
 
     def _decode(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the pitch in cents above 10 Hz from CREPE's class probabilities, and the largest probability.
+        """Compute pitch and periodicity from CREPE's class probabilities. Shape: [n, 360] -> [n], [n].
 
-        Only classes between `fmin` and `fmax` are considered. Shape: [n, 360] -> [n], [n].
+        The pitch is in cents above 10 Hz. The periodicity is the largest probability. Only classes between `fmin` and `fmax`
+        are considered.
         """
         cents = FIRST_CENTS + CENTS_PER_BIN * torch.arange(BINS, dtype=torch.float64)
         hz = 10 * 2 ** (cents / 1200)

@@ -97,7 +97,7 @@ class STFT(nn.Module):
 def up_to(size: int, unit: int) -> int:
     """Return the difference between `size` and the next multiple of `unit`: -size % unit.
 
-    The formula in this function is used because `torch.export` can trace it with symbolic sizes.
+    `torch.export` can trace this formula with symbolic sizes.
     """
     return (size + unit - 1) // unit * unit - size
 
@@ -105,8 +105,8 @@ def up_to(size: int, unit: int) -> int:
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Return the magnitudes of a complex spectrum.
 
-    If gradients are not needed, `torch.hypot` is used. `torch.hypot` takes half the time on CPUs, but its gradient is undefined
-    at 0.
+    If gradients are not needed, `torch.hypot` is used. It is twice as fast as `torch.abs` on CPUs, but its gradient is
+    undefined at 0.
     """
     return spectrum.abs() if spectrum.requires_grad else torch.hypot(spectrum.real, spectrum.imag)
 
@@ -134,8 +134,8 @@ def griffin_lim(
     Invalid options raise InputError, see `check_griffin_lim`.
 
     Args:
-        magnitudes: STFT magnitudes that the waveform shall have.
-        stft: STFT of the magnitudes. More overlap of its windows gives better results.
+        magnitudes: STFT magnitudes of the wanted waveform.
+        stft: STFT of the magnitudes. Windows with more overlap give better results.
         samples: length of the waveform in samples.
         iterations: number of iterations, at least 1.
         momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.

@@ -19,17 +19,19 @@ STEPS = 2**14  # steps of a turn; step number times harmonic number is exact in 
 
 
 def crossfade(hop_length: int, like: Tensor) -> Tensor:
-    """Return the rising half of a Hann window that is two hops long. The sum of this half and its mirror image is 1.
+    """Return the rising half of a periodic Hann window that is two hops long: 0.5 - 0.5 cos(π n / `hop_length`).
+
+    The falling half of the window is 1 minus the rising half.
 
     Args:
-        hop_length: length of the fade in samples.
+        hop_length: length of the rising half in samples.
         like: tensor with the device and dtype of the result.
 
     Shape:
         [hop_length].
 
     Returns:
-        Weights from 0 to almost 1.
+        The values of the window, from 0 to almost 1.
     """
     n = torch.arange(hop_length, device=like.device, dtype=like.dtype)
     return 0.5 - 0.5 * torch.cos(math.pi * n / hop_length)
@@ -67,8 +69,8 @@ def phases(f0: Tensor, hop_length: int, sample_rate: int, start: Tensor | None =
         f0 [B, F + 1], start [B] -> [B, F, hop_length], [B], for B oscillators and F + 1 control points.
 
     Returns:
-        The phase at each sample in [0, 1), and the phase at the sample after the end. Pass the latter as `start` of the next
-        part.
+        The phase at each sample in [0, 1), and the phase at the sample after the end. The next call, for the next part of the
+        sound, needs the second value as `start`.
     """
     steps = f0.double() / sample_rate
     first, change = steps[:, :-1, None], (steps[:, 1:, None] - steps[:, :-1, None]) / hop_length
@@ -154,14 +156,14 @@ def oscillators(
 
 
 def filtered_noise(magnitudes: Tensor, noise: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Filter each segment of noise with an FIR filter that has the given magnitudes at evenly spaced frequencies.
+    """Filter each segment of noise with its own FIR filter. `magnitudes` are the gains of the filters.
 
     The filters have linear phase and delay the noise by `bands - 1` samples.
 
     Args:
-        magnitudes: gains of each segment at frequencies from 0 Hz to half the sample rate.
+        magnitudes: gains of the filter of each segment at evenly spaced frequencies, from 0 Hz to half the sample rate.
         noise: white noise.
-        tail: second result of the previous call: the end of the noise that the previous call filtered. None in the first call.
+        tail: second result of the previous call, or None in the first call.
 
     Shape:
         magnitudes [B, F, bands], noise [B, F * hop_length], tail [B, taps] -> [B, F * hop_length], [B, taps], for F segments;
@@ -209,8 +211,7 @@ def convolve(signal: Tensor, response: Tensor, tail: Tensor | None = None) -> tu
     Args:
         signal: waveform.
         response: impulse response.
-        tail: second result of the previous call: the end of the signal that the previous call convolved. None in the first
-            call.
+        tail: second result of the previous call, or None in the first call.
 
     Shape:
         signal [B, T], response [R], tail [B, R - 1] -> [B, T], [B, R - 1], for B signals of T samples and R samples of the
@@ -233,7 +234,7 @@ def _with_tail(whole: Tensor, samples: int, tail: Tensor | None) -> tuple[Tensor
 
 
 def a_weighting_db(hz: Tensor) -> Tensor:
-    """Compute the A-weighting of IEC 61672-1 in dB: the perceived level of a tone relative to a tone of 1 kHz.
+    """Compute the A-weighting of IEC 61672-1: the perceived level, in dB, of a tone relative to an equally strong 1 kHz tone.
 
     Args:
         hz: frequencies in Hz.

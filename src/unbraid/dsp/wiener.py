@@ -3,8 +3,8 @@
 A source is modelled by a power v in each bin (mean over the channels) times a spatial covariance R (between the channels) at
 each frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over sources. Then v and R
 are updated from the estimates. Regularisation and scaling follow Open-Unmix (Stöter et al., JOSS 2019). Separators use this
-filter through the class `unbraid.dsp.phase.Wiener`. The phase of the mixture (`unbraid.dsp.phase.MixturePhase`) is faster and
-seldom much worse.
+filter through the class `unbraid.dsp.phase.Wiener`. The class `MixturePhase`, which uses the phase of the mixture, is faster
+and seldom gives much worse results.
 """
 
 import torch
@@ -20,12 +20,12 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
     """Apply the multichannel Wiener filter to each window of `window_frames` frames separately.
 
     Args:
-        spectra: initial estimates of the sources, complex.
+        spectra: complex estimates of the sources, for example from a network.
         mixture: complex spectrum of the mixture.
-        iterations: number of iterations of expectation maximisation; 0: the initial estimates are returned.
-        softmask: initial estimate of each source. True: the mixture times the share of the source in the sum of all magnitudes
-            of `spectra`; False: `spectra`.
-        residual: True to add the residual (mixture minus all sources) as one more source.
+        iterations: number of iterations of expectation maximisation. 0: the start values (see `softmask`) are returned.
+        softmask: start values of the iterations. False: `spectra`. True: for each source, the mixture times the share of the
+            source in the sum of the magnitudes of `spectra`.
+        residual: True to add the residual (mixture minus the start values of all sources) as one more source.
         window_frames: number of frames of a window, at least 1.
 
     Shape:
@@ -91,9 +91,10 @@ def _weighted_sum(powers: Tensor, weights: Tensor) -> Tensor:
 
 
 def _whitened(powers: Tensor, diagonal: Tensor, cross: Tensor, mixture: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute (Σ v R + noise I)⁻¹ times the stereo mixture, for sources with the powers v and the spatial covariances R.
+    """Compute (Σ v R + noise I)⁻¹ times the stereo mixture. The result is a pair of spectra: left and right channel.
 
-    The result is a pair of spectra: left and right channel.
+    v is the power of a source (`powers`). R is the spatial covariance of a source, a 2 × 2 matrix: `diagonal` contains the
+    entries on the diagonal, `cross` contains the upper right entry. Σ is the sum over sources, I is the identity matrix.
 
     Shape: complex [B, 1, F, T] each.
     """

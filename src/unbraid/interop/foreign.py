@@ -1,7 +1,7 @@
 """Read separators that were trained with other software, such as folders of the `openunmix` package.
 
-Other weights need a translation file in yaml. This file names the config of a model in unbraid and the weights file, and maps
-the names of the tensors to the names in the model. An example:
+Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file, the
+name of the config of a model in unbraid, and the unbraid name of each tensor. An example:
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
@@ -172,7 +172,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             raise InputError(
                 f"{path}: {name}",
                 "the translation file does not state the name of this tensor in unbraid",
-                hint="Add the tensor to the mapping names or to the list unused of the translation file",
+                hint="In the translation file, add the tensor to 'names', or to 'unused' if the model does not need the tensor",
             )
         if our_name in state:
             problem = "the translation file gives two tensors the same name in unbraid"
@@ -182,7 +182,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return the name of a tensor in unbraid, from the first pattern that matches the name; None if no pattern matches."""
+    """Return the unbraid name of the tensor `name`, from the first pattern that matches; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())
@@ -198,7 +198,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 def _part(part: str) -> str:
     """Convert a part of a tensor name, the text between two dots, to a regular expression.
 
-    The last * matches as many characters as possible, each other * as few as possible.
+    The last * matches as many characters as possible. All other * match as few characters as possible.
     """
     if part == ANY_DEPTH:
         return "(.+)"

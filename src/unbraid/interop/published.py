@@ -1,8 +1,8 @@
 """Load published weights of other authors into a separator. Downloaded files are kept in the cache of `torch.hub`.
 
 Open-Unmix (Stöter et al., JOSS 2019) has a weights file for each target. `umx` was trained on MUSDB18, `umxhq` on MUSDB18-HQ.
-`umxl` was trained on more data, which is not public, and is for non-commercial use only. `hdemucs_high_musdb` is the Hybrid
-Demucs of torchaudio.
+`umxl` was trained on more data. These data are not public. `umxl` is for non-commercial use only. `hdemucs_high_musdb` is the
+Hybrid Demucs of torchaudio.
 """
 
 import pickle
@@ -74,7 +74,7 @@ def load_published(separator: Separator, init: str) -> None:
 
 
 def _check_rate(separator: Separator, rate: int | None, init: str) -> None:
-    """Check that weights and separator have the same sample rate, because it determines the frequencies of the STFT bins."""
+    """Check that weights and separator have the same sample rate, and therefore the same frequencies of the STFT bins."""
     if rate not in (None, separator.sample_rate):
         hint = f"Set model.separator.sample_rate={rate}"
         found = f"{separator.sample_rate} Hz"
@@ -151,7 +151,7 @@ def _check_target(init: str, target: str, known: Iterable[str]) -> None:
 
 
 def _last_layers(state: Mapping[str, Tensor]) -> set[str]:
-    """Return the names of the tensors in the last layers of the two decoders of Hybrid Demucs, which compute the sources."""
+    """Return the tensor names of the last layers of both decoders of Hybrid Demucs. These layers compute the sources."""
     names: set[str] = set()
     for decoder in ("freq_decoder", "time_decoder"):
         last = max(int(name.split(".")[1]) for name in state if name.startswith(decoder))
@@ -192,7 +192,7 @@ def weights_file(folder: Path, target: str) -> Path:
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a torch or safetensors file. Python objects in the file are never run.
+    """Read the tensors of a torch or safetensors file. Python code in the file is never executed.
 
     Args:
         path: weights file. The suffix `.safetensors` selects the safetensors format, any other suffix the torch format.

@@ -22,7 +22,10 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold one second of training data. Shape: sound [F * hop_length], f0 in Hz and loudness in dB [F + 1] (control points)."""
+    """Hold one second of training data: the sound, and pitch and loudness at F + 1 control points.
+
+    Shape: `sound` [F * hop_length]; `f0` in Hz and `loudness` in dB: [F + 1].
+    """
 
     sound: Tensor
     f0: Tensor
@@ -49,11 +52,12 @@ class Sample:
 
 
 class ConstantSpectrum:
-    """Synthesise harmonics and noise with one fixed spectrum each, at the given pitch and loudness.
+    """Synthesise harmonics and noise at the given pitch and loudness. The spectra of the harmonics and of the noise are fixed.
 
     Args:
         distribution: relative amplitudes of the harmonics. The amplitudes are scaled so that their sum is 1.
-        noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes.
+        noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes of the
+            harmonics.
         features: extraction of pitch and loudness, which defines the sample rate and the hop length.
 
     Shape:
@@ -70,7 +74,7 @@ class ConstantSpectrum:
     ) -> "ConstantSpectrum":
         """Fit the spectra of harmonics and noise to training data.
 
-        The fit starts at the mean share of each harmonic in the training data.
+        The fit starts with the mean share of each harmonic in the training data.
 
         Args:
             sounds: pairs of a waveform [samples] and its controls: pitch and loudness [F] at F control points.
@@ -80,7 +84,7 @@ class ConstantSpectrum:
             loss: loss between two waveforms. To compare with a DDSP instrument, use the loss that trains the instrument.
 
         Returns:
-            The fitted baseline. If all sounds are shorter than one second, the result has the mean share of each harmonic.
+            The fitted baseline. If all sounds are shorter than one second, the baseline has the start values of the fit.
         """
         total, count = torch.zeros(harmonics), torch.zeros(harmonics)
         sample = Sample()
@@ -95,7 +99,10 @@ class ConstantSpectrum:
 
     @torch.enable_grad()
     def fitted(self, pieces: list[Piece], loss: nn.Module) -> "ConstantSpectrum":
-        """Fit both spectra to pieces of training data by gradient descent on their logarithms. The result is deterministic."""
+        """Fit both spectra to pieces of training data, by gradient descent on the logarithms of the spectra.
+
+        The result is deterministic.
+        """
         logs = [part.clamp(min=1e-4).log().requires_grad_() for part in (self.distribution, self.noise)]
         optimizer = torch.optim.Adam(logs, RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -132,7 +139,7 @@ class ConstantSpectrum:
 
 
 def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable[Piece]:
-    """Cut a track into pieces of one second, and yield each piece in which more than half of the points are not silent."""
+    """Cut a track into pieces of one second. Yield each piece in which more than half of the control points are not silent."""
     hop, sounds = features.hop_length, sounding(controls.loudness)
     points = round(PIECE_SECONDS * features.sample_rate / hop)
     for start in range(0, len(controls.f0) - points, points):
@@ -145,7 +152,8 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
     """Measure the share of each harmonic in the sum of all harmonics of a sound, at each control point that has a pitch.
 
-    The second result is True for harmonics below half the sample rate. Shape: [points, harmonics] both.
+    Also return which harmonics are below half the sample rate at each of these points. Shape of both results: [points,
+    harmonics].
     """
     size = 1 << math.ceil(math.log2(features.sample_rate / 8))
     magnitudes = STFT(size, features.hop_length)(sound).abs()

@@ -17,7 +17,7 @@ from unbraid.runs.errors import InputError
 
 
 class Features(nn.Module, ABC):
-    """Interface of features: compute the patches and vectors that an autoencoder reconstructs from a batch of data.
+    """Interface of features: compute patches or vectors, which an autoencoder reconstructs, from a batch of data.
 
     Attributes:
         kind: kind of data from which the features are computed: `audio` or `images`.
@@ -31,7 +31,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the N patches [N, C, H, W] of a batch, and the number of the class or source of each patch [N]."""
+        """Compute the N patches [N, C, H, W] of a batch, and the index of the label or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:

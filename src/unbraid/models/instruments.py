@@ -56,9 +56,9 @@ class Player:
             f0: pitch at each control point in Hz, from 20 to 4000. Silent control points need a pitch, too.
             loudness: A-weighted loudness at each control point in dB, as measured by `unbraid.dsp.synthesis.loudness`.
             frames_per_second: number of control points per second of both curves. It must equal `frames_per_second` of the
-                instrument. None: this is not checked.
-            timbre: waveform from which the latent (values that describe the timbre) is computed. It has the sample rate of the
-                instrument and is at least as long as the curves. None: the instrument has no latent.
+                instrument. None: the number is not checked.
+            timbre: waveform from which the latent (values that describe the timbre) is computed. The waveform has the sample
+                rate of the instrument, and is at least as long as the curves. None: the instrument has no latent.
             reverb: True to apply the reverberation that the instrument has learned.
             seed: random seed of the noise.
 
@@ -114,7 +114,7 @@ class Player:
         return coefficients[:points]
 
     def listen(self, waveform: Tensor, sample_rate: int) -> Controls:
-        """Extract pitch and loudness from a sound, for example to synthesise it with this instrument.
+        """Extract pitch and loudness from a sound, for example to play the same melody with this instrument.
 
         Args:
             waveform: waveform of one channel.
@@ -124,11 +124,11 @@ class Player:
             [samples] -> [samples // hop_length + 1] each.
 
         Returns:
-            Pitch in Hz and loudness in dB at each control point.
+            Pitch in Hz, loudness in dB and periodicity (confidence of the pitch) at each control point.
 
         Raises:
-            InputError: the sample rate is not that of the instrument, or the waveform has more than one dimension or contains
-                NaN or infinity.
+            InputError: the sample rate differs from the sample rate of the instrument, the waveform has more than one
+                dimension, or a sample is NaN or infinite.
         """
         if sample_rate != self.sample_rate:
             raise InputError(

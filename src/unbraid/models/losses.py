@@ -48,8 +48,8 @@ class MagnitudeL1(nn.Module):
 class RelativeMagnitudeL1(nn.Module):
     """Compute ‖M ⊙ X − Y‖₁,₁ divided by ‖X‖₁,₁ for mask M, mixture X and true magnitudes Y, averaged over targets.
 
-    This loss does not depend on the scale of the magnitudes, so it suits weighted sums of losses. `MagnitudeL1` would be too
-    small in such a sum: with `scaling: patch`, the mean of the magnitudes is about 0.01.
+    This loss does not depend on the scale of the magnitudes, so it suits weighted sums of losses. In a weighted sum,
+    `MagnitudeL1` would be too small: with `scaling: patch`, the mean of the magnitudes is about 0.01.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -62,10 +62,13 @@ class RelativeMagnitudeL1(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x. It is the loss and score of autoencoders."""
+    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x: the loss and the score of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the mean squared error of a vector, summed over its D values. Shape: [N, D] both -> scalar."""
+        """Return the squared error of vectors, summed over the D values of a vector and averaged over the N vectors.
+
+        Shape: [N, D] both -> scalar.
+        """
         return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)
 
 
@@ -94,8 +97,8 @@ class DeepClustering(nn.Module):
     operations.
 
     Args:
-        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. This is the loss of
-            k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
+        kind: `classic`: ‖V Vᵀ − Y Yᵀ‖²; `whitened`: D − tr((Vᵀ V)⁻¹ Vᵀ Y (Yᵀ Y)⁻¹ Yᵀ V), divided by D. `whitened` is the loss
+            of k-means on whitened embeddings (Wang, Le Roux & Hershey, ICASSP 2018).
     """
 
     def __init__(self, kind: Literal["classic", "whitened"]) -> None:
@@ -234,7 +237,7 @@ class MultiResolutionSTFT(nn.Module):
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss of waveforms and spectra. The T samples must be more than half of the longest transform.
+        """Return the loss of waveforms and spectra. T must be larger than half the length of the longest transform.
 
         Shape: sources [B, S, C, T] of both -> scalar.
         """
@@ -264,7 +267,7 @@ class MultiScaleSpectral(nn.Module):
 
     Args:
         fft_sizes: lengths of the windows and transforms in samples, at least 4.
-        alpha: weight of the logarithmic part, at least 0.
+        alpha: weight α of the logarithmic term, at least 0.
 
     Raises:
         InputError: an argument is out of range.

@@ -61,7 +61,8 @@ class DenseAutoencoder(Autoencoder):
         activation: activation function of the layers in `hidden`.
         code_activation: activation function of the code; `linear` in Hinton & Salakhutdinov (2006).
         output: activation function of the last layer. `sigmoid` suits vectors in [0, 1].
-        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
+        tied: True: the decoder uses the transposed weight matrices of the encoder. False: the decoder has its own weight
+            matrices.
 
     Shape:
         [N, size] -> [N, size].
@@ -99,7 +100,10 @@ class DenseAutoencoder(Autoencoder):
         self.up: list[Activation] = [*[activation] * len(hidden), output]
 
     def encode(self, items: Tensor, depth: int | None = None) -> Tensor:
-        """Compute the codes of vectors, or the output of the first `depth` encoder layers. Shape: [N, size] -> [N, width]."""
+        """Compute the codes of vectors. Shape: [N, size] -> [N, code].
+
+        If `depth` is set, return the output of the first `depth` encoder layers instead of the codes.
+        """
         for layer, name in [*zip(self.encoder, self.down, strict=True)][:depth]:
             items = activate(layer(items), name)
         return items
@@ -140,7 +144,7 @@ class VariationalAutoencoder(DenseAutoencoder):
     """Reconstruct vectors with a variational autoencoder (Kingma & Welling, ICLR 2014).
 
     The encoder estimates mean and variance of a Gaussian distribution for each vector. Training draws codes from this
-    distribution. `encode` returns its mean. Encoder and decoder do not share weights.
+    distribution. `encode` returns the mean of the distribution. Encoder and decoder do not share weights.
 
     Args:
         size: number of values in a vector.
@@ -214,10 +218,11 @@ class FrameAutoencoder(nn.Module):
         code: number of values in the code, at most `size`.
         hidden: widths of the layers between input and code.
         activation: activation function of the layers in `hidden`.
-        tied: whether the decoder uses the transposed weight matrices of the encoder instead of its own.
+        tied: True: the decoder uses the transposed weight matrices of the encoder. False: the decoder has its own weight
+            matrices.
 
     Shape:
-        [B, C, F, T] -> [B, C, F, T], at least 0. B: batch, C: channels, F: frequency bins, T: frames.
+        [B, C, F, T] -> [B, C, F, T]. B: batch, C: channels, F: frequency bins, T: frames.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Chimera, a recurrent network with two outputs: masks, and an embedding of each time-frequency bin.
 
-Deep clustering uses the embeddings: it assigns bins with similar embeddings to the same source.
+Deep clustering assigns bins with similar embeddings to the same source.
 
 Sources: Luo, Chen, Hershey, Le Roux & Mesgarani, "Deep clustering and conventional networks for music separation: stronger
 together", ICASSP 2017. The option `heads="chimera++"` follows Wang, Le Roux & Hershey, ICASSP 2018. The LSTM reads the whole
@@ -28,10 +28,10 @@ class Chimera(nn.Module):
     Args:
         sources: number of sources, each of which has one mask.
         bins: number of frequency bins of the magnitudes, n_fft / 2 + 1.
-        sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
+        sample_rate: sample rate of the waveforms in Hz. The sample rate determines the mel bands.
         audio_channels: number of channels of the magnitudes. All channels share masks and embeddings.
-        mel_bands: number of mel bands into which the frequency bins are grouped. The LSTM reads mel bands, and masks and
-            embeddings are estimated for mel bands. None: the network uses the frequency bins instead.
+        mel_bands: number of mel bands into which the frequency bins are grouped. The LSTM reads mel bands. Embeddings and masks
+            are estimated for mel bands. The masks are then interpolated to frequency bins. None: mel bands are not used.
         hidden: number of units of an LSTM layer in each direction.
         layers: number of LSTM layers.
         embedding: number of values D of an embedding.
@@ -122,7 +122,7 @@ class Chimera(nn.Module):
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Add each frequency bin that belongs to no mel band to the nearest band. Filter bank [bands, bins] -> [bands, bins]."""
+    """Add each frequency bin that is in no mel band to the nearest band of the filter bank. Shape: [bands, bins] for both."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

@@ -1,9 +1,9 @@
 """Convolutional autoencoder: each encoder level halves the height and width of a patch, each decoder level doubles them.
 
-The decoder has a choice of five methods that double height and width. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with
-the positions of the maxima; Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder
-reads the code and also the positions of the maxima. The reconstruction error of `max_unpool` is therefore not comparable with
-the error of the other methods.
+The decoder can use one of five methods to double height and width. Sources: Noh, Hong & Han (ICCV 2015) for unpooling with the
+positions of the maxima; Dumoulin & Visin (2016) for transposed convolutions. With the method `max_unpool`, the decoder reads
+the code and also the positions of the maxima. The reconstruction error of `max_unpool` is therefore not comparable with the
+error of the other methods.
 """
 
 import math
@@ -31,10 +31,11 @@ class ConvolutionalAutoencoder(Autoencoder):
             not have more values than a patch.
         kernel_size: height and width of all kernels, an odd number.
         down: method of halving height and width. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
-        up: method of doubling height and width. `transposed`: a transposed convolution with stride 2. All other methods are
-            followed by a convolution. `max_unpool`: each value is written to the position of its maximum before pooling, and
-            the other three pixels are 0; `nearest`: each value is repeated four times; `bilinear`: bilinear interpolation;
-            `bed_of_nails`: each value is written to the upper left of 2 × 2 pixels, and the other three pixels are 0.
+        up: method of doubling height and width. `transposed`: a transposed convolution with stride 2; `max_unpool`: each value
+            is written to the pixel at which `max_pool` found the maximum, and the other three of the 2 × 2 pixels are 0;
+            `bed_of_nails`: each value is written to the upper left of 2 × 2 pixels, and the other three pixels are 0;
+            `nearest`: each value is repeated four times; `bilinear`: bilinear interpolation. A convolution follows every method
+            except `transposed`.
         normalise: whether batch normalisation follows every convolution except the last.
 
     Shape:
@@ -110,7 +111,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         return self._decode(code, [])
 
     def _encode(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Compute the codes of patches, and for `max_unpool` the positions of the maxima in each level."""
+        """Return the codes of patches, and a list with the positions of the maxima of each level for `max_unpool`."""
         x, positions = items.contiguous(memory_format=torch.channels_last), []
         for layer in self.encoder:
             x = layer(x)
@@ -139,10 +140,10 @@ def widened(x: Tensor, up: Up) -> Tensor:
         up: method of doubling, as in `ConvolutionalAutoencoder`.
 
     Shape:
-        [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] for other methods.
+        [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] for all other methods.
 
     Returns:
-        The doubled feature map; for other methods, the unchanged feature map.
+        The doubled feature map; for all other methods, the unchanged feature map.
     """
     if up == "nearest":
         return functional.interpolate(x, scale_factor=2, mode="nearest")
@@ -152,11 +153,11 @@ def widened(x: Tensor, up: Up) -> Tensor:
 
 
 def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
-    """Double height and width: write each value to the position of its maximum before pooling, and 0 to all other pixels.
+    """Double height and width: write each value to the pixel in `positions`, and 0 to all other pixels.
 
     Args:
         x: feature map.
-        positions: positions of the maxima, as returned by `max_pool2d`.
+        positions: index of the pixel for each value: the position of the maximum, as returned by `max_pool2d`.
 
     Shape:
         [N, C, H, W] both -> [N, C, 2H, 2W].

@@ -1,4 +1,4 @@
-"""DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesiser parameters, and the synthesiser.
+"""DDSP (Engel et al., ICLR 2020): a network that maps pitch and loudness to synthesizer parameters, and the synthesizer.
 
 Pitch and loudness are given at control points, one every `hop_length` samples. Training needs recordings of the instrument that
 shall be imitated. Without recordings, use a physical model or a sampler instead.
@@ -54,7 +54,7 @@ class Training(NamedTuple):
 
 @dataclass
 class Playing:
-    """Hold the state of a synthesizer between two pieces of a sound that is synthesized piece by piece.
+    """Hold the state of a synthesizer after a piece of a sound, so that the next piece can follow without a break.
 
     Args:
         dry: True to synthesize the sound without reverberation.
@@ -64,8 +64,8 @@ class Playing:
         f0: pitch in Hz at the last control point of the piece.
         sounding: parameters of the synthesizer at the last control point of the piece.
         turns: phase of the oscillators after the piece, in turns (1 turn is 2π).
-        air: end of the filtered noise, which is longer than the piece. It is added to the start of the next piece.
-        room: end of the reverberation, which is longer than the piece. It is added to the start of the next piece.
+        air: part of the filtered noise after the end of the piece. This part is added to the start of the next piece.
+        room: part of the reverberation after the end of the piece. This part is added to the start of the next piece.
     """
 
     dry: bool = False
@@ -126,7 +126,7 @@ class Instrument(nn.Module):
         sample_rate: sample rate of the sound in Hz.
         hop_length: number of samples between control points.
         hidden: number of units of each dense layer and of the GRU.
-        layers: number of dense layers in each stack (perceptron).
+        layers: number of dense layers in each multilayer perceptron.
         harmonics: number of harmonic oscillators.
         bands: number of frequency bands of the noise filter.
         latent: number of values of the latent at each control point. The latent describes the timbre and is computed from a
@@ -174,7 +174,7 @@ class Instrument(nn.Module):
         return Training(*self.training_data.tolist())
 
     def forward(self, f0: Tensor, loudness: Tensor, waveform: Tensor | None = None) -> Tensor:
-        """Synthesise the sound between the first and the last control point, starting from silence.
+        """Synthesize the sound between the first and the last control point, starting from silence.
 
         Args:
             f0: pitch in Hz.
@@ -215,7 +215,7 @@ class Instrument(nn.Module):
     def play(
         self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None, gate: Tensor | None = None
     ) -> tuple[Tensor, Sounding]:
-        """Synthesise the next piece of a sound, up to the last given control point.
+        """Synthesize the next piece of a sound, up to the last given control point.
 
         A piece starts at the last control point of the previous piece. The first piece starts at its own first control point
         and is therefore one hop shorter.
@@ -223,22 +223,23 @@ class Instrument(nn.Module):
         Args:
             f0: pitch at each control point in Hz.
             loudness: loudness at each control point in dB.
-            state: state of the synthesiser after the previous piece. It is updated in place.
+            state: state of the synthesizer after the previous piece. This method updates the state in place.
             coefficients: MFCCs, required if the instrument has a latent.
             gate: factor of all amplitudes at each control point; None: 1.
 
         Shape:
-            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points.
+            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points; the
+            first piece has (F - 1) * hop_length samples.
 
         Returns:
-            The sound, and the parameters of the synthesiser at each control point.
+            The sound, and the parameters of the synthesizer at each control point.
         """
         new = self.decode(f0, loudness, state, coefficients)
-        with torch.autocast(f0.device.type, enabled=False):  # the synthesiser runs in float32 under any precision
+        with torch.autocast(f0.device.type, enabled=False):  # the synthesizer runs in float32 under any precision
             return self._sound(f0, new, state, gate)
 
     def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
-        """Synthesise the next piece of a sound from the synthesiser parameters of its control points, see `play`."""
+        """Synthesize the next piece of a sound from the synthesizer parameters of its control points, see `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:
@@ -264,7 +265,7 @@ class Instrument(nn.Module):
         self, f0: Tensor, loudness: Tensor, coefficients: Tensor | None = None, gate: Tensor | None = None,
         points: int = 1000, seed: int = 0, dry: bool = False,
     ) -> Iterator[tuple[Tensor, Sounding]]:  # fmt: skip
-        """Synthesise a sound of any length piece by piece. All pieces together equal the sound synthesised at once.
+        """Synthesize a sound of any length piece by piece. The joined pieces equal the sound that is synthesized at once.
 
         Args:
             f0: pitch at each control point in Hz.
@@ -295,12 +296,12 @@ class Instrument(nn.Module):
         yield sound, Sounding(*(part[:, :0] for part in sounding))
 
     def decode(self, f0: Tensor, loudness: Tensor, state: Playing, coefficients: Tensor | None = None) -> Sounding:
-        """Compute the parameters of the synthesiser from pitch and loudness.
+        """Compute the parameters of the synthesizer from pitch and loudness.
 
         Args:
             f0: pitch at each control point in Hz.
             loudness: loudness at each control point in dB.
-            state: state of the GRUs. It is updated in place.
+            state: state of the GRUs. This method updates the state in place.
             coefficients: MFCCs, required if the instrument has a latent.
 
         Shape:

@@ -1,6 +1,6 @@
 """Optional attributes and methods of a network: stride, receptive field, and input scaling.
 
-A separator uses such an attribute or method only if the network has it.
+A network may lack these attributes and methods. Separators then use default values.
 """
 
 from typing import Protocol, runtime_checkable

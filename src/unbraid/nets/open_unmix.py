@@ -1,7 +1,7 @@
 """Open-Unmix (Stöter, Uhlich, Liutkus & Mitsufuji, JOSS 2019): a recurrent network that reads the whole chunk.
 
-Each frame is standardised, and a linear layer reduces it to a few hundred values. Bidirectional LSTMs follow. Two linear layers
-map the reduced frame and the output of the LSTMs to all bins. Names and shapes of the parameters equal those of the published
+Each frame is standardised, and a linear layer reduces the frame to a few hundred values. Bidirectional LSTMs follow. Two linear
+layers map the reduced frame and the output of the LSTMs to all bins. The parameters have the names and shapes of the published
 weights. In the code, the weights of the first and the last layer are scaled instead of the frames. The result is the same, but
 the computation is faster, because a batch has more values than these weights.
 
@@ -105,7 +105,10 @@ class OpenUnmix(nn.Module):
         return mask.view(frames, batch, channels, bins).permute(1, 2, 3, 0)
 
     def _reduce(self, frames: Tensor) -> Tensor:
-        """Scale N frames and reduce each to H = `hidden` values: fc1((frames + mean) * scale). [N, C * max_bin] -> [N, H]."""
+        """Scale N frames and reduce each frame to H = `hidden` values: fc1((frames + mean) * scale).
+
+        Shape: [N, C * max_bin] -> [N, H].
+        """
         scale, mean = self.input_scale.repeat(self.audio_channels), self.input_mean.repeat(self.audio_channels)
         weight = self.fc1.weight * scale
         return functional.linear(frames, weight, weight @ mean)

@@ -14,13 +14,13 @@ LARGEST = 8192  # values in a vector; the covariance then takes 512 MiB
 
 
 class PCA(Autoencoder):
-    """Project vectors onto the directions of largest variance.
+    """Reconstruct vectors from their projections onto the directions of largest variance.
 
     Call `add` for each batch of training data, and then `solve`.
 
     Args:
         size: number of values in a vector.
-        code: number of components.
+        code: number of components, which is the number of values in a code.
 
     Shape:
         [N, size] -> [N, size].

@@ -26,7 +26,7 @@ class SegmentationUNet(nn.Module):
             of bins and frames.
         audio_channels: number of channels of the magnitudes. All channels share one class in each bin.
         drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
-            (highest bin). Its logits are copied from the adjacent bin.
+            (highest bin). The logits of this bin are copied from the adjacent bin.
 
     Shape:
         [B, C, F, T] -> [B, classes, F, T]; F - 1 is a multiple of `2 ** (len(channels) - 1)`. B: batch, C: channels, F:

@@ -1,9 +1,9 @@
 """U-Net for singing-voice separation (Jansson et al., ISMIR 2017).
 
-5 × 5 convolutions with stride 2 halve the spectrogram in time and frequency. Transposed convolutions double it. The output is
-the mask of one target, limited to [0, 1] by a sigmoid. `skips=False` is the baseline of the paper, a network without skip
-connections. With `sources`, one network estimates the masks of several targets. All layers are local, so chunks of any length
-can be processed. If the separation needs more context than the receptive field, use a recurrent network.
+Convolutions of 5 × 5 with stride 2 halve the spectrogram in time and frequency. Transposed convolutions double the spectrogram.
+The output is the mask of one target, limited to [0, 1] by a sigmoid. `skips=False` is the baseline of the paper, a network
+without skip connections. With `sources`, one network estimates the masks of several targets. All layers are local, so chunks of
+any length can be processed. If the separation needs more context than the receptive field, use a recurrent network.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,8 @@ class UNet(nn.Module):
         dropout: dropout probability of the first `dropout_layers` decoder layers.
         dropout_layers: number of decoder layers with dropout.
         drop_bin: bin that the network leaves out, because n_fft / 2 + 1 bins cannot be halved: `dc` (0 Hz) or `nyquist`
-            (highest bin). Its mask is copied from the adjacent bin. The paper does not specify which bin is left out.
+            (highest bin). The mask of this bin is copied from the adjacent bin. The paper does not specify which bin is left
+            out.
         up: method of doubling height and width. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`:
             interpolation followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.

@@ -46,8 +46,9 @@ def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
             names = " and ".join(list(found.values())[:2])
             raise InputError(
                 names,
-                f"the errors of these runs cannot be compared, because the runs have different values of {key}",
+                f"the test errors of these runs cannot be compared, because the runs have different values of {key}",
                 found=", ".join(found),
+                hint=f"Choose runs with the same {key}",
             )
 
 

@@ -119,7 +119,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not self.name or not all(letter.isalnum() or letter in "-_." for letter in self.name) or self.name[0] == ".":
-            expected = "letters, digits, -, _ and ., not starting with ."
+            expected = "only letters, digits, '-', '_' and '.', and no '.' at the start"
             raise InputError(
                 "name", "the protocol name cannot be used as the name of a folder", found=repr(self.name), expected=expected
             )

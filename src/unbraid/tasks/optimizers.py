@@ -129,8 +129,9 @@ class GroupedOptimizer:
             (others if number is None else members[number]).append(parameter)
         for number, parameters in enumerate(members):
             if not parameters:
-                problem = "no parameter of the network fits this group"
-                raise InputError(f"optim.optimizer.groups[{number}]", problem, found=dict(groups[number]))
+                problem = f"the group {dict(groups[number])} contains no parameter of the network"
+                hint = "Correct the conditions of the group, or remove the group"
+                raise InputError(f"optim.optimizer.groups[{number}]", problem, hint=hint)
         parts = [{"params": parameters, **rule.options} for parameters, rule in zip(members, rules, strict=True)]
         return optimizer([{"params": others}, *parts] if others else parts)
 

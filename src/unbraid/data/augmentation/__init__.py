@@ -1,9 +1,9 @@
 """Data augmentation of the sources of a training batch.
 
 Each augmentation changes the sources. The caller then computes the mixture as the sum of the changed sources. An augmentation
-processes the whole batch at once, on the device of the batch. Random numbers are drawn by a numpy generator on the CPU as small
-arrays, so a seed gives the same augmentation on every device. The augmentation `Noise` is an exception: it draws its noise
-samples on the device.
+processes the whole batch at once, on the device of the batch. Random numbers are drawn by a numpy generator on the CPU, so the
+same seed gives the same augmentation on every device. The augmentation `Noise` is an exception: its noise samples are drawn on
+the device.
 
 Use augmentations only for training, and only with data sets in which every mixture is the sum of its sources.
 

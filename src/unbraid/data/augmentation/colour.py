@@ -66,15 +66,15 @@ class Equalizer:
 
 @dataclass(frozen=True)
 class LowPass:
-    """Remove the high frequencies of some sources, as in an old recording or a lossy file, with zero phase.
+    """Remove the high frequencies of some sources with a zero-phase filter, as in an old recording or a lossy file.
 
     The cut-off frequency (-3 dB) of each filtered source is drawn between `lowest_hz` and half the sample rate, uniformly in
     the logarithm of frequency.
 
     Args:
         probability: probability with which each source of each example is filtered, in [0, 1].
-        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this
-            frequency is above half the sample rate.
+        lowest_hz: lowest cut-off frequency in Hz, at least 100. A call raises InputError if this frequency is above half the
+            sample rate.
     """
 
     probability: float
@@ -103,12 +103,13 @@ class LowPass:
 class Noise:
     """Add white noise to each source, at a random level relative to the RMS of the source over the chunk.
 
-    A silent source stays silent. A seed gives the same levels on every device, but not the same noise samples, because CPU and
-    GPU have different random generators.
+    A silent source stays silent. The same seed gives the same levels on every device. The noise samples differ between CPU and
+    GPU.
 
     Args:
         decibels_low: lowest noise level in dB relative to the source's RMS, in [-120, `decibels_high`].
-        decibels_high: highest noise level in dB, at most 0. Levels are drawn uniformly between both arguments.
+        decibels_high: highest noise level in dB, at most 0. Levels are drawn uniformly between `decibels_low` and
+            `decibels_high`.
     """
 
     decibels_low: float
@@ -132,14 +133,14 @@ def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Cal
     Args:
         sources: waveforms of a batch.
         sample_rate: sample rate of the sources, in Hz.
-        chosen: mask of the sources to filter.
+        chosen: True for each source to filter.
         curves: function from the frequencies of the bins in Hz to the gain of each chosen source at each bin.
 
     Shape:
         sources: [B, S, C, T]; chosen: bool [B, S]; curves: [bins] -> [chosen sources, bins]; the result: [B, S, C, T].
 
     Returns:
-        A new tensor, or `sources` itself if no source is chosen.
+        The sources, in a new tensor; `sources` itself if no source is chosen.
     """
     if not chosen.any():
         return sources

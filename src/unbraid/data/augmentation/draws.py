@@ -68,20 +68,26 @@ def check_pair(least: float, most: float, **pair: float) -> None:
 
 
 def chosen_sources(sources: Tensor, probability: float, random: np.random.Generator) -> np.ndarray:
-    """Choose sources of a batch at random, each with the given probability. Shape: sources [B, S, C, T] -> bool [B, S]."""
+    """Choose each source of a batch with the given probability. Return True for each chosen source.
+
+    Shape: `sources` [B, S, C, T] -> bool [B, S].
+    """
     return random.random(tuple(sources.shape[:2])) < probability
 
 
 def floats(values: np.ndarray, like: Tensor) -> Tensor:
-    """Copy an array as a float32 tensor of the same shape to the device of `like`, without waiting for the device."""
+    """Copy an array to the device of `like` as a float32 tensor of the same shape, without waiting for the copy to finish."""
     return torch.from_numpy(values.astype(np.float32)).to(like.device, non_blocking=True)
 
 
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy one factor per source to the device of `sources`, with axes for channel and sample. Shape: [...] -> [..., 1, 1]."""
+    """Copy an array to the device of `sources` as float32, and append two axes of length 1. Shape: [...] -> [..., 1, 1].
+
+    The two new axes are those of channels and samples, so that the result can be multiplied by `sources`.
+    """
     return floats(values, sources)[..., None, None]
 
 
 def numbers(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy an array of n integers, of any shape, to the device of `sources`. Shape of the result: [n]."""
+    """Copy an integer array of any shape to the device of `sources`, as a tensor with one axis. Shape: [...] -> [n]."""
     return torch.from_numpy(values.reshape(-1)).to(sources.device, non_blocking=True)

@@ -36,7 +36,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Polarity:
-    """Invert the sign of some sources. This is inaudible in one source, but it changes the sum of the sources.
+    """Invert the sign of some sources. The inversion is inaudible in a single source, but changes the sum of the sources.
 
     Args:
         probability: probability with which each source of each example is inverted, in [0, 1].
@@ -77,12 +77,13 @@ class ChannelSwap:
 class Remix:
     """Exchange some sources between the examples of a batch, so that a mixture contains sources of different songs.
 
-    For each source, the chosen examples exchange their waveforms in a cyclic permutation, so each chosen example gets the
-    waveform of another example. The sources of such a mixture differ in key and tempo.
+    For each source, such as the vocals, some examples of the batch are chosen at random. The chosen examples exchange their
+    waveforms of this source in a cyclic permutation. So each chosen example gets the waveform of another chosen example. The
+    sources of the new mixtures can therefore differ in key and tempo.
 
     Args:
-        probability: probability that a source of an example is exchanged, in [0, 1]. A source that is chosen in only
-            one example of the batch is not changed.
+        probability: probability with which an example is chosen, in [0, 1]. If only one example is chosen for a source, this
+            source is not changed.
     """
 
     probability: float
@@ -102,13 +103,14 @@ class Remix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Add the same source of another example to some sources, so that, for example, the vocals contain two singers.
+    """Add another example's waveform of the same source to some sources, so that, for example, two singers sing at once.
 
-    The result is x + g·x'. The waveform x is the source, x' is the same source in another example of the batch, and g is a
-    random factor. The sum is not normalised, so it is louder than x. A batch of one example is not changed.
+    The result is x + g·x'. Here x is the waveform of a source, x' is the waveform of the same source in another example of the
+    batch, and g is a random factor. The sum is not normalised, so it is usually louder than x. A batch of one example is not
+    changed.
 
     Args:
-        probability: probability that a source of an example is changed, in [0, 1].
+        probability: probability with which each source of each example is changed, in [0, 1].
         low: smallest factor g, in [0, `high`].
         high: largest factor g, in [0, 10]. Factors are drawn uniformly between `low` and `high`.
     """
@@ -122,7 +124,7 @@ class MixUp:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Add the same source of another example to randomly chosen sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Add another example's waveform of the same source to randomly chosen sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
         examples, count = sources.shape[:2]
         chosen = chosen_sources(sources, self.probability, random)
         weights = random.uniform(self.low, self.high, chosen.shape)[chosen]
@@ -139,8 +141,8 @@ class MixUp:
 class TimeShift:
     """Shift each source in time by a random amount, independently of the other sources.
 
-    The shift is circular: samples that are shifted out at one end of the chunk are inserted at the other end. Padding with
-    silence instead would teach a model that sources are silent near the ends of a chunk.
+    The shift is circular: samples that are shifted out at one end of the chunk are inserted at the other end. If silence were
+    inserted, a model would learn that sources are silent near the ends of a chunk.
 
     Args:
         seconds: largest shift in either direction, in seconds, in [0, 60].

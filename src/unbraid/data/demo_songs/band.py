@@ -89,7 +89,7 @@ def drum(
     Args:
         rng: random generator of the noise and of a small detuning.
         hz: final frequency of the drum skin, in Hz.
-        sweep: relative height of the start frequency above `hz`.
+        sweep: difference between the start frequency and `hz`, divided by `hz`.
         seconds: decay time of the skin, in seconds.
         band_hz: lower and upper frequency of the noise, in Hz.
         rattle_seconds: decay time of the noise, in seconds.
@@ -186,7 +186,7 @@ Instrument = Callable[[float, np.random.Generator], np.ndarray]  # MIDI pitch ->
 def play(
     notes: Iterable[Note], instrument: Instrument, attack: float, release: float, samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Play notes like a sampler: one recording is synthesised for each pitch, and cut to the duration of each note.
+    """Play notes like a sampler: synthesise one recording for each pitch, and play this recording for each note of the pitch.
 
     Args:
         notes: notes to play.
@@ -250,7 +250,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
         rng: random generator of the phases.
         levels: amplitudes of the harmonics.
         cents: width of the band of each harmonic, in cents.
-        bright_hz: increase of the frequency, in Hz, after which the amplitudes have fallen by the factor 1/e.
+        bright_hz: distance in frequency, in Hz, over which the amplitudes fall to 1/e (37 %).
 
     Shape:
         levels: [harmonics]; the result: [2, samples].

@@ -1,4 +1,4 @@
-"""Render synthetic monophonic melodies of a voice and of two instruments (reed and string), each with its own melody.
+"""Render songs of three synthetic monophonic melodies: a voice and two instruments (reed and string).
 
 The reed is modelled with a cylindrical bore, so odd harmonics are strongest. The string is modelled with a wooden body, so its
 resonances are fixed. Both instruments are brighter when they are louder, and they have the same timbre in every track. They
@@ -38,7 +38,7 @@ class Maker:
     """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: lowest and highest MIDI pitch between which the middle of the range of a melody is drawn at random.
+        pitch: lowest and highest value of the middle pitch of a melody, as MIDI pitch. The middle pitch is drawn at random.
         colour: function that returns the amplitudes of the harmonics [frames, harmonics]. Its arguments are the numbers of the
             harmonics [harmonics], their frequencies in Hz [frames, harmonics], and the loudness in [0, 1] [frames, 1].
         attack: duration of the attack of a note, in seconds.
@@ -90,7 +90,7 @@ def render_leads(seed: int, seconds: float) -> dict[str, np.ndarray]:
         each value: int16 [1, T] with T = round(seconds * SAMPLE_RATE).
 
     Returns:
-        The samples of "reed", "string" and "vocals", and of "mixture", the exact integer sum of the three.
+        The samples of "reed", "string", "vocals" and "mixture". The mixture is the exact integer sum of the three melodies.
     """
     samples = round(seconds * SAMPLE_RATE)
     streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence([seed, 1]).spawn(len(LEADS))]
@@ -123,7 +123,7 @@ def _melody(rng: np.random.Generator, style: Style, seconds: float) -> list[Phra
 
 
 def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Synthesise a phrase with random loudness, legato or detached.
+    """Synthesise a phrase. The loudness and the articulation (legato or detached) of the phrase are random.
 
     Args:
         phrase: phrase to play.
@@ -151,7 +151,10 @@ def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple
 
 
 def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
-    """Return the loudness curve of a phrase: separate notes, or legato with a short dip between notes. Shape: [frames]."""
+    """Return the loudness curve of a phrase. If `legato` is True, the notes are joined, with a short dip between them.
+
+    If `legato` is False, the notes are separate. Shape: [frames].
+    """
     if not legato:
         return envelope(line, attack, 0.05) * (0.75 + 0.25 * np.exp(-np.clip(line.age, 0, None) / 0.3))
     started = np.clip((line.age + line.index) / attack, 0, 1)  # fades in the first note (index 0) only

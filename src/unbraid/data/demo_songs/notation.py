@@ -143,11 +143,14 @@ class Style:
         return beats * 60 / self.tempo
 
     def pitch(self, degree: int) -> int:
-        """Return the MIDI pitch of a scale degree; degree 0 is the tonic, degree 7 its octave."""
+        """Return the MIDI pitch of a scale degree. Degree 0 is the tonic, and degree 7 is one octave above the tonic."""
         return self.tonic + SCALES[self.mode][degree % 7] + 12 * (degree // 7)
 
     def voicing(self, chord: int, lowest: int) -> list[int]:
-        """Return the MIDI pitches of the chord on a scale degree, sorted, all in the octave above the MIDI pitch `lowest`."""
+        """Return the sorted MIDI pitches of a chord, all in the octave above the MIDI pitch `lowest`.
+
+        `chord` is the scale degree of the root.
+        """
         tones = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         return sorted(lowest + (self.pitch(chord + tone) - lowest) % 12 for tone in tones)
 

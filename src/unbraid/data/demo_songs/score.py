@@ -1,4 +1,4 @@
-"""Compose the demo songs: key, chords, form, rhythm and the notes of every part. `song` renders the score to audio.
+"""Compose the demo songs: key, chords, form, rhythm and the notes of every part. The module `song` renders the score.
 
 The songs follow simple rules of pop music in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice is
 silent in about the last third of these two bars. The lead instrument doubles some phrases, and answers other phrases in this
@@ -84,7 +84,7 @@ def choose_style(rng: np.random.Generator) -> Style:
 
 
 def pick(rng: np.random.Generator, options: tuple) -> tuple:
-    """Return a random element of `options`."""
+    """Return one random element of the tuple `options`."""
     return options[rng.integers(len(options))]
 
 
@@ -132,7 +132,7 @@ def drum_pattern(rng: np.random.Generator, style: Style, bar: Bar) -> list[tuple
 
 
 def bass_bar(rng: np.random.Generator, style: Style, bar: Bar) -> list[Note]:
-    """Return the bass notes of one bar: the root at the strokes of the bass drum, passing notes, glides and ghost notes."""
+    """Return the bass notes of one bar: root notes at the strokes of the bass drum, passing notes, and ghost notes."""
     root = 28 + (style.pitch(bar.chord) - 28) % 12
     passing = {int(step) for step in rng.integers(9, STEPS, 2) if rng.random() < 0.6}
     steps = sorted({*style.kick, *passing}) if bar.section.energy > 0.3 else [0]
@@ -229,7 +229,11 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice: unison, a third higher or a sixth lower; empty for about a third of the songs."""
+    """Return the phrases of a second voice. About 35 % of the songs have no second voice, and the result is then empty.
+
+    The second voice sings in unison with the first voice, two scale degrees above the first voice, or five scale degrees below
+    the first voice. The second voice sings only phrases with high vocal effort.
+    """
     if rng.random() < 0.35:
         return []
     interval = int(rng.choice([0, 2, -5]))
@@ -237,7 +241,7 @@ def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase])
 
 
 def transpose(style: Style, phrase: Phrase, degrees: int) -> Phrase:
-    """Return a copy of a phrase whose notes are shifted by a number of scale degrees and start 15 ms later."""
+    """Return a copy of a phrase. All notes of the copy are shifted by `degrees` scale degrees and start 15 ms later."""
     notes = []
     for note in phrase.notes:
         pitch = style.pitch(nearest_degree(style, note.pitch) + degrees)

@@ -1,7 +1,7 @@
 """Building blocks of the demo songs: control curves, sums of harmonics, noise, reverberation, panning.
 
-Control curves are values over time such as pitch, loudness and formants. They are computed once every `HOP` samples (a frame),
-and interpolated linearly between the frames. So a value cannot jump, and the sound does not click.
+Control curves are values over time such as pitch, loudness and formants. The curves are computed once in each frame of `HOP`
+samples, and interpolated linearly between the frames. So a value cannot jump, and the sound does not click.
 """
 
 from collections.abc import Sequence
@@ -105,13 +105,13 @@ def decay(samples: int, seconds: float) -> np.ndarray:
 
 
 def reverberate(track: np.ndarray, seconds: float, send: float, rng: np.random.Generator, echo: float = 0.0) -> np.ndarray:
-    """Return a stereo track with reverberation: a response of decaying noise, in which high frequencies decay faster.
+    """Add reverberation to a stereo track. The impulse response is decaying noise. High frequencies decay faster.
 
     Args:
         track: dry waveform.
         seconds: reverberation time (decay by 60 dB) in seconds.
         send: RMS level of the reverberation relative to the dry waveform (the waveform without reverberation), as a factor.
-        rng: random generator of the response.
+        rng: random generator of the impulse response.
         echo: time between two echoes in seconds; 0 adds no echoes.
 
     Shape:
@@ -142,7 +142,7 @@ def convolve(track: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def fast_size(samples: int) -> int:
-    """Return a length >= `samples` for which the FFT is fast: a power of two times a number up to 16."""
+    """Return a length >= `samples` for which the FFT is fast: a power of two times an integer up to 16."""
     power = 2 ** max(0, samples.bit_length() - 4)
     return -(-samples // power) * power
 

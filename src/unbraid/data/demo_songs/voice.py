@@ -47,7 +47,7 @@ class Consonant:
         hz: centre frequency of the noise, in Hz.
         octaves: width of the noise band, in octaves.
         level: gain of the noise.
-        closure: share of the duration before the noise starts, in [0, 1].
+        closure: time before the noise starts, as a share of the duration, in [0, 1].
     """
 
     seconds: float
@@ -79,7 +79,7 @@ class Singer:
 
     Args:
         formant_ratios: ratios of the five formant frequencies to `VOWEL_FORMANTS_HZ`.
-        tilt: exponent of a power law, by which the amplitudes of the harmonics of the glottal pulse fall.
+        tilt: exponent of the power law with which the amplitudes of the harmonics of the glottal pulse fall.
         breath: level of the breath noise.
         vibrato: depth of the vibrato in semitones.
         vibrato_hz: rate of the vibrato in Hz.
@@ -95,7 +95,7 @@ class Singer:
 
 
 def choose_singer(rng: np.random.Generator, pitch: float) -> Singer:
-    """Draw a singer for a vocal range with the given middle, a MIDI pitch."""
+    """Draw a random singer whose vocal range has the MIDI pitch `pitch` in the middle."""
     # Higher voices have shorter vocal tracts, so higher formants.
     size = 1.0 + 0.011 * (pitch - 52) + rng.normal(0, 0.03)
     return Singer(
@@ -195,7 +195,10 @@ def sung_pitch(line: Line, singer: Singer, rng: np.random.Generator) -> np.ndarr
 
 
 def swell(phrase: Phrase, line: Line) -> np.ndarray:
-    """Return a gain that rises and falls within each note, so that a note does not have constant loudness as on an organ."""
+    """Return a gain curve that rises and falls within each note. Shape: [frames].
+
+    Without this curve, each note would have constant loudness, as on an organ.
+    """
     seconds = np.array([note.seconds for note in phrase.notes])[line.index]
     return 0.7 + 0.3 * np.sin(np.pi * np.clip(line.age / seconds, 0, 1) ** 0.7)
 
@@ -225,7 +228,7 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
 
 
 def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loudness of the voice and the spectrum of the consonant noise, both over time.
+    """Return the gain of the voice and the magnitude spectrum of the consonant noise, both over time.
 
     Args:
         phrase: phrase to sing.
@@ -233,7 +236,7 @@ def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.
         begin: time of the first frame, in seconds.
 
     Returns:
-        The gain of the voice [frames], and the magnitudes of the noise [frames, HOP + 1].
+        The gain of the voice [frames], and the magnitude spectrum of the noise [frames, HOP + 1].
     """
     frames_per_second = SAMPLE_RATE / HOP
     voicing = ((line.age >= 0) & (line.left > 0)).astype(float)

@@ -1,7 +1,7 @@
 """Measure whether a mixture and its instrumental version are aligned, so that mixture minus instrumental is the vocals.
 
-Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared, so the peak is one
-sample wide even for tonal music, and level and equalisation do not matter.
+Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared. So the correlation
+peak is one sample wide even for tonal music, and level and equalisation do not matter.
 
 1. The whole recordings are correlated. The power of the correlation is summed over ranges of delays (0.1 s each), so that a
    rough offset is found even if the offset changes over time.
@@ -91,7 +91,7 @@ def _rough_lag(a: np.ndarray, b: np.ndarray, width: int) -> int:
 
 
 def _phase_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the phase correlation for each delay of `b` relative to `a`, first delays >= 0, then < 0. Shape: [delays]."""
+    """Return the phase correlation for all delays of `b` relative to `a`, in the order 0, 1, …, -2, -1. Shape: [delays]."""
     size = _fast_size(len(a) + len(b))
     cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
     magnitude = np.abs(cross)
@@ -118,7 +118,10 @@ def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple
 
 
 def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
-    """Return the delay of `b` relative to `a` in samples (a fraction, at most `reach`), and the peak of the correlation."""
+    """Return the delay of `b` relative to `a` in samples, and the correlation peak.
+
+    The delay is not rounded to whole samples. It is at most `reach` samples in both directions.
+    """
     window = np.hanning(len(a) + 2)[1:-1].astype(np.float32)
     correlation = _phase_correlation(a * window, b * window)
     near = np.concatenate([correlation[-reach - 1 :], correlation[: reach + 2]])

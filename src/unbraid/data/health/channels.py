@@ -27,7 +27,7 @@ def pause_share(powers: np.ndarray) -> float:
         powers: [blocks].
 
     Returns:
-        The share in [0, 1] of the blocks that are at least 30 dB below the loud passages; 1 for a recording without blocks.
+        Share of the blocks that are at least 30 dB quieter than the loud passages, in [0, 1]; 1 for a recording without blocks.
     """
     loud = np.percentile(powers, 95) if len(powers) else 0.0
     return float(np.mean(powers <= loud * 10 ** (PAUSE_DB / 10))) if len(powers) else 1.0

@@ -1,8 +1,8 @@
 """Decimate a recording to a lower sample rate quickly, for measurements: mix to mono, low-pass with a windowed sinc, subsample.
 
-The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples, and the rows are
-multiplied by a matrix. So the filter is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played or
-used for training.
+The filter has polyphase form (Crochiere & Rabiner 1983): the samples are reshaped to rows of `factor` samples, and these rows
+are multiplied by a matrix. So filtering is as fast as a matrix product. Use `unbraid.audio.resample` for audio that is played
+or used for training.
 """
 
 import numpy as np
@@ -40,7 +40,11 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _filter(factor: int) -> np.ndarray:
-    """Return the taps of the low-pass filter, one column for each delay at the low sample rate. Shape: [factor, SPAN]."""
+    """Return the matrix of the low-pass filter. Shape: [factor, SPAN].
+
+    The matrix is multiplied by rows of `factor` input samples. Column k contains the filter taps for a delay of k output
+    samples.
+    """
     times = (np.arange(SPAN * factor) + 0.5) / factor - SPAN / 2
     taps = np.sinc(2 * CUTOFF * times) * np.cos(np.pi * times / SPAN) ** 2
     # The samples of a row are in time order, the taps of a filter in reverse order.

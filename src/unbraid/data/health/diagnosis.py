@@ -1,7 +1,7 @@
 """Compare the measurements of all tracks with thresholds, and return warnings.
 
-Each threshold is a constant with its reason. Warnings do not stop a training. Unusable files, for example truncated files,
-raise an error earlier, during decoding.
+The thresholds are constants in this module. Warnings do not stop a training. Unusable files, for example truncated files, raise
+an error earlier, during decoding.
 """
 
 from collections import Counter

@@ -1,7 +1,8 @@
 """Compare fingerprints to find recordings that occur more than once. A fingerprint contains one 32-bit word for each 50 ms.
 
 Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds the words that occur in two tracks. Each of these
-words is a vote for an offset in time between the two tracks. Two tracks match if few bits differ at the offset with most votes.
+words is a vote for an offset in time between the two tracks. Two tracks match if few bits differ at the offset with the most
+votes.
 
 A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
 more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have
@@ -60,7 +61,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
 def _equal(fingerprints: Sequence[np.ndarray]) -> dict[int, int]:
     """Find tracks whose fingerprint equals the fingerprint of an earlier track.
 
-    The result is a dictionary from the index of each such track to the index of the first track with this fingerprint.
+    The result is a dictionary from the index of each of these tracks to the index of the first track with the same fingerprint.
     """
     firsts: dict[bytes, int] = {}
     long_enough = [i for i, words in enumerate(fingerprints) if np.count_nonzero(words) >= LEAST_WORDS]
@@ -88,8 +89,8 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the fingerprint words (32 bits for 50 ms of audio) that occur in at least 2 and at most `MOST_TRACKS` tracks.
 
-    The result is three arrays of equal length, sorted by word: a word, a track that contains the word, and the first position
-    of the word in this track.
+    The result is three arrays of equal length. Together, the entries at one index contain a word, a track with this word, and
+    the first position of the word in this track. The arrays are sorted by word.
     """
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)
@@ -106,9 +107,10 @@ def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count: int, longest: int) -> np.ndarray:
-    """Return a vote for each fingerprint word that occurs in two tracks.
+    """Return one vote for each fingerprint word that occurs in two tracks.
 
-    A vote is an integer that encodes both tracks and the offset (in words) between the positions of the word in the tracks.
+    A vote is an integer that encodes the two tracks, and the distance (in words) between the positions of the word in the two
+    tracks.
     """
     ballots = []
     first = np.arange(len(words))
@@ -124,7 +126,7 @@ def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count
 def _confirm(fingerprints: Sequence[np.ndarray], first: int, second: int, offset: int) -> Match | None:
     """Compare the fingerprints of two tracks at an offset in words (50 ms). Return a match if at most 30 % of the bits differ.
 
-    At least `LEAST_WORDS` words of both tracks must overlap at this offset; otherwise the result is None.
+    The result is None if more bits differ, or if fewer than `LEAST_WORDS` words overlap at this offset.
     """
     a, b = fingerprints[first][max(0, offset) :], fingerprints[second][max(0, -offset) :]
     length = min(len(a), len(b))

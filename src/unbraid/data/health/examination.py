@@ -1,7 +1,7 @@
 """Measure the audio quality (health) of a track once, when its files are decoded. The measurements are stored as JSON.
 
-The thresholds are in `diagnosis`, so they can change without decoding the tracks again. Worker processes import this module, so
-it uses numpy only.
+The thresholds are in the module `diagnosis`. So a threshold can be changed without decoding the tracks again. Worker processes
+import this module, so it uses numpy only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,20 +38,20 @@ class Health:
         messages: messages of the audio reader about the files of the track.
         channels: number of audio channels of the mixture.
         residual_db: level of the difference between the mixture and the sum of the sources, in dB relative to the mixture; -150
-            if they are equal. None if the mixture is computed from the sources, or a source from the mixture.
+            if there is no difference. None if the mixture is computed from the sources, or if a source is computed from the
+            mixture.
         remainder_db: level of the source that is the mixture minus all other sources, in dB relative to the mixture. None if
             the track lacks such a source.
         clipped_runs: number of clipped passages (three or more equal samples at full scale) in all channels of the mixture.
-        silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB of full scale.
+        silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB relative to full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
         offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and `correlation`
-            are None if the track lacks a residual source, is too short, or one of the two versions is silent.
+            are None if the track lacks an instrumental version, if it is too short, or if one of the two versions is silent.
         drift_ms: increase of the delay `offset_ms` from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
             two channels of one audio stream.
-        bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if
-            `pause_share` is empty.
+        bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if `pause_share` is empty.
         fingerprint: audio fingerprint as text, see `fingerprint.to_text`.
     """
 
@@ -81,7 +81,7 @@ class Health:
 
     @property
     def aligned(self) -> bool | None:
-        """Return whether the mixture and the instrumental version are aligned in time; None if this was not measured."""
+        """Return whether mixture and instrumental version are aligned in time; None if the alignment was not measured."""
         if self.offset_ms is None or self.drift_ms is None or self.correlation is None:
             return None
         return Alignment(self.offset_ms, self.drift_ms, self.correlation).good

@@ -3,8 +3,8 @@
 Fingerprints change little if the level changes, or if the recording is encoded with loss or resampled.
 
 Method: Haitsma & Kalker 2002, "A Highly Robust Audio Fingerprinting System". A bit is set if the energy difference of two
-neighbouring bands is larger than it was in an earlier frame. There are 33 bands from 300 to 2000 Hz, spaced evenly in log
-frequency, and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
+neighbouring bands is larger than in an earlier frame. There are 33 bands from 300 to 2000 Hz, spaced evenly in log frequency,
+and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 
 - The hop is 50 ms instead of 11.6 ms. This is enough for whole tracks, and the fingerprint needs a quarter of the space.
 - A frame is compared with the frame 0.4 s earlier instead of the previous frame. This makes fingerprints robust to a shift by

@@ -21,7 +21,7 @@ def table(entries: Sequence[Entry], findings: Sequence[Finding]) -> str:
     """Format the health report as text: one line per track, the totals per split, and the warnings by kind.
 
     Args:
-        entries: name, split and measurements of each track; they are sorted by split and name.
+        entries: name, split and measurements of each track, in any order. The text lists the tracks by split and name.
         findings: warnings about the tracks, see `diagnosis.findings`.
 
     Returns:
@@ -70,7 +70,7 @@ def _cut(name: str) -> str:
 
 
 def _silent(health: Health) -> str:
-    """Return a text that lists the sources with silence and their silent shares in %, the largest share first."""
+    """Return a text with the share of silence in % of each source that has silence. The largest share comes first."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 

@@ -58,7 +58,7 @@ class DivideAndRemaster:
 
 
 def _split_folders(place: Path) -> list[Path]:
-    """Return the folders of the splits (such as `tr/`) in a folder (version 2) or in its subfolder `audio/` (version 3)."""
+    """Return the folders of the splits (such as `tr/`). They are in the folder `place`, or in its subfolder `audio/`."""
     return [path for name in SPLIT_FOLDERS for path in (place / name, place / "audio" / name) if path.is_dir()]
 
 

@@ -1,4 +1,4 @@
-"""Helpers of layouts: find audio files, find the folders of the splits (train, valid, test), and make track names from paths.
+"""Find audio files, find the folders of the splits (train, valid, test), and make track names from paths, for all layouts.
 
 Hidden files are ignored, for example the `._x` files of macOS. Symbolic links are followed.
 """
@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return a dictionary from split (`train`, `valid`, `test`) to the folder with this name in `root`, if it exists."""
+    """Return the folders `train`, `valid` and `test` in `root` that exist, as a dictionary from split to folder."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
@@ -84,7 +84,7 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
 
 
 def by_name(files: Iterable[Path], below: Path) -> dict[str, Path]:
-    """Return a dictionary from the names of files to their paths. A name is the relative path without suffix, see `name_of`.
+    """Return a dictionary from the name of each file to its path. The name is the relative path without suffix, see `name_of`.
 
     Args:
         files: files below a folder.
@@ -167,12 +167,12 @@ def list_contents(folder: Path) -> str:
 
 
 def require_files(root: Path, problem: str, hint: str) -> None:
-    """Check that the folder of a data set contains files, for a data set that this program cannot download.
+    """Check that the folder of a data set contains files. If not, the error explains how the user gets the data set.
 
     Args:
         root: folder of the data set.
-        problem: clause that states why this program cannot download the data set, for the error message.
-        hint: sentence that explains to the user how to get the data set.
+        problem: part of the error message that states why this program cannot download the data set.
+        hint: part of the error message that states how the user gets the data set.
 
     Raises:
         InputError: the folder is missing or empty.

@@ -37,13 +37,14 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     """Assign the instruments of each track to sources, so that all tracks have the same list of sources.
 
     Args:
-        tracks: for each track, by name, a dictionary from instrument to audio streams.
+        tracks: dictionary from the name of each track to another dictionary. That dictionary maps each instrument of the track
+            to its audio streams.
         keep: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
         known: instruments of the whole published data set. These instruments are allowed in `keep`, even if they do not occur
             in `tracks`.
 
     Returns:
-        For each track, by name, a dictionary from source to audio streams. A source without streams is silent.
+        The dictionary `tracks` with sources instead of instruments. A source without streams is silent.
 
     Raises:
         InputError: `keep` is empty, or contains an unknown instrument.

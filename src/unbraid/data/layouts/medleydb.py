@@ -1,8 +1,8 @@
 """List MedleyDB V1 and V2 with the sources vocals and accompaniment.
 
 The metadata contain the instrument of each stem. The instrument decides to which of the two sources the stem belongs. The stems
-of a source are summed. The mixture is the mastered mix of the data set, which differs from the sum of the stems. Source:
-Bittner et al. 2014, "MedleyDB: a multitrack dataset for annotation-intensive MIR research", and its instrument taxonomy.
+of a source are summed. The mixture is the mastered mix of the data set, which differs from the sum of the stems. Paper: Bittner
+et al. 2014, "MedleyDB: a multitrack dataset for annotation-intensive MIR research".
 """
 
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class MedleyDB:
         """List the tracks under the root.
 
         A track is excluded if it lacks a metadata file, a vocal stem or an accompaniment stem, or if a stem contains both
-        voices and instruments. With `bleed=leave_out`, tracks whose stems contain other instruments are excluded too. An
-        `InputError` is raised if the root does not contain MedleyDB, a track occurs twice, metadata are invalid or an artist is
-        unknown.
+        voices and instruments. With `bleed=leave_out`, tracks whose stems also contain the sound of other instruments (bleed)
+        are excluded, too. An `InputError` is raised if the root does not contain MedleyDB, a track occurs twice, metadata are
+        invalid or an artist is unknown.
 
         Args:
             root: folder with the folders of the tracks, or with `Audio/`, `V1/` or `V2/`.

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Metadata:
-    """Read values from one mapping (keys with values) of a metadata file, and check their types.
+    """Read values from one mapping (keys with values) of a metadata file, and check the types of the values.
 
     Args:
         file: path of the file.
@@ -39,7 +39,7 @@ class Metadata:
         return f"{self.file}, {self.place}{key}"
 
     def get(self, key: object, kind: type[T], expected: str) -> T:
-        """Return the value of a key after a check of its type.
+        """Return the value of a key, after checking that the value has the type `kind`.
 
         Args:
             key: key of the value.
@@ -50,7 +50,7 @@ class Metadata:
             The value.
 
         Raises:
-            InputError: the key is missing, or its value has another type.
+            InputError: the key is missing, or the value has another type.
         """
         if key not in self.tree:
             raise InputError(self.where(key), "the key is missing", expected=expected)
@@ -71,7 +71,7 @@ class Metadata:
         raise InputError(self.where(key), "the value is invalid", found=_shorten(self.tree[key]), expected=expected)
 
     def text(self, key: str) -> str:
-        """Return the text of a key without leading and trailing spaces.
+        """Return the value of a key that must be a text, without leading and trailing spaces.
 
         Args:
             key: key of the text.
@@ -80,7 +80,7 @@ class Metadata:
             The text, which is not empty.
 
         Raises:
-            InputError: the key is missing, or its value is not a text or is empty.
+            InputError: the key is missing, or the value is empty or is not a text.
         """
         value = self.get(key, str, "a text").strip()
         if not value:
@@ -88,11 +88,17 @@ class Metadata:
         return value
 
     def node(self, key: object) -> "Metadata":
-        """Return the mapping that is the value of a key. A missing key or another value raises an `InputError`."""
+        """Return the mapping that is the value of a key.
+
+        An `InputError` is raised if the key is missing, or if the value is not a mapping.
+        """
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings in the list that is the value of a key. A missing key or another value raises an `InputError`."""
+        """Yield the mappings of the list that is the value of a key.
+
+        An `InputError` is raised if the key is missing, or if the value is not a list of mappings.
+        """
         for number, tree in enumerate(self.get(key, list, "a list")):
             yield Metadata(self.file, tree, f"{self.place}{key}[{number}].")
 

@@ -27,12 +27,12 @@ class MSST:
 
     Args:
         type: number of the MSST format: folders of songs (1 and 4), folders of instruments (2) or CSV files (3).
-        remix: value of `data.sampling.remix`, which must be above 0 for type 1 and 0 for type 4.
+        remix: value of `data.sampling.remix`. It must be above 0 for type 1. It must be 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
-        test: folders of test songs, or the share of the validation songs that is used for testing instead.
+        test: folders of test songs, or the share of the songs in `valid` that is used for testing and not for validation.
         instruments: stems that are used; all others are ignored. None: all stems.
-        missing: handling of a song that lacks a stem: `error`, or `silence` to make this stem silent.
+        missing: handling of a song that lacks a stem. `error`: an error is raised; `silence`: the missing stem is silent.
 
     Raises:
         InputError: `remix` is 0 for type 1, or above 0 for type 4.

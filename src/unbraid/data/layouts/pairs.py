@@ -34,8 +34,10 @@ class Pairs:
             the text is the name of a column of the table.
         instrumental: folder, file name ending, pattern or column of the instrumental versions, as for `mixture`.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
-        valid: list of the names of the validation pairs, or the share of all pairs. Unused if the table has a column `split`.
-        test: list of the names of the test pairs, or the share of all pairs. Unused if the table has a column `split`.
+        valid: list of the names of the validation pairs, or the share of all pairs that is drawn for validation. Unused if the
+            table has a column `split`.
+        test: list of the names of the test pairs, or the share of all pairs that is drawn for testing. Unused if the table has
+            a column `split`.
 
     Raises:
         InputError: `mixture` and `instrumental` are equal.
@@ -85,7 +87,7 @@ class Pairs:
         require_files(root, "pairs of your own cannot be downloaded", f"Put the two folders into {root}.")
 
     def _read_files(self, root: Path) -> tuple[Sequence[ManifestRow], list[str]]:
-        """Return the files of each pair by side (mixture or instrumental), and messages about files that are not used."""
+        """Return the files of each pair (mixture and instrumental), and messages about files that are not used."""
         sides = (self.mixture, self.instrumental)
         files: dict[str, dict[str, Path]] = {}
         messages = []
@@ -128,9 +130,9 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Return a dictionary from the name of each pair to its file: the mixture or the instrumental version (`side`).
+    """Find the file of each pair for one side, the mixture or the instrumental version. Return a dictionary from pair to file.
 
-    If a pair has two files for this side, an InputError is raised.
+    `side` is the option `mixture` or `instrumental` of `Pairs`. An InputError is raised if a pair has two files for this side.
     """
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]

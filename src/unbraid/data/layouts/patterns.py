@@ -1,8 +1,8 @@
 """Match file names against patterns, and assign the audio files of a track to its sources.
 
-In a pattern, `*` matches any text and `?` matches one character. All other characters, also brackets, match
-themselves. Upper and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern
-without a `/` is compared with the file name. The suffix is optional: `*vox*` and `*vox.wav` both match `lead vox.wav`.
+In a pattern, `*` matches any text and `?` matches one character. All other characters, also brackets, match themselves. Upper
+and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern without a `/` is
+compared with the file name. The suffix of a file is optional in a pattern: `*vox` and `*vox.wav` both match `lead vox.wav`.
 """
 
 import re
@@ -55,7 +55,8 @@ class Assignment:
     Args:
         files: sorted files of each source.
         unmatched: files that match none of the patterns.
-        ambiguous: files that match patterns of several sources. For each file, the names of these sources with the pattern.
+        ambiguous: files that match patterns of several sources. Each file is mapped to a dictionary from source to the pattern
+            that matches the file.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -67,8 +68,8 @@ class SourcePatterns:
     """Assign the files of a track to sources by patterns.
 
     Args:
-        patterns: patterns of each source. A file that matches a pattern with `!` at its beginning is excluded from the source.
-            The pattern `*` matches the files that do not match any other pattern.
+        patterns: patterns of each source. A pattern that begins with `!` excludes the matching files from the source. The
+            pattern `*` matches the files that do not match any other pattern.
 
     Raises:
         InputError: a source has only excluding patterns, or two sources have the pattern `*`.

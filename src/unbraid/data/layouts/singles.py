@@ -1,4 +1,4 @@
-"""List recordings of single sources that are not from the same songs, such as a folder of voices and a folder of pianos.
+"""List recordings of single sources from different songs, such as a folder of voices and a folder of pianos.
 
 Each training file is a track of one source, and the sampler mixes files of different sources. Validation and test songs combine
 one file of each source. The songs are the same in every run if the files do not change.
@@ -108,7 +108,7 @@ def _songs(split: Split, files: Files) -> list[Track]:
     """Make songs for validation or testing: each song combines one file of each source.
 
     The number of songs is the number of files of the largest source. Files of smaller sources are used several times. The files
-    of each source are ordered by a hash. If they were ordered by name, files with the same number could always be combined.
+    of each source are ordered by a hash. An order by name would combine files with the same number in their names.
     """
     count = max((len(source_files) for source_files in files.values()), default=0)
     picked: dict[str, list[str]] = {}

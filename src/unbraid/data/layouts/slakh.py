@@ -30,16 +30,16 @@ CLASSES = frozenset({
 
 @dataclass(frozen=True)
 class Slakh2100:
-    """List the tracks in `train/`, `validation/`, `test/` and `omitted/`, or in a folder without such subfolders.
+    """List the tracks in `train/`, `validation/`, `test/` and `omitted/`, or in a folder without these subfolders.
 
     Args:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
-        omitted: use of the tracks in `omitted/`: `leave_out`, or `train` to train on them. Tracks whose MIDI file is also in a
-            validation or test track are always excluded.
-        valid: list of the MIDI files of the validation split, by the `UUID` in the metadata; or the share of all MIDI files
-            that is drawn for this split. Unused if the data set has folders of splits, such as `train/`.
-        test: list of the MIDI files of the test split, or the share that is drawn for this split. Unused if the data set has
-            folders of splits.
+        omitted: use of the tracks in `omitted/`. `leave_out`: all tracks are excluded; `train`: the tracks are used for
+            training, except those whose MIDI file is also in a validation or test track.
+        valid: list of the MIDI files of the validation split, or the share of all MIDI files that is drawn for this split. A
+            MIDI file is given by its `UUID` in the metadata. Unused if the data set has folders of splits, such as `train/`.
+        test: list of the MIDI files of the test split, or the share of all MIDI files that is drawn for this split. Unused if
+            the data set has folders of splits.
     """
 
     sources: list[str] | None
@@ -71,7 +71,7 @@ class Slakh2100:
         require_files(root, "Slakh2100 cannot be downloaded automatically", hint)
 
     def _read(self, root: Path) -> tuple[dict[str, "_SlakhSong"], dict[str, str]]:
-        """Return the songs that are not excluded, and the reason for each excluded song."""
+        """Return the songs that are used, and the reason for each excluded song."""
         place = unpacked_folder(root, lambda folder: any(_track_folders(folder)))
         folders = [*_track_folders(place)]
         if not folders:
@@ -92,7 +92,7 @@ class Slakh2100:
         return songs, left_out
 
     def _splits(self, songs: dict[str, "_SlakhSong"]) -> dict[str, Split]:
-        """Return the split of each song, without songs of `omitted/` whose MIDI file is also in validation or test songs."""
+        """Return the split of each song. Omit songs of `omitted/` whose MIDI file is in a validation or test song."""
         if not any(song.folder for song in songs.values()):
             drawn = split_of((song.midi for song in songs.values()), self.valid, self.test)
             return {name: drawn[song.midi] for name, song in songs.items()}

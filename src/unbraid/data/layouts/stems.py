@@ -34,8 +34,8 @@ class Stems:
     Args:
         mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, its mixture
             is the sum of its other stems.
-        missing: handling of a stem that only some tracks have: `error`, or `silence` to make this stem silent in all other
-            tracks.
+        missing: handling of a stem that only some tracks have. `error`: an error is raised; `silence`: a missing stem is
+            silent.
         lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
         sources: patterns of file names by source (see `patterns.py`), or a yaml file with these patterns, relative to the root.
             Several files of one source are summed. None: each file is a source, named after the file.

@@ -12,16 +12,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Family:
-    """Store how a network family is configured and named in MSST, and which class of unbraid computes the same function.
+    """Describe a network family of MSST: its options and tensor names, and the class of unbraid with the same function.
 
     Args:
         model_types: values of the option `--model_type` of MSST for this network.
         network: class in `unbraid.nets`, whose first argument is the number of sources.
-        marks: regular expressions. A checkpoint belongs to the family if each of them matches the name of a tensor.
-        arguments: function that converts the content of an MSST config file to the arguments of `network` except `sources`.
-            It raises `InputError` for an option that `network` does not support.
-        guess: function that returns the arguments of `network` that can be derived from the shapes of the tensors in a
-            checkpoint, by their names in MSST. It is used if no config file is given.
+        marks: regular expressions. A checkpoint belongs to the family if each expression matches the name of at least one
+            tensor.
+        arguments: function that converts the content of an MSST config file to the arguments of `network` except `sources`. The
+            function raises `InputError` for an option that `network` does not support.
+        guess: function that derives arguments of `network` from a checkpoint, for use without a config file. The input is a
+            mapping from the MSST name of each tensor to the shape of the tensor.
         renames: pairs of a regular expression and its replacement, which convert tensor names of MSST to names of `network`.
             All pairs are applied in order.
         unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
@@ -40,13 +41,13 @@ class Family:
     spare: tuple[str, ...] = ()
 
     def recognises(self, names: Mapping[str, Any]) -> bool:
-        """Return whether tensor names of a checkpoint belong to this family.
+        """Return whether a checkpoint belongs to this family.
 
         Args:
-            names: content of the checkpoint by tensor name.
+            names: mapping whose keys are the tensor names of the checkpoint.
 
         Returns:
-            True if each mark matches a name, and no name matches a regular expression of `absent`.
+            True if each expression of `marks` matches a tensor name, and no tensor name matches an expression of `absent`.
         """
         found, refused = (
             [any(re.search(pattern, name) for name in names) for pattern in patterns] for patterns in (self.marks, self.absent)
@@ -54,7 +55,7 @@ class Family:
         return all(found) and not any(refused)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of a checkpoint to their names in `network`, without the unused tensors.
+        """Rename the tensors of a checkpoint to their names in `network`. Leave out the tensors that match `unused`.
 
         Args:
             tensors: tensors by their names in MSST.

@@ -1,1 +1,1 @@
-"""Separators: map a mixture waveform to source waveforms. They contain the network and, if needed, STFT, masks and phase."""
+"""Separators: objects that map a mixture waveform to source waveforms, by a network and, if needed, STFT, masks and phase."""

@@ -1,4 +1,4 @@
-"""Base class of separators, and `Estimate`, their output.
+"""Class `Separator`, the base class of all separators, and class `Estimate`, the output of a separator.
 
 A separator contains all steps between the mixture waveform and the source waveforms: STFT, network, masks, phase, inverse STFT.
 Training, scoring and separation use the same separator object.
@@ -142,10 +142,10 @@ class Separator(nn.Module, ABC):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the number of samples of which the start of each chunk must be a multiple.
+        """Return the distance between possible chunk starts in samples: each chunk must start at a multiple of this number.
 
-        The number is larger than 1 if the network has strides. The estimate of a chunk that starts elsewhere would differ from
-        the estimate of the same part in the whole track.
+        The number is larger than 1 if the network has strides. A chunk that starts between two multiples would get another
+        estimate than the same part of the whole track.
         """
         return 1
 
@@ -161,7 +161,7 @@ class Separator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of mixture chunks. Chunks do not influence each other. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks [B, C, T]. The chunks do not influence each other."""
 
     @torch.inference_mode()
     def sources(self, mixture: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class Separator(nn.Module, ABC):
             mixture: mixture that was separated.
             sources: true sources.
             estimate: result of `forward` for this mixture.
-            magnitude_difference: one value for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0),
+            magnitude_difference: True or False for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0),
                 where X is the mixture and Y is the mixture without the target. Use True for a target that is the difference of
                 two recordings (Jansson et al., ISMIR 2017). None: False for all targets.
 

@@ -21,7 +21,7 @@ from unbraid.runs.errors import InputError
 
 
 class Clustering(JointMasking):
-    """Separate by masks. Either a network estimates the masks, or k-means computes them from the network's embeddings.
+    """Separate by masks. Either a network estimates the masks, or k-means computes the masks from embeddings of the network.
 
     Each source has a fixed position in the output of the network, so the loss does not have to try permutations. For each
     source, k-means starts at the mean embedding of the bins in which the mask of this source is the largest mask.
@@ -35,15 +35,16 @@ class Clustering(JointMasking):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         masks_from: masks used in evaluation. `head`: the masks of the network; `clusters`: masks of 0 and 1 from k-means
             clusters of the embeddings. Training always uses `head`.
-        silent_db: limit in dB, above 0. The loss of embeddings ignores bins quieter than the loudest bin of the chunk by more
-            than this limit.
+        silent_db: limit in dB, above 0. The loss of embeddings ignores each bin that is more than `silent_db` quieter than the
+            loudest bin of the chunk.
         scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
             magnitudes are not scaled.
-        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class, too.
+        mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is one more
+            class.
 
     Raises:
         InputError: `silent_db` is 0 or less.
@@ -87,9 +88,9 @@ class Clustering(JointMasking):
         return self.nets[0]
 
     def _cluster(self, embeddings: Tensor, classes: Tensor) -> Tensor:
-        """Cluster the embeddings of a chunk by k-means, starting from `classes`, and return a mask of 0 and 1 per class.
+        """Cluster the embeddings of a chunk by k-means, starting from `classes`. Return a mask of 0 and 1 for each class.
 
-        Shape: [D, F, frames], classes [F, frames] -> [classes, F, frames].
+        Shape: embeddings [D, F, frames], classes [F, frames] -> [classes, F, frames].
         """
         if not embeddings.isfinite().all():  # the callers report diverged training
             return embeddings.new_full((self.classes, *classes.shape), torch.nan)

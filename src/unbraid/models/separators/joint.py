@@ -23,15 +23,15 @@ class JointMasking(Masking):
 
     Args:
         net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
-            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T]. It may also return
-            a dict of `masks` and other fields of an `Estimate`.
+            maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T]. The network may
+            also return a dict of `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the sources.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:
             magnitudes are not scaled.
         mask_options: changes of the masks in evaluation, and whether the residual (mixture minus all targets) is a class. With
@@ -104,8 +104,8 @@ def leaves_residual(targets: Iterable[str]) -> bool:
     """Return whether the mixture can contain a residual, that is, sound that is not part of any target.
 
     Args:
-        targets: names of the targets, or a mapping from each name to its sources. The sources `[drums, bass]` are a sum;
-            `[-vocals]` is the mixture minus the vocals.
+        targets: names of the targets, or a mapping from the name of each target to a list of source names. `[drums, bass]` is
+            the sum of two sources. `[-vocals]` is the mixture minus the vocals.
 
     Returns:
         False if one target is the mixture minus all other targets, because the targets then sum to the mixture. True in all

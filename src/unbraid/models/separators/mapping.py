@@ -10,10 +10,10 @@ from unbraid.runs.errors import InputError
 
 
 class SpectralMapping(Masking):
-    """Separate by one network per target that maps mixture magnitudes to target magnitudes. Arguments: see `Masking`.
+    """Separate by one network for each target. The network maps mixture magnitudes to target magnitudes.
 
-    The network can be a denoising autoencoder, for which the accompaniment is the noise. The idea is from Grais & Plumbley
-    (GlobalSIP 2017), who use convolutional autoencoders.
+    The arguments are those of `Masking`. The network can be a denoising autoencoder, for which the accompaniment is the noise.
+    The idea is from Grais & Plumbley (GlobalSIP 2017), who use convolutional autoencoders.
     """
 
     def networks(self, net: Callable[..., nn.Module]) -> list[nn.Module]:

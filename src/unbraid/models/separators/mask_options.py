@@ -43,10 +43,7 @@ class MaskOptions:
         return self.mask_max is None and self.mask_power == 1
 
     def refine(self, masks: Tensor) -> Tensor:
-        """Clamp masks to `mask_max`, and compute the power of each mask with the exponent `mask_power`.
-
-        The phase of complex masks does not change.
-        """
+        """Clamp masks to `mask_max`, and raise the result to the power of `mask_power`. The phase of complex masks is kept."""
         if self.keeps_masks:
             return masks
         size = masks.abs()

@@ -34,8 +34,8 @@ class Masking(Separator):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by their maximum, so that the
             estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net paper
             does not specify a scaling.
@@ -102,15 +102,15 @@ class Masking(Separator):
             [B, C, F, T].
 
         Returns:
-            Fields of an `Estimate` by name. They contain either `masks` or `magnitudes`.
+            Fields of an `Estimate` by name. Either `masks` or `magnitudes` is one of the fields.
         """
         return {"masks": _stacked([net(magnitudes) for net in self.nets])}
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the number of samples of which the start of each chunk must be a multiple.
+        """Return the distance between possible chunk starts in samples: each chunk must start at a multiple of this number.
 
-        This number is the hop of the STFT. With `scaling="none"`, it is the stride of the network.
+        If `scaling` is `none`, the number is the stride of the network. If not, it is the hop of the STFT.
         """
         # A scaled chunk differs from the whole song at any start, and a larger step would double the overlap.
         return self.stft.hop_length if self.scaling != "none" else self._stride
@@ -122,7 +122,7 @@ class Masking(Separator):
 
     @property
     def _stride(self) -> int:
-        """Return the stride of the coarsest layer of all networks in samples of the waveform."""
+        """Return the stride of the coarsest layer of all networks, in samples of the waveform."""
         return self.stft.hop_length * max(stride_of(net) for net in self.nets)
 
     @property
@@ -137,7 +137,7 @@ class Masking(Separator):
         return self.stft.hop_length * int(max(frames)) + self.stft.n_fft
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of mixture chunks. Waveforms are computed when first read. Shape: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks [B, C, T]. The waveforms are computed when they are first read."""
         # b batch, s source, c channel, f bin, t frame
         spectrum = self.stft(mixture)
         magnitudes = magnitudes_of(spectrum)
@@ -200,9 +200,9 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack the masks of all targets along a new source axis. The order in which the values are stored is not changed.
+    """Stack the masks of all targets along a new source axis. The order of the values in memory is not changed.
 
-    This order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
+    The order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
     """
     if len(masks) == 1:
         return masks[0].unsqueeze(1)  # a view: `torch.stack` would copy

@@ -29,8 +29,8 @@ class Segmenting(JointMasking):
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
-        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. It is used in
-            evaluation only.
+        phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
+            in evaluation only.
         hard: True: the mask of the most probable class is 1, and all other masks are 0. False: the masks are the probabilities
             of the classes.
         scaling: scaling of the network's input. `patch`: magnitudes are divided by the largest magnitude of the chunk; `none`:

@@ -14,7 +14,7 @@ from unbraid.runs.errors import InputError
 class WaveformSeparator(Separator):
     """Separate by one network that maps the mixture waveform to the waveforms of all targets.
 
-    If the method uses an STFT, the network computes the STFT itself.
+    This class does not compute an STFT. A network that needs an STFT computes the STFT itself.
 
     With normalisation, the network gets (x - m) / σ instead of the mixture x, and its output y becomes σ y + m. The numbers m
     and σ are the mean and the standard deviation of the mixture, averaged over its channels. With `song` they are computed over
@@ -53,7 +53,7 @@ class WaveformSeparator(Separator):
 
     @property
     def chunk_alignment(self) -> int:
-        """Return the number of samples of which the start of each chunk must be a multiple: the stride of the network."""
+        """Return the stride of the network in samples. Each chunk must start at a multiple of this number."""
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
@@ -64,7 +64,7 @@ class WaveformSeparator(Separator):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return an `Estimate` of the true sources. All other arguments are ignored."""
+        """Return an `Estimate` that contains only the true sources `sources`. All other arguments are ignored."""
         return Estimate(sources)
 
 
