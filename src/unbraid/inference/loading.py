@@ -1,7 +1,7 @@
-"""`unbraid.load`: load a trained separator or instrument for use in Python.
+"""Load a trained separator or instrument for use in Python, with the function `unbraid.load`.
 
-Files from other people are safe to load, because loading executes no code from these files. Weights are read as tensors only. A
-config can build only classes of the modules in the list `BUILT` and of the plugins that the caller names.
+Model files from other people are safe to load, because no code in these files is executed. Weights are read as tensors only. A
+config can build only classes of the modules in the list `BUILT`, and classes of the plugins that the caller allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,12 +63,12 @@ class Loaded:
 
     @property
     def targets(self) -> list[str]:
-        """Names of the sources, in the order of the separator's outputs."""
+        """Names of the sources, in the order of the outputs of the separator."""
         return self.model.targets
 
     @property
     def sample_rate(self) -> int:
-        """Sample rate of the separator in Hz. `separate` accepts every sample rate and resamples."""
+        """Sample rate of the separator in Hz. The method `separate` accepts other sample rates, too, and resamples."""
         return self.model.sample_rate
 
     @property
@@ -80,10 +80,10 @@ class Loaded:
         """Move the separator to a device.
 
         Args:
-            device: name of a PyTorch device, such as `cpu`, `cuda` or `cuda:1`; None: a GPU if there is one, else the CPU.
+            device: name of a PyTorch device, such as `cpu`, `cuda` or `cuda:1`; None: a GPU if one is available, else the CPU.
 
         Returns:
-            This object.
+            The same object.
 
         Raises:
             InputError: the device does not exist.
@@ -108,15 +108,16 @@ class Loaded:
             waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
             sample_rate: sample rate of the waveform in Hz.
             options: chunk length, overlap and other options for long waveforms; None: the defaults.
-            channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo;
-                `front`: only the front left and front right channels are used. The number of channels determines which
-                channel is which loudspeaker (6 channels: 5.1).
+            channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo; `front`:
+                only the front left and front right channels are used. The number of channels determines which channel is which
+                loudspeaker (6 channels: 5.1).
 
         Shape:
             waveform [C, T] -> [C, T] per source. The sources have 2 channels if the waveform has more than 2.
 
         Returns:
-            Dictionary from the name of each source to its waveform on the CPU, with the sample rate and length of the input.
+            Dictionary from the name of each source to its waveform. The waveforms are on the CPU, and have the sample rate and
+            length of the input.
 
         Raises:
             InputError: the waveform is not an array of finite floats of the shape [C, T], or the sample rate is invalid.
@@ -132,7 +133,7 @@ class Loaded:
 
 
 def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
-    """Check a waveform that a user has passed, and return it as a float32 array. Shape: [C, T] -> [C, T]."""
+    """Check a waveform from the user, and return the waveform as a float32 array. Shape: [C, T] -> [C, T]."""
     where, expected = "waveform", "floats of the shape [channels, samples]"
     if isinstance(waveform, Tensor):
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
@@ -158,20 +159,20 @@ def load(path: str | Path, checkpoint: str = "best", device: str | None = None, 
     - a run folder, that is a folder in which `train.py` has trained a model.
     - a checkpoint (`.ckpt`) in a run folder.
     - a folder that `scripts/publish.py` has written.
-    - a folder with weights of the openunmix package, which contains `separator.json`.
+    - a folder with weights of the openunmix package and the file `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
-    - a YAML file for weights of another toolkit. The file translates the names of the parameters.
+    - a YAML file that translates the parameter names of weights from another toolkit.
 
-    An `unbraid.runs.errors.InputError` is raised if the path or the device does not exist, or if the weights do not fit
-    the model. The same holds if the config contains a class outside the modules that a config may use.
+    An `unbraid.runs.errors.InputError` is raised in three cases: the path or the device does not exist, the weights do not
+    fit the model, or the config contains a class of a module that is not allowed.
 
     Args:
         path: folder or file of the model.
-        checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
-        device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
-            always run on the CPU.
-        plugins: packages of this machine whose classes the model may use. The code of these packages is run, so name only
-            packages that you trust. The key `plugins` in the config of the run is ignored.
+        checkpoint: `best`, `last` or the path of a checkpoint. This argument is ignored unless `path` is a run folder.
+        device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if one is available, else the CPU.
+            Instruments always run on the CPU.
+        plugins: names of installed packages. The model may use the classes of these packages. The code of these packages is
+            run, so name only packages that you trust. The key `plugins` in the config of the run is ignored.
 
     Returns:
         A `Loaded` with the method `separate` if the model is a separator. A `Player` with the methods `synthesise` and
@@ -217,7 +218,7 @@ def load_separator(path: str | Path, checkpoint: str = "best", device: str | Non
     Args:
         path: run folder or model file. The documentation of `unbraid.load` lists all kinds of files.
         checkpoint: `best`, `last` or the path of a checkpoint of the run.
-        device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
+        device: PyTorch device, such as `cpu` or `cuda`; None: a GPU if one is available, else the CPU.
 
     Returns:
         The separator.
@@ -249,11 +250,11 @@ def _translated(path: Path) -> Loaded:
 
 
 def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separator]:
-    """Check the separator in the config of a run, and return a function that builds it without weights.
+    """Check the separator in the config of a run, and return a function that builds this separator without weights.
 
     Args:
-        config: config of the run, which may come from another person.
-        folder: folder of the run; named in error messages.
+        config: config of the run. It may come from another person.
+        folder: folder of the run, for error messages.
 
     Returns:
         A function that builds the separator. The function raises InputError if the name of a target cannot be a file name.
@@ -278,7 +279,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
 
 
 def _with_valid_names(separator: Separator, path: Path) -> Separator:
-    """Check that each target name can be a file name on every operating system, and return the separator unchanged."""
+    """Return the separator unchanged. InputError is raised if a target name cannot be a file name on every operating system."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
             raise InputError(path, "the name of a target cannot be a file name", found=repr(target))
