@@ -1,6 +1,6 @@
 """Learning-rate schedules in addition to those of `torch.optim.lr_scheduler`.
 
-A schedule with the attribute `by_step` is stepped after each training step; other schedules are stepped after each epoch.
+A schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each epoch.
 """
 
 import math
@@ -43,20 +43,20 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, self.factor)
 
     def factor(self, step: int) -> float:
-        """Return the factor of the learning rate after a number of steps."""
+        """Return the factor by which `lr` is multiplied after `step` training steps."""
         if step < self.warmup_steps:
             return step / self.warmup_steps
         share = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
         return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * share)) / 2
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a resumed run.
+        """Restore the schedule of a resumed run.
 
         Args:
-            state_dict: state from the checkpoint.
+            state_dict: state of the schedule from the checkpoint.
 
         Raises:
-            InputError: the schedule of the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
+            InputError: the schedule in the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
                 has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
@@ -69,13 +69,13 @@ class WarmupCosine(LambdaLR):
 
 
 class Plateau(ReduceLROnPlateau):
-    """Lower the learning rate if a measure has not improved for several validations.
+    """Lower the learning rate if a logged value has not improved for several validations.
 
     Args:
         optimizer: optimizer whose learning rates change.
         monitor: name of the logged value, such as `valid/uSDR/mean`.
         mode: `min` if smaller values are better, `max` if larger values are better.
-        factor: factor by which the learning rate is multiplied.
+        factor: factor by which the learning rate is multiplied to lower it.
         patience: number of validations without improvement after which the learning rate is lowered.
     """
 

@@ -1,4 +1,6 @@
-"""Write a separator as a `.pt2` file, a program of `torch.export`. The program runs with PyTorch and without unbraid:
+"""Write a separator as a `.pt2` file, a program of `torch.export`.
+
+The program runs with PyTorch and without unbraid:
 
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
