@@ -82,8 +82,8 @@ class Detector:
     def scores(self, waveform: Tensor) -> Tensor:
         """Return the distance of each frame from normal frames, divided by the limit that `fit` has learned.
 
-        It is the Mahalanobis distance of error profiles. An error profile is the logarithm of the reconstruction error in each
-        octave.
+        The distance is the Mahalanobis distance between the error profile of the frame and the error profiles of normal frames.
+        An error profile is the logarithm of the reconstruction error in each octave.
 
         Args:
             waveform: sound to score.

@@ -125,8 +125,6 @@ def measures(
 ) -> dict[str, float | None]:
     """Measure the distance between a resynthesized sound and the original sound.
 
-    A measure is None if none of the points in time can be used for it.
-
     Args:
         played: resynthesized waveform.
         sound: original waveform.
@@ -135,10 +133,11 @@ def measures(
         features: object that extracts pitch and loudness from the resynthesized waveform.
 
     Returns:
-        Dictionary of four measures. `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch
-        over the points that are voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of
-        loudness over the points at which the original sound is not silent. `voiced`: share of the voiced points of the original
-        sound that are also voiced in the resynthesized sound.
+        Dictionary of four measures. A measure over points in time is None if no point can be used. `loss`: distance of the
+        waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are voiced (have a pitch) in
+        both sounds. `loudness error (dB)`: median absolute difference of loudness over the points at which the original sound
+        is not silent. `voiced`: share of the voiced points of the original sound that are also voiced in the resynthesized
+        sound.
 
     Shape:
         played [samples], sound [samples], controls [F].

@@ -41,7 +41,7 @@ class AudioClip:
         path: path of the audio file.
         rate: sample rate in Hz.
         seconds: length in seconds.
-        level: factor by which the samples are multiplied. With it, the files of a track have the same gain in all runs.
+        level: factor by which the samples are multiplied, to give the files of a track the same gain in all runs.
         peak: largest absolute sample after the multiplication by `level`.
     """
 

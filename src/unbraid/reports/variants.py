@@ -110,10 +110,7 @@ class Variant:
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the scores of all runs on the given tracks: [runs, tracks]. NaN: the score is undefined.
-
-        Runs without scores are left out.
-        """
+        """Return the scores of the runs in `runs` on the given tracks: [runs, tracks]. NaN: the score is undefined."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
@@ -143,10 +140,7 @@ class Variant:
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """GPU hours: mean and standard deviation over seeds; None if no run has recorded them.
-
-        The GPU hours of a run are its hours times its number of GPUs; 0 on a CPU.
-        """
+        """Hours of training times number of GPUs: mean and standard deviation over seeds; None if not recorded. 0 on a CPU."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -196,8 +190,8 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function that receives the content of `scores.json`, and returns True if the report shows this kind of scores. A
-            run with another kind counts as a run without scores.
+        wanted: function that returns True if the report shows the kind of scores in a given content of `scores.json`. A run
+            with another kind counts as a run without scores.
 
     Returns:
         The run. If `scores.json` is damaged, the field `missing` contains the reason.
@@ -265,7 +259,7 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
     Args:
         folders: run folders.
         protocol: name of the protocol whose scores are read; None: the protocol with which each run was scored after training.
-        wanted: function that receives the content of `scores.json`, and returns True if the report shows this kind of scores.
+        wanted: function that returns True if the report shows the kind of scores in a given content of `scores.json`.
 
     Returns:
         The variants. Variants with scores come before variants without scores.

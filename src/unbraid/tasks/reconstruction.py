@@ -1,4 +1,4 @@
-"""Reconstruction tasks: train an autoencoder to reconstruct clean spectrograms or images, also from corrupted versions."""
+"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images. Its input can be corrupted."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -30,8 +30,9 @@ class Task(pl.LightningModule):
     """Train all parameters of a network. A subclass defines the metric `valid_loss`, and updates it in `validation_step`.
 
     The schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each
-    epoch. `ReduceLROnPlateau` does so only after an epoch with a validation. It compares the logged value that its attribute
-    `monitor` names; without this attribute, it compares `valid/loss`.
+    epoch. The schedule `ReduceLROnPlateau` changes the learning rate only after an epoch with a validation, if a logged value
+    has not improved. The name of this value is the attribute `monitor` of the schedule, or `valid/loss` if the schedule lacks
+    this attribute.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.

@@ -25,8 +25,8 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: number of input samples before, and also after, an output sample that influence this output sample;
-            None: all input samples.
+        receptive_field: number of samples. An output sample depends on this number of input samples before it, and on as many
+            after it. None: it depends on all input samples.
         settings: dictionary from the name to the value of each option of the conversion from masks to waveforms, such as the
             phase method.
         model: name of the model config, such as `unet`.
