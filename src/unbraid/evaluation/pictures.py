@@ -70,7 +70,7 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tupl
             bin) is drawn at the bottom. Otherwise the first line is drawn at the top.
         colours: name of a colour map of matplotlib. `gray_r`: the images are not spectrograms; any other name: the images are
             spectrograms.
-        axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`. They are written at the first
+        axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`. The names are written at the first
             image of the last row. None: no axes are drawn.
 
     Shape:

@@ -131,7 +131,8 @@ class Scorer:
         source_group: scored sources, by name. Each scored source is a weighted sum of the sources in the data set.
         targets: weights [targets, sources]; row s contains the weights of the data set's sources in target s.
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
-        folder: folder for the scores of the tested method. Below it, the scores of a track are in `<row>/test/<track>.json`.
+        folder: folder for the scores of the tested method. In this folder, the file `<row>/test/<track>.json` contains the
+            scores of a track.
         shared: folder for the scores of the unchanged mixture and of oracles. All runs use the same folder.
         device: device on which scores are computed.
     """

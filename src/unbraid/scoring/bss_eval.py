@@ -1,8 +1,8 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
-BSS Eval splits each estimate into parts. For this purpose, short filters are fitted, with which the filtered true sources (the
-references) approximate the estimate. See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et al., LVA/ICA 2018.
-Version 4 fits one set of filters to the whole track. Version 3 fits one set of filters to each window.
+BSS Eval splits each estimate into parts. To find the parts, the true sources (the references) are filtered by short filters, so
+that the sum of the filtered sources approximates the estimate. See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et
+al., LVA/ICA 2018. Version 4 fits one set of filters to the whole track. Version 3 fits one set of filters to each window.
 
 The definitions follow the packages museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the
 device of the references. SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.

@@ -102,7 +102,7 @@ def items_at_once(samples: int) -> int:
 
 
 def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
-    """Fit filters by least squares, with which the references approximate other signals.
+    """Fit filters by least squares, so that the sum of the filtered references approximates other signals.
 
     Args:
         correlations: correlations of the references with each other.

@@ -54,8 +54,8 @@ class Measure(ABC):
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:
     """Compute uSDR, the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
 
-    The challenge adds 1e-7 to both energies. This function does not. A silent reference gives None, and a perfect estimate
-    gives 120 dB.
+    The challenge adds 1e-7 to the energy of the signal and to the energy of the error. This function does not. A silent
+    reference gives None, and a perfect estimate gives 120 dB.
 
     Args:
         reference: true source.

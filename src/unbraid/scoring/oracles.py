@@ -81,7 +81,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ideal binary mask (Wang, 2005): keep the bins in which the source is louder than the other sources.
+    """Separate with the ideal binary mask (Wang, 2005): keep the bins in which the source is louder than the rest.
 
     Args:
         mixture: mixture of the sources.
@@ -98,7 +98,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Separate each source with a mask. The function `mask` computes it from the complex spectra of source and mixture."""
+    """Separate each source with a mask, which `mask` computes from the complex spectra of the source and the mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
@@ -138,9 +138,9 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the multichannel Wiener filter, computed from the powers and spatial covariances of the true sources.
 
-    In the model, a source has a power in each bin, and a spatial covariance (between its channels) at each frequency. It is the
-    local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`.
-    The residual (mixture minus all sources) is treated as one more source.
+    In the model, a source has a power in each bin, and a spatial covariance (between its channels) at each frequency. The model
+    is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals
+    `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.

@@ -5,8 +5,8 @@ The systems are compared by the test in `unbraid.scoring.significance`. The powe
 
 The test estimates three independent variances from the scores: between tracks, between seeds of the first system, and between
 seeds of the second system. Each estimate is a scaled chi-squared variable. For given estimates, the mean difference is a normal
-variable, and the power is the probability that it exceeds half the width of the confidence interval. The function `power`
-integrates this probability over the three estimates, as a midpoint sum over quantiles.
+variable, and the power is the probability that the mean difference exceeds half the width of the confidence interval. The
+function `power` integrates this probability over the three estimates, as a midpoint sum over quantiles.
 
 The result differs from simulations by at most 0.02. If the effects of tracks and seeds are not normally distributed, use a
 simulation instead (`scripts/bench/verdicts.py`).

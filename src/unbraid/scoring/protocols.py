@@ -159,7 +159,7 @@ class Protocol:
 
     @property
     def format(self) -> tuple[int, int]:
-        """Sample rate in Hz and number of channels of scored audio. If the protocol lacks one of them, call `at` first."""
+        """Sample rate in Hz and number of channels of scored audio. If one of the two values is None, call `at` first."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 
@@ -288,8 +288,8 @@ def with_improvements(frames: Frames, mixture: Frames) -> Frames:
         mixture: scores of the unprocessed mixture as the estimate of each source.
 
     Returns:
-        The scores and the improvements. An improvement is None if one of both scores is None, or if the score of the mixture is
-        infinite.
+        The scores and the improvements. An improvement is None if one of the two scores is None, or if the score of the mixture
+        is infinite.
     """
     improved: Frames = {}
     for source, measures in frames.items():

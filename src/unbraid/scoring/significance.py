@@ -24,7 +24,7 @@ Satterthwaite quantile for the whole variance gives shorter intervals. These sho
 is the level at which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
 
 If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
-tracks, and are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
+tracks, and are valid only for the trained networks. With one track the interval is undefined. Use `unbraid.scoring.power` to
 calculate the numbers of seeds and tracks before an experiment.
 
 Sources: Satterthwaite, Biometrics Bulletin 2, 1946. Welch, Biometrika 34, 1947. Banerjee, Sankhya 22, 1960. Bouthillier et al.,
@@ -56,8 +56,8 @@ class Difference:
         tracks: number of tracks with a defined score in all runs of system and baseline.
         above: number of tracks in which the system has a higher score than the baseline.
         below: number of tracks in which the system has a lower score than the baseline.
-        over_seeds: True if interval and p-value are also valid for other seeds. False if system or baseline has only one seed:
-            they are then valid only for the trained networks.
+        over_seeds: True if interval and p-value are also valid for other seeds. False if system or baseline has only one seed.
+            Interval and p-value are then valid only for the trained networks.
     """
 
     mean: float
@@ -106,8 +106,8 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
     """Compute how much the seeds contribute to the variance of the score difference of two systems.
 
     Args:
-        variance: variance, over the seeds of one system, of the mean score over tracks, divided by the number of its seeds; a
-            number or an array.
+        variance: variance of the mean score of one system. It is the variance of the mean over tracks between the seeds,
+            divided by the number of seeds; a number or an array.
         other: the same value of the other system; a number or an array.
         seeds: smaller number of seeds of the two systems.
 

@@ -66,7 +66,8 @@ class ReconstructionTask(Task):
     def as_vectors(self, items: Tensor) -> Tensor:
         """Convert the input or output of the network to M vectors of D values.
 
-        Shape: [N, C, H, W] -> [M, D] if the network takes N patches. If the network takes vectors, they are returned unchanged.
+        Shape: [N, C, H, W] -> [M, D] if the network takes N patches. If the network takes vectors, the vectors are returned
+        unchanged.
         """
         return items if self.net.takes == "vectors" else self.features.vectors(items)
 

@@ -161,7 +161,7 @@ class Task(pl.LightningModule):
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
         DDP (PyTorch's training with several processes) would copy the buffers in the first validation step. A process without
-        validation tracks never executes this step, so all other processes would wait for it forever.
+        validation tracks never executes this step, so all other processes would wait for this process forever.
         """
         self._set_weights("eval")
         model = self.trainer.model

@@ -27,7 +27,7 @@ WORKFLOWS: dict[type[Task], type[Workflow]] = {
 
 
 def build_workflow(run: Run) -> Workflow:
-    """Build the workflow of a run (data, model, Trainer and loggers), and prepare it for training.
+    """Build the workflow of a run (data, model, Trainer and loggers), and prepare the workflow for training.
 
     A config that cannot be trained or scored raises InputError.
 

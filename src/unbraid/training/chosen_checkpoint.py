@@ -92,7 +92,7 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
 
 
 def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
-    """Return, for each parameter group of an optimizer, the names of its options and its number of parameters."""
+    """Return, for each parameter group of an optimizer, the names of the options and the number of parameters."""
     return [(sorted({*group} - {"initial_lr"}), len(group["params"])) for group in groups]
 
 

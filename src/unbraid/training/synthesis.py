@@ -26,7 +26,7 @@ from unbraid.training.loggers import Media
 class SynthesisWorkflow(Workflow):
     """Train an instrument (a DDSP synthesizer).
 
-    The test resynthesizes the test tracks from their pitch and loudness, and measures the error between both.
+    The test resynthesizes the test tracks from their pitch and loudness, and measures the error of the resynthesis.
     """
 
     task: SynthesisTask

@@ -1,8 +1,8 @@
-"""Rewrite a separator with real numbers only, so that it can be exported. It maps mixture waveforms to source waveforms.
+"""Rewrite a separator with real numbers only, from mixture waveforms to source waveforms, so that it can be exported.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
-The inverse STFT consists of the ONNX operators DFT and Col2Im, so the file does not contain large matrices of sines. PyTorch's
-own inverse STFT cannot be used, because the exported graph would accept only one signal length.
+The inverse STFT consists of the ONNX operators DFT and Col2Im, so the exported file does not contain large matrices of sines.
+PyTorch's own inverse STFT cannot be used, because the exported graph would accept only one signal length.
 """
 
 from typing import Any

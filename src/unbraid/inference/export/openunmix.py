@@ -3,7 +3,7 @@
 `openunmix.utils.load_separator(folder, targets)` loads the folder. The folder contains `separator.json`, and also
 `<target>.json` and `<target>.pth` for each target.
 
-Some options of a separator cannot be stored in these files. The openunmix package uses a fixed value for each of them, so a
+Some options of a separator cannot be stored in these files. The openunmix package uses a fixed value for each such option, so a
 separator with another value cannot be written.
 """
 

@@ -1,7 +1,7 @@
 """Replace each LSTM of a network by the LSTM operator of ONNX, so that the ONNX file accepts any number of frames.
 
-Without this replacement, PyTorch's exporter would write the operations of each frame separately. This takes minutes, and the
-ONNX file would accept only one number of frames.
+Without this replacement, PyTorch's exporter would write the operations of each frame separately. The export would take minutes,
+and the ONNX file would accept only one number of frames.
 """
 
 from copy import deepcopy

@@ -23,7 +23,7 @@ class ValidationScores(pl.Callback):
 
     Args:
         protocol: definition of the scores: measures, windows and averages over tracks. Sample rate and number of channels of
-            the protocol must be null, or equal to those of the separator.
+            the protocol must be null, or equal to the values of the separator.
         every_n_epochs: number of epochs from one scoring to the next, at least 1.
     """
 
