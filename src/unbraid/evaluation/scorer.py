@@ -277,7 +277,7 @@ class Scorer:
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
-    """Write `scores.json` to a folder, first under a temporary name that is then changed."""
+    """Write `scores.json` to a folder. The file is written under a temporary name first, and is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", scores)
 

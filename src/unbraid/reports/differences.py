@@ -13,7 +13,7 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
         variants: variants to compare.
 
     Returns:
-        Dictionary from each config key found to the list of its values, one per variant; None for a variant without the key.
+        Dictionary from each such config key to a list with the value of each variant; None for a variant without the key.
     """
     configs = configs_without_seed([variant.first for variant in variants])
     rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}

@@ -190,8 +190,8 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function that returns True if the report shows the kind of scores in a given content of `scores.json`. A run
-            with another kind counts as a run without scores.
+        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores. If it does not
+            show the scores, the run counts as a run without scores.
 
     Returns:
         The run. If `scores.json` is damaged, the field `missing` contains the reason.
@@ -259,7 +259,7 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
     Args:
         folders: run folders.
         protocol: name of the protocol whose scores are read; None: the protocol with which each run was scored after training.
-        wanted: function that returns True if the report shows the kind of scores in a given content of `scores.json`.
+        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores.
 
     Returns:
         The variants. Variants with scores come before variants without scores.

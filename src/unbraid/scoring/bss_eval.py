@@ -36,7 +36,7 @@ class BSSScores:
 
     Args:
         sdr: source to distortion ratio.
-        isr: image to spatial distortion ratio. It is not defined for the option `kind=sources` of `bss_eval`, and then is NaN.
+        isr: image to spatial distortion ratio. With the option `kind=sources` of `bss_eval`, ISR is not defined, and is NaN.
         sir: source to interference ratio.
         sar: source to artifacts ratio.
         permutation: index of the estimate that is compared with each source.

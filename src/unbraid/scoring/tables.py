@@ -107,9 +107,9 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
     """Format the scores of several systems as a table for the terminal.
 
-    The table has one block for each source, with one row for each system and one column for each measure. It shows the average
-    over the tracks (mean or median, see the protocol), and the share of undefined windows of each row. Columns without any
-    score are left out. If there are several targets, the last block contains the mean over the targets.
+    The table has one block for each source, with one row for each system and one column for each measure. A cell contains the
+    average over the tracks (mean or median, see the protocol). The last column contains the share of undefined windows. Columns
+    without any score are left out. If there are several targets, the last block contains the mean over the targets.
 
     Args:
         rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).

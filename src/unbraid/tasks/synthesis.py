@@ -57,7 +57,7 @@ class SynthesisTask(Task):
 
     @property
     def by_step(self) -> bool:
-        """True if the schedule changes the learning rate after each training step. False if it does so after each epoch."""
+        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def training_step(self, batch: Any, index: int) -> Tensor:

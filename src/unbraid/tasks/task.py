@@ -92,7 +92,7 @@ class Task(pl.LightningModule):
 
     @property
     def by_step(self) -> bool:
-        """True if the schedule changes the learning rate after each training step. False if it does so after each epoch."""
+        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
         return bool(getattr(self.schedule, "by_step", False))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -235,7 +235,7 @@ class Task(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the values that `log_mean` had stored from a checkpoint. Read the state of the learning-rate schedule."""
+        """Read the values that `log_mean` has stored, and the state of the learning-rate schedule, from a checkpoint."""
         state = checkpoint[KEY]
         self.schedule_state = state["schedule"]
         self.noted |= {name: list(values[self.global_rank]) for name, values in state["noted"].items()}

@@ -1,8 +1,8 @@
 """Check that an ONNX file cannot do harm, before onnxruntime opens the file.
 
 A file from another person could contain a loop with 2**62 iterations, which cannot be interrupted, or could read other files of
-the user. This module therefore refuses graphs within graphs (operators `Loop`, `Scan` and `If`), functions, sparse tensors, and
-data in other files. Separators that unbraid exports contain none of these elements.
+the user. This module therefore refuses files with graphs within graphs (operators `Loop`, `Scan` and `If`), functions, sparse
+tensors, or data in other files. Separators that unbraid exports contain none of these elements.
 
 The module reads an ONNX file as a message of Google's protocol buffers. The field numbers in this module are those of the file
 `onnx.proto` of the ONNX project.

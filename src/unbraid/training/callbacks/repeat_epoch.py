@@ -13,6 +13,6 @@ class RepeatFirstEpoch(pl.Callback):
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the training loader back to the first batch of epoch 0. The next epoch then has the same batches."""
+        """Set the training loader back to the start of epoch 0, so that the next epoch has the batches of epoch 0."""
         loader: Any = trainer.train_dataloader
         loader.sampler.position = lambda: (0, 0)
