@@ -34,9 +34,9 @@ class TransferOptions:
     Args:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves with which the median pitch of the voice is
             in the pitch range of the training data. If no such shift exists, the shift to the nearest end of the range.
-        loudness: `match`: the loudness of the voice gets the mean of the training data. Its standard deviation is multiplied by
-            a factor in [0.5, 2], so that it is closer to the standard deviation of the training data. `keep`: the loudness is
-            not changed.
+        loudness: `match`: the loudness of the voice gets the mean of the training data. The standard deviation of the loudness
+            is multiplied by a factor in [0.5, 2], to bring it closer to that of the training data. `keep`: the loudness is not
+            changed.
         silence_db: level difference in dB. A part of the voice is played as silence if its level is lower than the level of the
             loudest part by more than this difference.
         reverb: whether to add the room reverberation that the instrument has learnt.
@@ -147,15 +147,15 @@ def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tu
 
 
 def voiced_share(controls: Controls, features: Extraction) -> float:
-    """Return the share of the sound of a recording that has a pitch.
+    """Return how much of the sound in a recording has a pitch, as a share in [0, 1].
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
         features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
 
     Returns:
-        Number of control points with sound and a pitch, divided by the number of control points with sound, in [0, 1]. A silent
-        recording has the share 0.
+        Number of control points with sound and a pitch, divided by the number of control points with sound; 0 for a silent
+        recording.
     """
     audible = sounding(controls.loudness)
     return float((features.voiced(controls) & audible).sum() / audible.sum().clamp(min=1))

@@ -93,7 +93,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return table rows with published scores. Each row is a publication whose data and protocol fit one of the runs."""
+    """Return table rows with published scores, one for each publication with the data and the protocol of a run."""
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})

@@ -75,7 +75,7 @@ class SynthesisTask(Task):
             sound: waveform from which pitch and loudness were extracted.
 
         Shape:
-            f0 and loudness [B, F + 1], sound [B, T] -> scalar. B chunks of F hops have F + 1 control points.
+            f0 and loudness [B, F + 1], sound [B, T] -> scalar. Each of the B chunks has F hops and F + 1 control points.
 
         Returns:
             The loss.
