@@ -138,10 +138,10 @@ class ReconstructionTask(Task):
 
 
 class VariationalTask(ReconstructionTask):
-    """Train a variational autoencoder. Its loss is the squared error plus the weighted KL divergence of the codes from N(0, 1).
+    """Train a variational autoencoder by the squared error plus the weighted KL divergence of the codes from N(0, 1).
 
-    If the decoder's output is Gaussian with the variance σ², use a weight of 2σ². The sum is then -2σ² times the evidence lower
-    bound (ELBO), plus a constant (Kingma & Welling, ICLR 2014).
+    If the decoder's output is Gaussian with the variance σ², use a weight of 2σ². This training loss is then -2σ² times the
+    evidence lower bound (ELBO), plus a constant (Kingma & Welling, ICLR 2014).
 
     In training, the weight rises during the first epochs (warm-up). These epochs are never selected as the best epoch.
     `valid/loss` always uses the full weight, one random code for each item, and the same random numbers in each epoch.

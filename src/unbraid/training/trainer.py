@@ -117,7 +117,8 @@ def cluster() -> list[SLURMEnvironment]:
 def _convert_errors() -> Iterator[None]:
     """Convert errors of `Trainer.fit` in the `with` block: an invalid option becomes an InputError.
 
-    After Ctrl-C, Lightning raises SystemExit instead of KeyboardInterrupt. This function raises the KeyboardInterrupt again.
+    After Ctrl-C, Lightning raises SystemExit instead of KeyboardInterrupt. This function then raises the original
+    KeyboardInterrupt.
     """
     try:
         yield

@@ -27,8 +27,8 @@ class Facts:
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
         receptive_field: number of samples. An output sample depends on this number of input samples before it, and on as many
             after it. None: it depends on all input samples.
-        settings: dictionary from the name to the value of each option of the conversion from masks to waveforms, such as the
-            phase method.
+        settings: options with which masks are converted to waveforms, such as the phase method, as a dictionary from name to
+            value.
         model: name of the model config, such as `unet`.
         unbraid: version of unbraid that has written the model file.
     """

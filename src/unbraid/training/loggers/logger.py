@@ -1,7 +1,7 @@
 """Base class of loggers, and the group of all loggers of a run.
 
-`metrics.csv` is the complete record of a run. A logger receives each row of `metrics.csv` once. If the run was killed before a
-logger stored a row, the logger receives this row again when the run resumes.
+`metrics.csv` is the complete record of a run. Loggers receive each row of `metrics.csv` after its epoch. If the run is killed
+before a logger has stored a row, the logger receives this row again when the run resumes.
 """
 
 from abc import ABC, abstractmethod
