@@ -215,7 +215,7 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
 
 def automatic_shift(median: float, training: Training) -> float:
-    """Return the pitch shift that moves the median pitch of a voice into the pitch range of the training data of an instrument.
+    """Return the pitch shift that moves the median pitch of a voice into the pitch range of an instrument.
 
     Args:
         median: median pitch of the voice as a MIDI note number.

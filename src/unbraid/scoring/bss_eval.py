@@ -62,14 +62,12 @@ def bss_eval(
 ) -> BSSScores:
     """Compute SDR, ISR, SIR and SAR of all estimated sources of a track.
 
-    InputError is raised if the signals have different shapes, contain NaN or infinite samples, or if `window`, `hop` or `taps`
-    is below 1.
+    InputError is raised if `window`, `hop` or `taps` is below 1, or if the signals differ in shape or are not finite.
 
     Args:
         reference: true sources.
         estimate: estimated sources, in the order of the true sources unless `permute` is True.
-        window: length of a window in samples. None: one window over the whole track. A track shorter than `window` is scored as
-            one window.
+        window: length of a window in samples. None, or longer than the track: one window over the whole track.
         hop: step between windows in samples; None: `window`. An incomplete window at the end is not scored.
         taps: length of the filters in samples.
         filters: `track`: one set of filters for the whole track (version 4). `window`: one set of filters for each window
