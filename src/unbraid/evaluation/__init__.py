@@ -1,1 +1,1 @@
-"""Score a model on test data and write `scores.json`, audio and pictures."""
+"""Score a model on test data, and write `scores.json`, audio and pictures."""

@@ -40,9 +40,9 @@ class Anomaly:
 
 
 class Detector:
-    """Score each frame of a sound: the score is the distance of its error profile from the error profiles of normal frames.
+    """Score each frame of a sound by the distance of its error profile from the error profiles of normal frames.
 
-    The error profile of a frame is the logarithm of an autoencoder's reconstruction error in each octave.
+    The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 
     Args:
         task: trained autoencoder of spectrograms.
@@ -58,14 +58,14 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the limit above which the distance from these profiles is anomalous.
+        """Learn the error profiles of normal frames, and the limit: the largest normal distance from these error profiles.
 
         The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
 
         Args:
             train: waveforms of normal sounds, from which the error profiles are learned.
             valid: waveforms of other normal sounds, from which the limit is learned.
-            quantile: share of the frames in `valid` whose distance does not exceed the limit, in (0, 1).
+            quantile: share of the frames in `valid` with a distance of at most the limit, in (0, 1).
 
         Shape:
             Each waveform is [C, samples].
@@ -82,7 +82,8 @@ class Detector:
     def scores(self, waveform: Tensor) -> Tensor:
         """Return the distance of each frame from normal frames, divided by the limit that `fit` has learned.
 
-        The distance is the Mahalanobis distance of error profiles (logarithm of the reconstruction error in each octave).
+        The distance is the Mahalanobis distance between the error profile of the frame and the error profiles of normal frames.
+        An error profile is the logarithm of the reconstruction error in each octave.
 
         Args:
             waveform: sound to score.
@@ -106,7 +107,7 @@ class Detector:
     def _errors(self, waveform: Tensor) -> Tensor:
         """Return the squared reconstruction error of each frame in each octave. Shape: [C, n] -> [frames, octaves].
 
-        The error is averaged over the channels, the bins of the octave and neighbouring frames.
+        The error is averaged over channels, over the bins of an octave, and over neighbouring frames.
         """
         spectrum = self.features.analyse(waveform[None])
         errors = (rebuilt_spectrum(self.task, spectrum) - spectrum[0]).square().mean(dim=0)
@@ -115,7 +116,7 @@ class Detector:
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:
-    """Return the moving average over `width` values. Averages at both ends cover fewer values. Shape: [n] -> [n]."""
+    """Return the moving average over `width` values; at both ends, over fewer values. Shape: [n] -> [n]."""
     sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
     centre = torch.arange(len(values))
     low, high = (centre - (width - 1) // 2).clamp(min=0), (centre + width // 2 + 1).clamp(max=len(values))
@@ -123,18 +124,18 @@ def smoothed(values: Tensor, width: int) -> Tensor:
 
 
 def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: float) -> list[tuple[float, float, float]]:
-    """Find the time intervals in which the anomaly scores are above 1. Intervals with a short gap between them are joined.
+    """Find the time intervals in which the anomaly scores are above 1, and join intervals with a short gap between them.
 
     Args:
         scores: anomaly score of each frame.
         seconds_per_frame: time between two frames, in seconds.
-        longest_gap_seconds: two intervals are joined if the gap between them is at most this long, in seconds.
+        longest_gap_seconds: longest gap between two intervals that are joined, in seconds.
 
     Returns:
-        Start in seconds, stop in seconds and largest score of each interval.
+        One triple for each interval: start in seconds, stop in seconds, and largest score.
 
     Shape:
-        scores [frames], one value per frame.
+        scores [frames].
     """
     joined: list[tuple[float, float, float]] = []
     for frame in torch.nonzero(scores > 1).flatten().tolist():
@@ -147,7 +148,7 @@ def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: flo
 
 
 def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float) -> np.ndarray:
-    """Return for each frame whether its time is within a known anomaly.
+    """Return, for each frame, True if the frame is within a known anomaly.
 
     Args:
         anomalies: known anomalies.
@@ -169,10 +170,10 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 
     Args:
         scores: score of each frame.
-        labels: True for each anomalous frame.
+        labels: True for an anomalous frame, False for a normal frame.
 
     Returns:
-        Area in [0, 1]; None if all frames are anomalous or all are normal.
+        Area in [0, 1]; None if all frames are anomalous or all frames are normal.
 
     Shape:
         scores [n], labels [n].
@@ -189,7 +190,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def read_labels(path: Path) -> list[Anomaly]:
-    """Read the positions of anomalies from a CSV file with the columns `start` and `stop` in seconds, and optionally `kind`.
+    """Read anomalies from a CSV file. Columns: `start` and `stop` in seconds, and optionally `kind`.
 
     Args:
         path: CSV file.
@@ -222,7 +223,7 @@ def read_labels(path: Path) -> list[Anomaly]:
 
 
 def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
-    """Write the positions of anomalies to a CSV file with the columns `start` and `stop` in seconds, and `kind`."""
+    """Write anomalies to a CSV file. Columns: `start` and `stop` in seconds, and `kind`."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["start", "stop", "kind"])
@@ -232,7 +233,7 @@ def write_labels(path: Path, anomalies: Sequence[Anomaly]) -> None:
 def inject(
     samples: np.ndarray, kinds: Sequence[str], random: np.random.Generator, sample_rate: int
 ) -> tuple[np.ndarray, list[Anomaly]]:
-    """Inject artificial anomalies, such as clicks, at random positions of a sound.
+    """Return a copy of a sound with artificial anomalies, such as clicks, at random positions.
 
     The distance between two anomalies, and between an anomaly and an end of the sound, is at least half a second.
 
@@ -240,11 +241,11 @@ def inject(
         samples: waveform, float32. Samples outside the anomalies are not changed.
         kinds: kind of each anomaly: `clicks`, `dropout` (a gap in the audio), `hum` or `wrong_instrument`. A kind may be
             repeated.
-        random: random number generator for the positions and sounds of the anomalies.
+        random: random number generator for the positions and the audio of the anomalies.
         sample_rate: sample rate in Hz.
 
     Returns:
-        Copy of the waveform with the anomalies, and the list of the anomalies.
+        Waveform with the anomalies, and the list of the anomalies.
 
     Shape:
         samples [C, n] -> [C, n].

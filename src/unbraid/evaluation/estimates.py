@@ -1,6 +1,6 @@
-"""Read the separated sources of a track from audio files that any program has written.
+"""Read the separated sources of a track from audio files that another program has written.
 
-The paths of the files contain the name of the track and the name of the target.
+The path of a file contains the name of the track and the name of the target.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from unbraid.runs.errors import InputError
 
 
 class EstimateFolder:
-    """Read estimated sources from a folder that contains one audio file for each target of each track.
+    """Read estimated sources from a folder with one audio file for each target of each track.
 
-    These paths are tried in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and `<target>/<track>.*`. Files of
-    every audio format are accepted.
+    Each file is searched at three paths, in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and
+    `<target>/<track>.*`. Every audio format is accepted.
 
     Args:
         folder: folder of the files.
@@ -36,14 +36,15 @@ class EstimateFolder:
         self.folder, self.targets = folder, targets
 
     def check(self, tracks: Sequence[str]) -> None:
-        """Check that each track has a file for each target. A missing file raises InputError."""
+        """Check that each track has an audio file for each target. A missing file raises InputError."""
         for track in tracks:
             self._files(track)
 
     def read(self, track: str, sample_rate: int, channels: int, samples: int) -> np.ndarray:
-        """Read the estimates of a track.
+        """Read the estimated sources of a track.
 
-        A file with another length, sample rate or number of channels, or with samples that are not finite, raises InputError.
+        InputError is raised if a file does not have the expected length, sample rate and number of channels, or contains NaN or
+        infinite samples.
 
         Args:
             track: name of the track.
@@ -52,7 +53,7 @@ class EstimateFolder:
             samples: expected length in samples.
 
         Returns:
-            Estimates in the order of the targets, float32.
+            Estimated sources in the order of the targets, float32.
 
         Shape:
             Result [targets, channels, samples].

@@ -1,4 +1,4 @@
-"""Methods (objects that estimate the sources of a track) whose estimates are scored.
+"""Methods: objects that estimate the sources of a track, so that the estimates can be scored.
 
 A method is a separator, an oracle (a mask computed from the true sources), or a folder of audio files.
 """
@@ -30,16 +30,19 @@ BASELINES = {MIXED: "mixture", SILENCE: "silence", "irm": "ideal ratio mask", "p
 
 
 class Method(ABC):
-    """Estimate the sources of a track, so that the estimates can be scored."""
+    """Base class of objects that estimate the sources of a track, so that the estimates can be scored."""
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options that change the estimates. They are written to `scores.json`."""
+        """Options that change the estimates, from name to value. The options are written to `scores.json`."""
         return {}
 
     @abstractmethod
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies how the estimates of a track are computed. A track with a new text is scored again."""
+        """Return a text that identifies how the estimates of a track are computed.
+
+        If this text differs from the stored text of the track, the track is scored again.
+        """
 
     @abstractmethod
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -61,13 +64,13 @@ class Method(ABC):
 
 @dataclass(frozen=True)
 class SeparatorMethod(Method):
-    """Separate tracks in the same way as `scripts/separate.py`, so that the scores describe the audio that users get.
+    """Separate tracks in the same way as `scripts/separate.py`, so that the scores are valid for the audio that users get.
 
     Args:
         separator: separator on the device on which it runs.
-        weights: text that identifies the weights, such as a part of the hash of their file.
-        mixtures: dictionary from name to track, with the tracks to separate. The tracks have the sample rate of the protocol,
-            and the number of channels of protocol or separator (the larger number).
+        weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
+        mixtures: dictionary from the name of each track to the track. The tracks have the sample rate of the protocol. Their
+            number of channels is that of the protocol or that of the separator, whichever is larger.
         sample_rate: sample rate of the mixtures in Hz.
         options: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
             format.
@@ -82,7 +85,7 @@ class SeparatorMethod(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options of the separation that change the estimates. The batch size is excluded, since it changes only rounding."""
+        """Options of the separation that change the estimates. The batch size changes only rounding, and is left out."""
         options = asdict(self.options)
         del options["batch_size"]
         return {**options, **self.separator.synthesis_options}
@@ -92,19 +95,19 @@ class SeparatorMethod(Method):
         return f"{self.weights}, {self.mixtures[track.name].entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of the separator for a track, converted to the number of channels of the protocol."""
+        """Separate a track, and return the estimates with the number of channels of the protocol."""
         sources = self.separate(track.name)
         estimates = np.stack([audio.to_channels(source, len(mixture)) for source in sources])
         return source_group.estimates(torch.from_numpy(estimates).to(mixture), mixture)
 
     def separate(self, name: str) -> np.ndarray:
-        """Separate a track. A second call with the name of the latest track returns the stored estimates.
+        """Separate a track. If the latest call had the same track, the stored estimates are returned.
 
         Args:
             name: name of the track in `mixtures`.
 
         Returns:
-            Estimates in the sample rate and with the channels of `mixtures`.
+            Estimates, with the sample rate and the number of channels of `mixtures`.
 
         Shape:
             Result [targets, C, T].
@@ -130,17 +133,17 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the test tracks in the format that is needed to separate the mixtures for scoring.
+    """Return the test tracks in the format in which a separator reads the mixtures.
 
-    The sample rate of the result is the sample rate of the protocol (which defines how tracks are scored). The number of
-    channels is that of the protocol or that of the separator, whichever is larger.
+    The tracks have the sample rate of the protocol. Their number of channels is that of the protocol or that of the
+    separator, whichever is larger.
 
     Args:
         separator: separator that reads the mixtures.
         protocol: protocol of the scores.
-        tracks: scored tracks, in the sample rate and with the channels of the protocol.
-        whole: function that loads the scored tracks with a given sample rate in Hz and number of channels. It is called only
-            if the separator has more channels than the protocol.
+        tracks: scored tracks, with the sample rate and the number of channels of the protocol.
+        whole: function from a sample rate in Hz and a number of channels to the scored tracks in this format. It is called
+            only if the separator has more channels than the protocol.
 
     Returns:
         Tracks in the order of `tracks`.
@@ -151,10 +154,10 @@ def mixtures_for(
 
 @dataclass(frozen=True)
 class Oracle(Method):
-    """Estimate sources with the unchanged mixture, or with a mask that is computed from the true sources.
+    """Estimate sources as the unchanged mixture, as silence, or with a mask that is computed from the true sources.
 
     Args:
-        name: name of the mask, such as `irm` (ideal ratio mask), `mixture` for the unchanged mixture, or `silence`.
+        name: `mixture` for the unchanged mixture, `silence`, or the name of the mask, such as `irm` (ideal ratio mask).
         stft: short-time Fourier transform in which the mask is applied.
     """
 
@@ -163,21 +166,21 @@ class Oracle(Method):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options of the STFT in which the mask is applied; empty for the unchanged mixture and for silence."""
+        """Options of the STFT in which the mask is applied. Empty for the unchanged mixture and for silence."""
         return {} if self.name in (MIXED, SILENCE) else {"n_fft": self.stft.n_fft, "hop_length": self.stft.hop_length}
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: name of the mask, hash of the sources, STFT options."""
+        """Return a text that identifies the estimates of a track: name of the oracle, hash of the sources, and STFT options."""
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimate of each source: the mask of the source times the mixture, the unchanged mixture, or silence."""
+        """Return the estimates of all sources: the mask of each source times the mixture, the unchanged mixture, or silence."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 
 @dataclass(frozen=True)
 class EstimateFiles(Method):
-    """Read the estimates from audio files that any tool has written.
+    """Read the estimates from audio files that another program has written.
 
     Args:
         files: reader of the folder with the audio files.
@@ -188,11 +191,11 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the decoded track."""
+        """Return a text that identifies the estimates of a track: hash of the audio files, and hash of the decoded track."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Read the estimates of a track from the files in the folder of estimates, and return the estimates."""
+        """Read the audio files with the estimates of a track, and return the estimates."""
         estimates = torch.from_numpy(self.files.read(track.name, self.sample_rate, *mixture.shape))
         return source_group.estimates(estimates.to(mixture.device), mixture)
 
@@ -202,11 +205,11 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. BSS Eval does not define scores of silence, so a table of BSS Eval lacks a row for
-            silence.
+        protocol: protocol of the scores. If its measure is BSS Eval, silence is left out, because BSS Eval does not define
+            scores of silence.
 
     Returns:
-        Dictionary from the name of each row to the method.
+        Dictionary from the name of each table row to its method.
     """
     return {name: Oracle(name, stft) for name in BASELINES if name != SILENCE or protocol.measure != "bss_eval"}
 

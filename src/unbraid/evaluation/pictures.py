@@ -24,14 +24,14 @@ COLOURS = colormaps["tab10"]
 
 
 def spectrograms(path: Path, title: str, waveforms: Mapping[str, Tensor], mask: Tensor | None, stft: STFT, rate: int) -> None:
-    """Draw the spectrogram of each waveform, one panel per waveform, and optionally a mask.
+    """Draw the spectrograms of several waveforms, one panel per waveform, and optionally a mask.
 
     The colours show dB relative to the loudest bin of all panels.
 
     Args:
         path: PNG file to write.
         title: title of the picture.
-        waveforms: dictionary from the name of each panel to its waveform. The mean of the channels is drawn.
+        waveforms: dictionary from the name of each panel to its waveform. The mean over the channels is drawn.
         mask: values in [0, 1], drawn as the second panel; None: no mask.
         stft: STFT with which the spectrograms are computed.
         rate: sample rate in Hz.
@@ -66,11 +66,12 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tupl
 
     Args:
         path: PNG file to write.
-        shown: dictionary from the name of each row to its images. The first line of an image is drawn at the top. If the images
-            are spectrograms, the first line is the lowest bin and is drawn at the bottom.
-        colours: name of a colour map of matplotlib; `gray_r` for images, any other for spectrograms.
-        axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`, which are drawn at the first image
-            of the last row; None: no axes.
+        shown: dictionary from the name of each row to its images. For a spectrogram, the first line of an image (the lowest
+            bin) is drawn at the bottom. Otherwise the first line is drawn at the top.
+        colours: name of a colour map of matplotlib. `gray_r`: the images are not spectrograms; any other name: the images are
+            spectrograms.
+        axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`. The names are written at the first
+            image of the last row. None: no axes are drawn.
 
     Shape:
         shown [number of images, height, width] for each row.
@@ -150,8 +151,8 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: dictionary from the label of each vertical axis to its curve. A curve with several columns is drawn as an image
-            whose colours show dB. Its vertical axis shows the number of the column, with the first column at the bottom.
+        curves: dictionary from the label of each vertical axis to its curve. A curve with several columns is drawn as an image:
+            colours show dB, and the vertical axis shows the number of the column, with the first column at the bottom.
         seconds: time between two points, in seconds.
 
     Shape:
@@ -178,15 +179,15 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
 
 
 def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
-    """Draw the reconstruction error of autoencoders over their code size (number of values in the code).
+    """Draw the reconstruction error of autoencoders over the code size (number of values in the code).
 
-    Below the curve, the picture shows reconstructions by one autoencoder of each code size.
+    Below this plot, the picture shows reconstructions by one autoencoder of each code size.
 
     Args:
         path: PNG file to write.
-        table: rows of the curve, with `code size`, `error`, `deviation` (standard deviation of the error) and `PCA` (error of
-            PCA).
-        shown: dictionary from code size to the path of a picture with reconstructions. Missing files are skipped.
+        table: one dictionary for each code size: `code size`, `error`, `deviation` (standard deviation of the error) and `PCA`
+            (error of PCA).
+        shown: dictionary from each code size to the path of a picture with reconstructions. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
     heights = [3.2, *(8 * strip.shape[0] / strip.shape[1] for strip in strips.values())]
@@ -216,7 +217,7 @@ def anomalies(
     flagged: Sequence[tuple[float, float, float]],
     known: Sequence[tuple[float, float, str]],
 ) -> None:
-    """Draw anomaly scores over time, with detected and known anomalies.
+    """Draw anomaly scores over time, and mark detected and known anomalies.
 
     Args:
         path: PNG file to write.
@@ -247,15 +248,15 @@ def anomalies(
 
 
 def strip(path: Path, waveform: Tensor, stft: STFT, loudest: float, columns: int, rows: int) -> None:
-    """Draw a spectrogram of a whole waveform without axes, which an audio player shows behind its cursor.
+    """Draw the spectrogram of a whole waveform without axes, as the background of an audio player.
 
     Args:
-        path: PNG file to write. A pixel shows the loudest of the bins that it covers.
-        waveform: waveform; the mean of the channels is drawn.
+        path: PNG file to write.
+        waveform: waveform; the mean over the channels is drawn.
         stft: STFT with which the spectrogram is computed.
         loudest: magnitude that gets the brightest colour.
-        columns: largest width of the picture, in pixels.
-        rows: largest height of the picture in pixels.
+        columns: largest width of the picture, in pixels. If a pixel covers several bins, it shows the loudest bin.
+        rows: largest height of the picture, in pixels.
 
     Shape:
         waveform [channels, samples].

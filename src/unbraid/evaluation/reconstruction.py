@@ -1,4 +1,4 @@
-"""Test autoencoders: measure the errors of reconstructed test data, compare with PCA, and write pictures and audio."""
+"""Test autoencoders: measure the errors of reconstructed test data, compare them with PCA, and write pictures and audio."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,18 +27,18 @@ SAMPLES = 24  # number of patches that are drawn from a variational autoencoder
 
 
 class Data(Protocol):
-    """Methods that a data set must have so that an autoencoder can be tested on it."""
+    """Interface of a data set with which an autoencoder can be tested."""
 
     def in_order(self, split: Literal["train", "valid", "test"]) -> DataLoader[Any]:
-        """Return a loader of all batches of a split, in the same order at each call."""
+        """Return a loader of all batches of a split. The order of the batches is the same at each call."""
 
     def labels(self) -> list[str]:
-        """Return the names of the classes (images) or of the sources (audio), in the order of their numbers."""
+        """Return the names of the classes (images) or of the sources (audio). The number of a class or source is its index."""
 
 
 @dataclass
 class Gathered:
-    """Collect the patches (parts of spectrograms, or images) and the codes that the pictures of a test show.
+    """Collect the patches and the codes for the pictures of a test. A patch is an image or a part of a spectrogram.
 
     Args:
         columns: largest number of patches in a row of a picture.
@@ -53,16 +53,16 @@ class Gathered:
     labels: list[Tensor] = field(default_factory=list)
 
     def add(self, versions: Mapping[str, Tensor]) -> None:
-        """Append patches to the rows of the picture, until each row has `columns` patches.
+        """Append patches to the rows of the picture. Each row keeps at most `columns` patches.
 
-        `versions` is a dictionary from the name of each row to its patches.
+        `versions` is a dictionary from the name of each row to its new patches.
         """
         for row, patches in versions.items():
             first = self.rows.setdefault(row, [])
             first.extend(patches[: max(0, self.columns - len(first))].cpu())
 
     def add_codes(self, task: ReconstructionTask, clean: Tensor, labels: Tensor) -> None:
-        """Encode clean patches, and append their codes and labels.
+        """Encode clean patches, and store the codes and the labels of the patches.
 
         Args:
             task: autoencoder.
@@ -75,15 +75,15 @@ class Gathered:
 
 
 class Reconstructions:
-    """Test an autoencoder by the errors of its reconstructions, and write pictures and audio of reconstructions.
+    """Test an autoencoder by the errors of its reconstructions, and write pictures and audio of the reconstructions.
 
     Sources of the phase estimation: Griffin & Lim, IEEE Trans. ASSP 1984; Perraudin, Balazs & Søndergaard, WASPAA 2013
     (momentum).
 
     Args:
-        examples: number of spectrogram patches or images that the picture shows, at least 1.
-        clips: number of tracks of which audio is written. The first tracks are used.
-        phase: phase of the written audio. The autoencoder reconstructs only magnitudes. `input`: phase of the input;
+        examples: number of spectrogram patches or images in the picture, at least 1.
+        clips: number of tracks whose audio is written. The first tracks are used.
+        phase: phase of the written audio, because the autoencoder reconstructs only magnitudes. `input`: phase of the input;
             `griffin_lim`: phase that is estimated from the magnitudes.
         iterations: number of Griffin-Lim iterations, at least 1.
         momentum: momentum of Griffin-Lim, in [0, 1).
@@ -113,13 +113,13 @@ class Reconstructions:
             task: autoencoder with the weights to test.
             data: data set.
             folder: run folder.
-            limit: function that selects the batches to use from a list of all test batches, see `trainer.limit_test_batches`.
+            limit: function from a list of all test batches to the list of the batches to use, see `trainer.limit_test_batches`.
 
         Returns:
             Content of `scores.json`.
 
         Raises:
-            InputError: reconstructions contain NaN or infinite values.
+            InputError: the reconstructions contain NaN or infinite values.
         """
         linear = fitted_pca(task, data)
         rows = ["rebuilt", *(["pca"] if linear else []), *(["corrupted"] if is_corrupting(task) else [])]
@@ -154,12 +154,12 @@ class Reconstructions:
 
     @torch.inference_mode()
     def leave_batches(self, task: ReconstructionTask, batches: Mapping[str, Any], labels: Sequence[str], folder: Path) -> None:
-        """Reconstruct clips, and write pictures of reconstructions and codes. Write audio if the clips are tracks.
+        """Reconstruct clips, and write pictures of reconstructions and codes. If the clips are tracks, also write audio.
 
         Args:
             task: autoencoder with its current weights.
-            batches: dictionary from the name of each clip to a batch.
-            labels: names of the classes (images) or of the sources (audio), in the order of their numbers.
+            batches: dictionary from the name of each clip to its batch.
+            labels: names of the classes (images) or of the sources (audio). The number of a class or source is its index.
             folder: folder to which all files are written.
         """
         gathered = Gathered(self.examples)
@@ -212,16 +212,16 @@ class Reconstructions:
 
 
 def spectra_of(task: ReconstructionTask) -> Spectra:
-    """Return the conversion between waveforms and spectrograms that an autoencoder uses.
+    """Return the object with which an autoencoder converts waveforms to spectrograms and back.
 
     Args:
         task: the trained autoencoder.
 
     Returns:
-        The conversion (`task.features`).
+        The value of `task.features`.
 
     Raises:
-        InputError: the autoencoder is trained on images.
+        InputError: the autoencoder was trained on images.
     """
     if not isinstance(task.features, Spectra):
         problem = "to process audio, the autoencoder must have been trained on spectrograms"
@@ -230,14 +230,14 @@ def spectra_of(task: ReconstructionTask) -> Spectra:
 
 
 def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
-    """Reconstruct a spectrogram of any length. The spectrogram is cut into patches, and the reconstructions are joined.
+    """Reconstruct a spectrogram of any length. The spectrogram is cut into patches, and the reconstructed patches are joined.
 
     Args:
         task: autoencoder of spectrograms.
         spectrum: spectrogram in the scale of the autoencoder's features, such as logarithmic.
 
     Returns:
-        Reconstructed spectrogram in the scale of the input.
+        Reconstructed spectrogram in the same scale.
 
     Shape:
         [1, C, bins, frames] -> [C, bins, frames].
@@ -247,12 +247,12 @@ def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
-    """Return a copy of a batch (a named tuple) whose tensors are on a device."""
+    """Return a copy of a batch (a named tuple). The tensors of the copy are on the given device."""
     return type(batch)(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
 
 def is_corrupting(task: ReconstructionTask) -> bool:
-    """Return whether an autoencoder corrupts its input. This is tested with a random patch."""
+    """Return True if an autoencoder corrupts a random patch before it encodes the patch."""
     probe = torch.rand(1, *task.features.shape, device=task.device)
     return not torch.equal(task.corrupt(probe, TEST), probe)
 
@@ -260,8 +260,8 @@ def is_corrupting(task: ReconstructionTask) -> bool:
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
     """Fit a PCA to the training data, as a baseline for an autoencoder.
 
-    A vector is one spectrogram frame or all pixels of an image. The PCA has as many components as the autoencoder has code
-    values for one vector.
+    A vector is one spectrogram frame, or all pixels of an image. The number of PCA components is the number of code values with
+    which the autoencoder encodes one vector.
 
     Args:
         task: autoencoder that is compared with the PCA.
@@ -280,7 +280,7 @@ def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
 
 
 def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Convert codes to points in a plane for a scatter plot. PCA projects codes of more than two values.
+    """Convert codes to points in a plane for a scatter plot. Codes of more than two values are projected by PCA.
 
     Args:
         codes: codes of all patches or vectors.

@@ -18,14 +18,16 @@ MEASURES = ("error", "SNR")
 
 @dataclass
 class Unit:
-    """Store the feature vectors (spectrogram frames or image pixels) of one source of a track, or of one image.
+    """Store the feature vectors of one source of a track, or of one image.
+
+    A feature vector is one spectrogram frame, or all pixels of an image.
 
     Args:
         track: name of the track; None for images.
         label: name of the source, or class of the image.
-        clean: M true vectors of D values, [M, D].
-        versions: dictionary from the name of a row in the table of scores (`rebuilt`, `pca` or `corrupted`) to the vectors [M,
-            D] of this row. These vectors are compared with the true vectors.
+        clean: true vectors [M, D]: M vectors of D values.
+        versions: dictionary from the name of a version (`rebuilt`, `pca` or `corrupted`) to its vectors [M, D]. These vectors
+            are compared with the true vectors.
     """
 
     track: str | None
@@ -34,7 +36,7 @@ class Unit:
     versions: Mapping[str, Tensor]
 
     def measures(self, row: str) -> dict[str, float | None]:
-        """Return squared error and signal-to-noise ratio of one version of the vectors, compared with the true vectors.
+        """Compare one version of the vectors with the true vectors.
 
         Args:
             row: name of the version: `rebuilt`, `pca` or `corrupted`.
@@ -59,10 +61,9 @@ def units_of(
         features: features of the autoencoder, which convert patches to vectors.
         track: name of the track; None for images.
         clean: true patches of the batch.
-        patches: dictionary from the name of a row in the table of scores (`rebuilt`, `pca` or `corrupted`) to this version of
-            the patches.
+        patches: dictionary from the name of a version (`rebuilt`, `pca` or `corrupted`) to the patches of this version.
         labels: number of the class (images) or of the source (audio) of each patch.
-        names: names of the classes (images) or of the sources (audio), in the order of their numbers.
+        names: names of the classes (images) or of the sources (audio). The number of a class or source is its index.
 
     Yields:
         The vectors of one source or image.
@@ -87,11 +88,11 @@ def scores_of(
     Args:
         task: tested autoencoder.
         units: vectors of all images, or of all sources of all tracks.
-        rows: names of the scored versions of the vectors: `rebuilt`, `pca` and `corrupted`.
+        rows: names of the scored versions of the vectors, from `rebuilt`, `pca` and `corrupted`.
         pca_components: number of components of the PCA; None for a test without PCA.
 
     Returns:
-        Statistics of the errors of each version, and errors of each track.
+        Dictionary with the statistics of the errors of each version, and the errors of each track.
     """
     measured = {row: [unit.measures(row) for unit in units] for row in rows}
     images = task.features.kind == "images"
@@ -121,7 +122,7 @@ def scores_of(
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Format the errors of an autoencoder and of its baselines (PCA and the corrupted input) as a table.
+    """Format a table with the errors of an autoencoder and of its baselines (PCA and the corrupted input).
 
     Args:
         scores: content of `scores.json`.

@@ -1,4 +1,4 @@
-"""Test DDSP synthesizers: resynthesize tracks from pitch and loudness.
+"""Test DDSP synthesizers: resynthesize tracks from their pitch and loudness, and measure the errors.
 
 The baseline is a synthesizer whose spectra are constant over time.
 """
@@ -29,7 +29,7 @@ class Resyntheses:
     """Test a DDSP synthesizer of one instrument by resynthesis of tracks, and write audio and pictures.
 
     Args:
-        clips: number of test tracks of which audio and pictures are written. The first tracks are used.
+        clips: number of test tracks whose audio and pictures are written. The first tracks are used.
 
     Raises:
         InputError: `clips` is negative.
@@ -49,10 +49,10 @@ class Resyntheses:
 
         Args:
             instrument: instrument with the weights to test.
-            loss: function from two waveforms to their distance.
-            features: extraction of pitch and loudness from the resynthesized waveform.
+            loss: function that returns the distance of two waveforms.
+            features: object that extracts pitch and loudness from a waveform.
             constant: baseline instrument with constant spectra.
-            tracks: name, waveform [samples] and controls (pitch and loudness, [F] each) of each track.
+            tracks: one triple for each track: name, waveform [samples], and controls (pitch [F] and loudness [F]).
             source: name of the target that the instrument plays.
             folder: run folder.
 
@@ -84,9 +84,9 @@ class Resyntheses:
 
         Args:
             instrument: instrument on the device on which it runs.
-            chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch and loudness, [F]
-                each).
-            features: extraction that computed the controls.
+            chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch [F] and loudness
+                [F]).
+            features: object that extracted the controls.
             folder: parent of the folders of all clips.
         """
         device = instrument.training_data.device
@@ -104,11 +104,11 @@ def render(instrument: Instrument, controls: Controls, sound: Tensor | None = No
     Args:
         instrument: DDSP synthesizer.
         controls: pitch and loudness over time.
-        sound: original waveform. The result is as long as this waveform. An instrument with a timbre encoder also gets the
-            timbre from this waveform. None: the result is as long as the controls.
+        sound: original waveform; the synthesized waveform gets the same length. An instrument with a timbre encoder also takes
+            the timbre from `sound`. None: the length of the controls is used.
 
     Returns:
-        Waveform, and the parameters that the network has computed (amplitudes of harmonics and noise).
+        Synthesized waveform, and the parameters that the network has computed (amplitudes of harmonics and noise).
 
     Shape:
         controls [F], sound [samples] -> waveform [samples], parameters [F, K]; F points in time, K parameters.
@@ -123,20 +123,21 @@ def render(instrument: Instrument, controls: Controls, sound: Tensor | None = No
 def measures(
     played: Tensor, sound: Tensor, controls: Controls, loss: nn.Module, features: Extraction
 ) -> dict[str, float | None]:
-    """Measure the distance of a resynthesized sound from the original sound.
+    """Measure the distance between a resynthesized sound and the original sound.
 
     Args:
         played: resynthesized waveform.
         sound: original waveform.
         controls: pitch and loudness of the original waveform.
-        loss: function from two waveforms to their distance.
-        features: extraction of pitch and loudness from the resynthesized waveform.
+        loss: function that returns the distance of two waveforms.
+        features: object that extracts pitch and loudness from the resynthesized waveform.
 
     Returns:
-        `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are
-            voiced (have a pitch) in both sounds. `loudness error (dB)`: median absolute difference of loudness over the points
-            at which the original is not silent. `voiced`: share of the voiced points of the original that are also voiced in
-            the resynthesis. A measure is None if no point is left.
+        Dictionary of four measures. A measure over points in time is None if no point can be used. `loss`: distance of the
+        waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are voiced (have a pitch) in
+        both sounds. `loudness error (dB)`: median absolute difference of loudness over the points at which the original sound
+        is not silent. `voiced`: share of the voiced points of the original sound that are also voiced in the resynthesized
+        sound.
 
     Shape:
         played [samples], sound [samples], controls [F].
@@ -156,14 +157,14 @@ def measures(
 
 
 def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
-    """Measure pitch range and loudness of the training tracks. A DDSP synthesizer needs both values before training.
+    """Measure pitch range and loudness of the training tracks. A DDSP synthesizer needs these values before training.
 
     Args:
         controls: pitch and loudness of each training track.
-        features: extraction that computed the controls.
+        features: object that extracted the controls.
 
     Returns:
-        Pitch range in MIDI numbers; mean and standard deviation of loudness in dB.
+        Pitch range as MIDI note numbers; mean and standard deviation of the loudness in dB.
 
     Raises:
         InputError: too few points of the training tracks have a pitch.
@@ -181,7 +182,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
 
 
 def _quantiles(values: Tensor, shares: Sequence[float]) -> list[float]:
-    """Return the quantiles of values for the given shares in [0, 1]. `torch.quantile` accepts at most 2**24 values."""
+    """Return the quantiles of `values` for each share in `shares`, numbers in [0, 1]."""
     ordered = values.sort().values
     return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 
@@ -202,7 +203,7 @@ def _draw(
 
 
 def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
-    """Return the curves that a picture shows over time: pitch, loudness and synthesis parameters.
+    """Return the curves that are drawn over time: pitch, loudness, and the parameters of the synthesis.
 
     Args:
         controls: pitch and loudness over time.
@@ -212,7 +213,7 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
         Dictionary from the name of each panel to its curve.
 
     Shape:
-        f0 and loudness [F], harmonics and noise [F, K]; F points in time, K harmonics or noise bands.
+        Pitch and loudness [F], harmonics and noise [F, K]; F points in time, K harmonics or noise bands.
     """
     return {
         "f0 (Hz)": controls.f0,
@@ -227,11 +228,11 @@ def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
-    """Format the errors of a DDSP synthesizer, and of the baseline with constant spectra, as a table.
+    """Format a table with the errors of a DDSP synthesizer and of the baseline with constant spectra.
 
     Args:
         scores: content of `scores.json`.
-        label: label of the instrument's row.
+        label: label of the synthesizer's row.
 
     Returns:
         Table as text.

@@ -10,12 +10,12 @@ NO_IMPROVEMENT = 0.5  # dB; a smaller SI-SDRi is reported, because the estimate 
 
 
 def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """Format scores as a table, together with the scores of other models, of the unchanged mixture and of oracles.
+    """Format a table with the scores of a model, of other models, of the unchanged mixture and of oracles.
 
-    Scores that were computed under different protocols raise InputError.
+    Scores of different protocols raise InputError.
 
     Args:
-        scores: scores of a model, the result of `Scorer.scores`.
+        scores: scores of the model, the result of `Scorer.scores`.
         label: label of the model's row.
         beside: dictionary from the label of each further row to the scores of another model.
 
@@ -36,7 +36,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
 
 
 def _warnings(scores: Mapping[str, Any], label: str) -> list[str]:
-    """Return one line of warning for each target whose estimates are silent, or almost equal to the mixture."""
+    """Return one line of warning for each target with silent estimates, or with estimates almost equal to the mixture."""
     lines, statistic, tracks = [], scores["protocol"]["tracks"], len(scores["tracks"])
     for target, measures in scores["summary"].items():
         if silent := sum(target in names for names in scores.get("silent_estimates", {}).values()):
@@ -48,5 +48,5 @@ def _warnings(scores: Mapping[str, Any], label: str) -> list[str]:
 
 
 def _oracle_label(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of an oracle's row in the table of scores, with the options of its STFT."""
+    """Return the label of an oracle's row in the table of scores, including the STFT options of the oracle."""
     return f"{BASELINES.get(name, name)}, STFT {settings['n_fft']}/{settings['hop_length']}"

@@ -31,12 +31,12 @@ ESTIMATE = "estimate"
 
 
 class Evaluation:
-    """Hold the options for testing separators, and write audio and pictures of separated tracks.
+    """Store the options for testing separators, and write audio and pictures of separated tracks.
 
     Args:
         inference: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
             format.
-        clips: number of tracks of which audio and pictures are written. The first tracks are used.
+        clips: number of tracks whose audio and pictures are written. The first tracks are used.
 
     Raises:
         InputError: `clips` is negative.
@@ -48,26 +48,28 @@ class Evaluation:
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Combine a separator, its weights and the tracks to separate into a method that can be scored.
+        """Combine a separator and the tracks to separate into an object that can be scored.
 
         Args:
             separator: separator on the device on which it runs.
-            weights: text that identifies the weights, such as a part of the hash of their file.
+            weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
             mixtures: tracks whose mixtures are separated, the result of `mixtures_for`.
             protocol: protocol of the scores.
 
         Returns:
-            The method.
+            The `SeparatorMethod`.
         """
         by_name = {track.name: track for track in mixtures}
         return SeparatorMethod(separator.eval(), weights, by_name, protocol.format[0], self.inference)
 
     def leave_clips(self, method: SeparatorMethod, targets: Tensor, folder: Path) -> None:
-        """Separate the first `clips` tracks, and write their audio and pictures to `audio/` and `pictures/` of a folder.
+        """Separate the first `clips` tracks, and write audio and pictures of these tracks.
+
+        The audio is written to `audio/`, and the pictures are written to `pictures/` in the run folder.
 
         Args:
             method: separator with the tracks to separate.
-            targets: weight of each source of the data set in each target.
+            targets: row s contains the weights of the data set's sources in target s.
             folder: run folder.
 
         Shape:
@@ -77,11 +79,11 @@ class Evaluation:
             self.leave_clip(method, name, targets, folder)
 
     def clip_names(self, method: SeparatorMethod) -> list[str]:
-        """Return the names of the tracks of which audio and pictures are written: the first `clips` tracks of a method."""
+        """Return the names of the tracks whose audio and pictures are written: the first `clips` tracks of `method`."""
         return [*method.mixtures][: self.clips]
 
     def leave_clip(self, method: SeparatorMethod, name: str, targets: Tensor, folder: Path) -> None:
-        """Separate one track, and write its audio to `audio/<track>/` and its pictures to `pictures/` of the run folder."""
+        """Separate one track. Write the audio to `audio/<track>/`, and the pictures to `pictures/` in the run folder."""
         samples = method.mixtures[name].tensor()
         mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
         estimates = torch.from_numpy(method.separate(name))
@@ -89,11 +91,11 @@ class Evaluation:
         _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
 
     def leave_batches(self, separator: Separator, batches: Mapping[str, Any], folder: Path) -> None:
-        """Separate clips, and write their audio and pictures to one folder per clip.
+        """Separate clips, and write audio and pictures to one folder per clip.
 
         Args:
             separator: separator on the device on which it runs.
-            batches: dictionary from the name of each clip to a batch with its mixture and sources.
+            batches: dictionary from the name of each clip to a batch with the mixture and the sources of the clip.
             folder: parent of the folders of all clips.
         """
         rate, device = separator.sample_rate, device_of(separator)
@@ -113,8 +115,8 @@ def stft_for(separator: Separator | None, sample_rate: int | None = None) -> STF
         sample_rate: sample rate of the protocol in Hz; None: sample rate of the separator.
 
     Returns:
-        STFT of the separator if the separator applies masks at this sample rate; otherwise an STFT with a window of 2048
-        samples and a hop of 512 samples.
+        STFT of the separator if the separator applies masks and has the sample rate of the protocol. Otherwise an STFT with a
+        window of 2048 samples and a hop of 512 samples.
     """
     if isinstance(separator, Masking) and sample_rate in (None, separator.sample_rate):
         return separator.stft
@@ -127,11 +129,12 @@ class Scorer:
 
     Args:
         protocol: definition of the scores, with sample rate and number of channels.
-        source_group: names of the scored sources. Each scored source is a weighted sum of the sources in the data set.
-        targets: weight of each source of the data set in each target, [targets, sources].
+        source_group: scored sources, by name. Each scored source is a weighted sum of the sources in the data set.
+        targets: weights [targets, sources]; row s contains the weights of the data set's sources in target s.
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
-        folder: folder for the scores of the tested method. The scores of a track are in `<row>/test/<track>.json`.
-        shared: folder for the scores of the unchanged mixture and of oracles, common to all runs.
+        folder: folder for the scores of the tested method. In this folder, the file `<row>/test/<track>.json` contains the
+            scores of a track.
+        shared: folder for the scores of the unchanged mixture and of oracles. All runs use the same folder.
         device: device on which scores are computed.
     """
 
@@ -145,14 +148,14 @@ class Scorer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Description of the protocol, which is stored in the same file as the scores."""
+        """Description of the protocol. It is stored in the same file as the scores."""
         return self.protocol.record(self.source_group)
 
     def check_folder(self) -> None:
         """Check that the folder does not contain scores of a protocol with the same name but different options.
 
         Raises:
-            InputError: the scores in `scores.json` in the folder were computed with other options of the protocol.
+            InputError: the folder contains a `scores.json` whose scores were computed with other options of the protocol.
         """
         path = self.folder / "scores.json"
         try:
@@ -167,7 +170,7 @@ class Scorer:
             raise InputError(f"protocol {self.protocol.name}", problem, hint=hint) from error
 
     def filed(self, row: str, method: Method, track: StoredTrack) -> TrackScores | None:
-        """Read the stored scores of a track for one method, if they are still valid.
+        """Read the stored scores of a track for one method, if the stored scores are still valid.
 
         Args:
             row: name of the method's row in the table of scores, such as `estimate`.
@@ -175,17 +178,18 @@ class Scorer:
             track: scored track.
 
         Returns:
-            Stored scores; None if no scores are stored, or if the protocol, the method or the track has changed since then.
+            Stored scores; None if no scores are stored, or if the protocol, the method or the track has changed in the
+            meantime.
         """
         return read_track(self._path(row, method, track), self.record, method.origin(track), self.protocol.measures)
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
-        """Score a track with each method whose scores are not stored yet, and store the scores.
+        """Score a track with each method that has no valid stored scores of this track, and store the scores.
 
         Args:
             rows: dictionary from the name of each row in the table of scores to its method.
             track: track to score.
-            wait: True to wait if another process is scoring this track at the moment.
+            wait: True: wait if another process is scoring this track. False: do not wait.
 
         Returns:
             True if all scores are stored now; False if another process is scoring the track and `wait` is False.
@@ -232,7 +236,7 @@ class Scorer:
             checkpoint: origin of the estimates as text, such as the path of a checkpoint.
 
         Returns:
-            Summary over the tracks, scores of each track, and settings of each method.
+            Dictionary with a summary over the tracks, the scores of each track, and the settings of each method.
         """
         for track in self.tracks:  # another machine of the run may have stored baselines in its own cache
             self.score(rows, track, wait=True)
@@ -274,13 +278,13 @@ class Scorer:
 
 
 def write_scores(folder: Path, scores: Mapping[str, Any]) -> None:
-    """Write `scores.json` to a folder. The file is written under a temporary name and then renamed."""
+    """Write `scores.json` to a folder. The file is written under a temporary name first, and is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", scores)
 
 
 def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor, sources: Tensor, estimates: Tensor) -> None:
-    """Write the audio of mixture, residual, estimates and true targets, all scaled by one gain that avoids clipping."""
+    """Write the audio of mixture, residual, estimates and true targets. One common gain avoids clipping."""
     files = {"mixture": mixture, "residual": mixture - estimates.sum(dim=0)}
     for s, target in enumerate(separator.targets):
         files |= {f"{target}-estimate": estimates[s], f"{target}-target": sources[s]}
@@ -292,7 +296,10 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 
 @torch.inference_mode()
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
-    """Draw one picture per target, for the chunk with the loudest target: spectrograms of mixture, estimate and target."""
+    """Draw one picture per target, with the spectrograms of mixture, estimate and true target.
+
+    The picture shows the chunk of the track in which the target is loudest.
+    """
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)
     mixture, *each = (_resampled(separator, signal, rate).to(device) for signal in (mixture, *sources))
@@ -315,5 +322,8 @@ def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Ten
 
 
 def _resampled(separator: Separator, signal: Tensor, rate: int) -> Tensor:
-    """Convert a signal of sample rate `rate` to the sample rate and channels of a separator. Shape: [c, n] -> [C, m]."""
+    """Convert a signal to the sample rate and the channels of a separator. Shape: [c, n] -> [C, m].
+
+    `rate` is the sample rate of the signal in Hz.
+    """
     return torch.cat([*at_rate(separator, [signal.numpy()], rate)], dim=-1)

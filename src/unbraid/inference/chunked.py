@@ -1,11 +1,12 @@
 """Separate an audio signal of any length in overlapping chunks. Memory does not grow with the length of the signal.
 
 `unbraid.inference.crossfade` cuts the signal into chunks and joins the separated chunks. Each chunk is separated independently.
-A separator with the option `scaling: patch` divides its input by the largest magnitude of the chunk, as in training. A loud
+A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-For a separator without this option and with a finite receptive field, the result equals the separation of the whole signal at
-once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the whole signal.
+If a separator has a finite receptive field and not the option `scaling: patch`, the result equals the separation of the whole
+signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the
+whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.
@@ -47,15 +48,15 @@ class InferenceOptions:
     """Store the options with which a separator processes a long signal in overlapping chunks.
 
     Args:
-        chunk_seconds: length of a chunk in seconds; None: the length used in training. Chunks are never shorter than the
+        chunk_seconds: length of a chunk in seconds; None: the length used in training. A chunk is at least as long as the
             shortest input that the network accepts.
-        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]; None: twice the receptive field of the
+        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]. None: twice the receptive field of the
             network, or 0.25 if the receptive field is not finite.
-        batch_size: number of chunks that the network processes at once; None: 1 on a CPU. On other devices None means as many
-            chunks as fit into 48 seconds of audio.
-        shifts: number of times that each chunk is separated, each time with another delay of less than 0.5 s. The result is the
-            mean of all estimates.
-        precision: `32` for float32; `bf16` for bfloat16 in the operations for which PyTorch's autocast allows it.
+        batch_size: number of chunks that the network processes at once. None: 1 on a CPU; on other devices, as many chunks as
+            fit into 48 seconds of audio.
+        shifts: number of estimates of each chunk. Each estimate is computed with another delay of less than 0.5 s, and the
+            result is the mean of all estimates.
+        precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
 
     Raises:
         InputError: a value is out of its range or of the wrong type.
@@ -85,7 +86,7 @@ class InferenceOptions:
 def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
-    `options.overlap` sets the overlap as a share of the chunk. If `options.overlap` is None and the receptive field of the
+    The overlap is `options.overlap`, as a share of the chunk. If `options.overlap` is None and the receptive field of the
     network is finite, the overlap is twice the receptive field plus a cross-fade of 512 samples. A chunk is at least as long as
     the shortest input of the network. The distance between the starts of adjacent chunks is a multiple of
     `model.chunk_alignment`.
@@ -113,7 +114,7 @@ def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
-    """Return the device of a model's parameters, or the CPU for a model without parameters."""
+    """Return the device of a model's parameters; the CPU if the model has no parameters."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
@@ -121,7 +122,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 def separated(
     model: Separator, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None = None
 ) -> Iterator[Tensor]:
-    """Separate a signal chunk by chunk, and yield consecutive blocks of its sources.
+    """Separate a signal chunk by chunk, and yield consecutive blocks of the sources.
 
     Args:
         model: separator, already moved to the device.
@@ -131,7 +132,7 @@ def separated(
         scale: result of `model.song_scale` for this signal. None is allowed only if the separator does not normalise songs.
 
     Shape:
-        blocks [C, n] -> [S, C, m]: C channels, S sources. The lengths n and m of the blocks may differ.
+        blocks [C, n] -> [S, C, m]: C channels, S sources. The lengths n and m can differ, and can change from block to block.
 
     Yields:
         Consecutive blocks of the sources. All blocks together are as long as the signal.
@@ -178,13 +179,13 @@ def _estimates(
 
 
 class _BatchSeparator:
-    """Separate a batch of chunks. A chunk whose samples are all 0 is not passed to the network; its sources are all 0."""
+    """Separate a batch of chunks. Chunks of zeros are not passed to the network, and get sources of zeros."""
 
     def __init__(self, model: Separator, options: InferenceOptions, device: torch.device) -> None:
         self.model, self.options, self.device = model, options, device
 
     def __call__(self, mixtures: Tensor) -> Tensor:
-        """Separate the chunks and return their sources on the CPU. Shape: [B, C, T] -> [B, S, C, T]."""
+        """Separate the mixture chunks, and return the sources on the CPU. Shape: [B, C, T] -> [B, S, C, T]."""
         audible = mixtures.flatten(1).any(dim=1)
         b, c, n = mixtures.shape
         if audible.all():
@@ -212,8 +213,8 @@ class _BatchSeparator:
 class _MixtureBuffer:
     """Yield the blocks of a mixture, and keep a copy of all samples until `take` removes them.
 
-    The sources of a block are available only after later blocks of the mixture were read. When the sources of a block are
-    available, the caller takes the samples of the mixture at the same positions in time.
+    The separator returns the sources of a block only after it has read later blocks of the mixture. The caller then takes the
+    samples of the mixture at the same positions in time as the sources.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -226,7 +227,7 @@ class _MixtureBuffer:
             yield block
 
     def take(self, samples: int) -> np.ndarray:
-        """Remove the given number of oldest samples from the buffer, and return them. Shape: [c, samples]."""
+        """Remove the oldest `samples` samples from the buffer, and return them. Shape: [c, samples]."""
         parts, self.waiting = [], self.waiting - samples
         while samples:
             block = self.stored.popleft()
@@ -246,8 +247,7 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
         rate: sample rate of the signal in Hz.
 
     Shape:
-        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m of the blocks
-        differ.
+        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m differ.
 
     Returns:
         An iterator over consecutive blocks of the converted signal.
@@ -281,7 +281,7 @@ def streamed(
     device: torch.device,
     scale: InputScale | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Separate a mixture with any sample rate, and yield consecutive blocks of the mixture and its sources.
+    """Separate a mixture with any sample rate. Yield consecutive blocks of the mixture, each with the sources of this block.
 
     The mixture is resampled for the separator. The sources get the sample rate and the channels of the mixture.
 
@@ -294,10 +294,11 @@ def streamed(
         scale: result of `song_scale` for this mixture. None is allowed only if the separator does not normalise songs.
 
     Shape:
-        blocks [c, n] -> mixture [c, m], sources [S, c, m]: c channels, S sources. The lengths n and m of the blocks may differ.
+        blocks [c, n] -> mixture [c, m], sources [S, c, m]: c channels, S sources. The lengths n and m can differ.
 
     Yields:
-        Pairs of a block of the mixture and the sources of the same samples. All blocks together are as long as the mixture.
+        Pairs: a block of the mixture, and the sources at the same positions in time. All blocks together are as long as the
+        mixture.
     """
     mixture = _MixtureBuffer(blocks)
     sources = separated(model, at_rate(model, mixture, rate), options, device, scale)
@@ -312,9 +313,9 @@ def streamed(
 
 
 def _with_sources(mixture: np.ndarray, flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Convert the sources to the number of channels of the mixture, and return the mixture and the sources.
+    """Convert the sources to the number of channels of the mixture. Return the mixture and the converted sources.
 
-    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n].
+    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n]. `count` is the number S of sources.
     """
     sources = flat.reshape(count, -1, flat.shape[1])
     return mixture, np.stack([audio.to_channels(source, len(mixture)) for source in sources])

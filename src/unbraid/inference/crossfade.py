@@ -1,7 +1,7 @@
 """Cut a signal into overlapping chunks, and join the separated chunks with a cross-fade.
 
 A network does not receive the signal before and after a chunk, so the estimate is worse at the ends of the chunk. Adjacent
-chunks therefore overlap, the ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
+chunks therefore overlap. The ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
 chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
 """
 
@@ -14,13 +14,13 @@ from torch.nn import functional
 
 
 class ChunkSizes(NamedTuple):
-    """Store the lengths with which a signal is cut into chunks, in samples at the sample rate of the separator.
+    """Store the lengths of chunks, overlap and cross-fade, in samples at the sample rate of the separator.
 
     Args:
         chunk: length of a chunk.
         overlap: number of samples that two adjacent chunks share.
         fade: length of the cross-fade, in the middle of the overlap.
-        min_samples: shortest input of the network. A shorter signal is padded with silence.
+        min_samples: length of the shortest input of the network. A shorter signal is padded with silence.
     """
 
     chunk: int
@@ -35,22 +35,22 @@ class ChunkSizes(NamedTuple):
 
     @property
     def discarded_end(self) -> int:
-        """Number of samples that are discarded at the end of each estimate, except for the last chunk of the signal."""
+        """Number of samples that are discarded at the end of an estimate, except for the last estimate of a signal."""
         return (self.overlap - self.fade) // 2
 
     @property
     def discarded_start(self) -> int:
-        """Number of samples that are discarded at the start of each estimate, except for the first chunk of the signal."""
+        """Number of samples that are discarded at the start of an estimate, except for the first estimate of a signal."""
         return self.overlap - self.fade - self.discarded_end
 
 
 class Chunk(NamedTuple):
-    """Store a chunk of a signal, and the part of its estimate that is used.
+    """Store a chunk of a signal, and which samples of the separated chunk are used.
 
     Args:
         samples: samples of the chunk, of the shape [C, n].
-        keep: range of samples. The samples of the separated chunk in this range are used, all others are discarded.
-        last: whether the signal ends with this chunk.
+        keep: range of samples. Only the samples of the separated chunk in this range are used.
+        last: True for the last chunk of the signal.
     """
 
     samples: Tensor
@@ -66,7 +66,7 @@ def round_up(samples: int, multiple: int) -> int:
 def cut_chunks(blocks: Iterable[Tensor], sizes: ChunkSizes, alignment: int) -> Iterator[Chunk]:
     """Cut a signal into overlapping chunks, and yield the chunks in order.
 
-    If the rest of the signal is shorter than a chunk, the last chunk starts earlier and overlaps more with the chunk before it.
+    If the rest of the signal is shorter than a chunk, the last chunk starts earlier, so that its overlap is longer.
 
     Args:
         blocks: consecutive blocks of the signal.
@@ -105,7 +105,7 @@ def join_chunks(estimates: Iterable[tuple[Tensor, Chunk]], fade: int) -> Iterato
     """Join the separated chunks of a signal with a cross-fade, and yield consecutive blocks of the sources.
 
     Args:
-        estimates: pairs in the order of the signal. A pair consists of a chunk's estimated sources and the chunk itself.
+        estimates: pairs of the estimated sources of a chunk and the chunk itself, in the order of the chunks in the signal.
         fade: length of the cross-fade in samples.
 
     Shape:

@@ -1,7 +1,7 @@
-"""`unbraid.load`: load a trained separator or instrument for use in Python.
+"""Load a trained separator or instrument for use in Python, with the function `unbraid.load`.
 
-Files from other people are safe to load, because loading executes no code from these files. Weights are read as tensors only. A
-config can build only classes of the modules in the list `BUILT` and of the plugins that the caller names.
+Model files from other people are safe to load, because no code in these files is executed. Weights are read as tensors only. A
+config can build only classes of the modules in the list `BUILT`, and classes of the plugins that the caller allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,12 +64,12 @@ class Loaded:
 
     @property
     def targets(self) -> list[str]:
-        """Names of the sources, in the order of the separator's outputs."""
+        """Names of the sources, in the order of the outputs of the separator."""
         return self.model.targets
 
     @property
     def sample_rate(self) -> int:
-        """Sample rate of the separator in Hz. `separate` accepts every sample rate and resamples."""
+        """Sample rate of the separator in Hz. The method `separate` accepts other sample rates, too, and resamples."""
         return self.model.sample_rate
 
     @property
@@ -81,10 +81,10 @@ class Loaded:
         """Move the separator to a device.
 
         Args:
-            device: name of a PyTorch device, such as `cpu`, `cuda` or `cuda:1`; None: a GPU if there is one, else the CPU.
+            device: name of a PyTorch device, such as `cpu`, `cuda` or `cuda:1`; None: a GPU if one is available, else the CPU.
 
         Returns:
-            This object.
+            The same object.
 
         Raises:
             InputError: the device does not exist.
@@ -109,15 +109,16 @@ class Loaded:
             waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
             sample_rate: sample rate of the waveform in Hz.
             options: chunk length, overlap and other options for long waveforms; None: the options of this object.
-            channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo;
-                `front`: only the front left and front right channels are used. The number of channels determines which
-                channel is which loudspeaker (6 channels: 5.1).
+            channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo; `front`:
+                only the front left and front right channels are used. The number of channels determines which channel is which
+                loudspeaker (6 channels: 5.1).
 
         Shape:
             waveform [C, T] -> [C, T] per source. The sources have 2 channels if the waveform has more than 2.
 
         Returns:
-            Dictionary from the name of each source to its waveform on the CPU, with the sample rate and length of the input.
+            Dictionary from the name of each source to its waveform. The waveforms are on the CPU, and have the sample rate and
+            length of the input.
 
         Raises:
             InputError: the waveform is not an array of finite floats of the shape [C, T], or the sample rate is invalid.
@@ -134,7 +135,7 @@ class Loaded:
 
 
 def _signal(waveform: Tensor | np.ndarray) -> np.ndarray:
-    """Check a waveform that a user has passed, and return it as a float32 array. Shape: [C, T] -> [C, T]."""
+    """Check a waveform from the user, and return the waveform as a float32 array. Shape: [C, T] -> [C, T]."""
     where, expected = "waveform", "floats of the shape [channels, samples]"
     if isinstance(waveform, Tensor):
         waveform = waveform.detach().cpu().float().numpy() if waveform.is_floating_point() else waveform.cpu().numpy()
@@ -166,10 +167,10 @@ def load(
     - a checkpoint of Music-Source-Separation-Training, with its config file as `config`.
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
-    - a YAML file for weights of another toolkit. The file translates the names of the parameters.
+    - a YAML file that translates the parameter names of weights from another toolkit.
 
-    An `unbraid.runs.errors.InputError` is raised if the path or the device does not exist, or if the weights do not fit
-    the model. The same holds if the config contains a class outside the modules that a config may use.
+    An `unbraid.runs.errors.InputError` is raised in three cases: the path or the device does not exist, the weights do not
+    fit the model, or the config contains a class of a module that is not allowed.
 
     Args:
         path: folder or file of the model.
@@ -254,11 +255,11 @@ def _translated(path: Path) -> Loaded:
 
 
 def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separator]:
-    """Check the separator in the config of a run, and return a function that builds it without weights.
+    """Check the separator in the config of a run, and return a function that builds this separator without weights.
 
     Args:
-        config: config of the run, which may come from another person.
-        folder: folder of the run; named in error messages.
+        config: config of the run. It may come from another person.
+        folder: folder of the run, for error messages.
 
     Returns:
         A function that builds the separator. The function raises InputError if the name of a target cannot be a file name.
@@ -283,7 +284,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
 
 
 def _with_valid_names(separator: Separator, path: Path) -> Separator:
-    """Check that each target name can be a file name on every operating system, and return the separator unchanged."""
+    """Return the separator unchanged. InputError is raised if a target name cannot be a file name on every operating system."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
             raise InputError(path, "the name of a target cannot be a file name", found=repr(target))

@@ -1,8 +1,8 @@
 """Separate one audio file and write its stems (separated sources) as audio files, all with the same gain.
 
 The gain prevents clipping. It depends on the loudest sample of all stems, which is known only after the separation. The stems
-are therefore first stored as floats in temporary files, in the folder of the outputs. The audio file is decoded and separated
-in blocks, so the memory does not grow with the length of the file.
+are therefore first stored as floats in temporary files, in the output folder. The audio file is decoded and separated in
+blocks, so the memory does not grow with the length of the file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,12 +30,12 @@ class OutputFormat:
     """Choose which stems of an audio file are written, and in which file format.
 
     Args:
-        format: file suffix, such as `wav`, `flac` or `stem.mp4`. One `stem.mp4` file contains the mixture and all stems.
-        bits: bits per sample of wav and flac files: 16 or 24; 32 means 32-bit floats and is allowed for wav only.
+        format: file suffix, such as `wav`, `flac` or `stem.mp4`. A `stem.mp4` file contains the mixture and all stems.
+        bits: bits per sample of wav and flac files. 16 or 24: integers; 32: floats, allowed for wav only.
         residual: whether to write the residual, that is the mixture minus all sources.
-        accompaniment: whether to write the sum of all sources except the vocals.
+        accompaniment: whether to write the accompaniment, that is the sum of all sources except the vocals.
         peaks: treatment of samples outside [-1, 1], which most formats cannot store. `scale`: all stems are divided by the
-            largest absolute sample of all stems; `clip`: the samples are clipped.
+            largest absolute sample of all stems. `clip`: the samples are clipped.
         tags: whether title, artist and other tags are copied from the audio file to the stems.
 
     Raises:
@@ -74,8 +74,8 @@ class OutputFormat:
             targets: names of the separator's sources.
 
         Returns:
-            The names of the stems. For `stem.mp4`, the mixture is the first name, and the order of the names is the order of
-            the streams in the file.
+            The names of the stems. For `stem.mp4`, they include the mixture as the first name, and have the order of the
+            streams in the file.
 
         Raises:
             InputError: two stems would have the same name, or `accompaniment` is True and no source has the name `vocals`.
@@ -94,15 +94,14 @@ class OutputFormat:
         return [MIXTURE, *usual, *(name for name in targets if name not in usual), *more]
 
     def stems(self, mixture: np.ndarray, sources: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute the mixture, the residual and the accompaniment from the separated sources.
+        """Compute all stems from the mixture and the separated sources. Residual and accompaniment are always included.
 
         Args:
             mixture: block of the mixture.
-            sources: dictionary from the name of each source to its block, at the same position in time as the block of the
-                mixture.
+            sources: dictionary from the name of each source to its block, at the same position in time as the mixture block.
 
         Shape:
-            mixture [C, n], sources [C, n] each -> [C, n] per stem; C channels, n samples.
+            mixture [C, n], each source [C, n] -> each stem [C, n]; C channels, n samples.
 
         Returns:
             Dictionary from the name of each stem to its block: the sources, the mixture, the residual and the accompaniment.
@@ -114,14 +113,14 @@ class OutputFormat:
 
 
 class _StagedStems:
-    """Store the stems of one song as floats in temporary files, one per stem, until the common gain is known."""
+    """Store the stems of one song as floats in temporary files, one file per stem, until the common gain is known."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.paths = {name: folder / str(number) for number, name in enumerate(names)}
         self.channels, self.samples, self.peak = 0, 0, 0.0
 
     def fill(self, stretches: Iterator[dict[str, np.ndarray]], on_progress: Callable[[int], object]) -> None:
-        """Append each block of the stems to the temporary files, and call `on_progress` with the number of new samples."""
+        """Append each block of the stems to the temporary files. Pass the number of new samples to `on_progress`."""
         with ExitStack() as stack:
             files = {name: stack.enter_context(path.open("wb")) for name, path in self.paths.items()}
             for stems in stretches:
@@ -136,7 +135,7 @@ class _StagedStems:
                 on_progress(new)
 
     def blocks(self, name: str, gain: float) -> Iterator[np.ndarray]:
-        """Read a stem from its temporary file, and yield its blocks [channels, samples], multiplied by the gain."""
+        """Read a stem from its temporary file. Yield its blocks [channels, samples], multiplied by `gain`."""
         with self.paths[name].open("rb") as file:
             while data := file.read(4 * self.channels * BLOCK):
                 yield gain * np.frombuffer(data, np.float32).reshape(-1, self.channels).T
@@ -158,14 +157,14 @@ def write_stems(
     Args:
         loaded: separator.
         source: audio file to separate, or one audio stream of a file with several audio streams.
-        outputs: dictionary from the name of each stem to the path of its output file. For `stem.mp4` all paths are equal.
+        outputs: dictionary from the name of each stem to the path of its output file. For `stem.mp4`, all paths are equal.
         output_format: names of the stems and format of the output files.
         options: chunk length, overlap and other options of the separation.
-        on_progress: function that is called with the sample rate in Hz and the number of newly separated samples.
+        on_progress: function with two arguments: the sample rate in Hz, and the number of newly separated samples.
         overwrite: whether existing output files are replaced.
 
     Returns:
-        A warning for the user, for example that all stems were made quieter; None without a warning.
+        A warning for the user, for example that all stems were made quieter; None if nothing needs a warning.
     """
     folder = next(iter(outputs.values())).parent
     with _folder(folder), TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
@@ -211,7 +210,7 @@ def _write(
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Create a folder for a `with` block. If the block raises an error, remove the created folders that are empty."""
+    """Create a folder for a `with` block. If the block raises an error, remove the new folders that are empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

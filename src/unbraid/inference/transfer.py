@@ -1,8 +1,10 @@
-"""Timbre transfer: a trained DDSP synthesizer plays the melody of another voice, for example of a singer.
+"""Timbre transfer: a trained DDSP synthesizer plays the melody of a voice, for example of a singer.
 
-The DDSP synthesizer has learned one instrument from recordings. The pitch and loudness of the voice are measured, and are moved
-into the range of these recordings. The synthesizer then plays the moved pitch and loudness. Audio is read and written in
-pieces. Only the control curves of the voice (pitch and loudness, usually 250 points per second) are held in memory as a whole.
+The synthesizer has learned one instrument from recordings. The pitch and loudness of the voice are measured, and are moved into
+the range of the recordings. The synthesizer then plays the moved pitch and loudness.
+
+Audio is read and written in pieces. Only the control curves of the voice (pitch and loudness, usually 250 points per second)
+are held in memory as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,17 +29,16 @@ GATE_POINTS = 5  # control points over which the sound fades in after silence, a
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Store the options of timbre transfer, in which a DDSP synthesizer plays the melody of another voice.
+    """Store the options of timbre transfer, in which a trained instrument plays the melody of a voice.
 
     Args:
-        shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves that moves the median pitch of the voice
-            into the pitch range of the instrument's training data. If no shift by octaves does so, the shift to the nearest end
-            of this range is used.
-        loudness: `match`: the loudness of the voice is shifted and scaled. The mean becomes the mean of the training data. The
-            standard deviation is multiplied by a factor in [0.5, 2], to bring it closer to the standard deviation of the
-            training data. `keep`: the loudness is not changed.
-        silence_db: level difference in dB. Parts of the voice that are quieter than the loudest part by more than this
-            difference are played as silence.
+        shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves with which the median pitch of the voice is
+            in the pitch range of the training data. If no such shift exists, the shift to the nearest end of the range.
+        loudness: `match`: the loudness of the voice gets the mean of the training data. The standard deviation of the loudness
+            is multiplied by a factor in [0.5, 2], to bring it closer to that of the training data. `keep`: the loudness is not
+            changed.
+        silence_db: level difference in dB. A part of the voice is played as silence if its level is lower than the level of the
+            loudest part by more than this difference.
         reverb: whether to add the room reverberation that the instrument has learnt.
         seed: random seed of the noise generator.
 
@@ -60,7 +61,7 @@ class TransferOptions:
 
 @dataclass
 class VoiceControls:
-    """Store the control curves that `listen` has measured in a voice.
+    """Store the control curves of a voice, as measured by `listen`.
 
     Args:
         controls: pitch, loudness and periodicity at each control point.
@@ -84,8 +85,8 @@ class Moved:
     Args:
         f0: pitch in Hz.
         loudness: loudness in dB.
-        gate: gain of the sound. It is 1 at points with sound and 0 at silent points, with a short ramp in between.
-        shift: pitch shift in semitones that `f0` already contains.
+        gate: gain of the sound: 1 at points with sound, 0 at silent points, and a short ramp in between.
+        shift: pitch shift in semitones. `f0` already contains this shift.
 
     Shape:
         f0, loudness and gate [F]; F is the number of control points (points in time).
@@ -98,19 +99,19 @@ class Moved:
 
 
 def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
-    """Measure the pitch and loudness of a voice over time.
+    """Measure pitch, loudness and periodicity of a voice over time.
 
     The result does not depend on the length of the blocks.
 
     Args:
-        player: instrument that will play the melody of the voice. It defines how pitch and loudness are measured.
+        player: instrument that will play the melody of the voice. The instrument defines how pitch and loudness are measured.
         blocks: consecutive blocks of the voice, at the sample rate of the instrument.
 
     Shape:
         blocks [n].
 
     Returns:
-        The control curves of the voice: pitch, loudness and periodicity over time.
+        The control curves of the voice.
     """
     features, instrument = player.features, player.instrument
     hop = features.hop_length
@@ -128,12 +129,10 @@ def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tuple[Tensor, int]]:
-    """Cut a signal into pieces of `size` samples, and yield each piece with `margin` additional samples on both sides.
+    """Cut a signal into pieces of `size` samples. Yield each piece with `margin` additional samples on both sides.
 
-    At the start and the end of the signal, the additional samples are zeros.
-
-    Each piece is yielded together with its number of samples without the margins. The last piece is shorter than `size`, and
-    its number of samples without the margins can be 0.
+    The second yielded value is the number of samples of the piece without the margins: `size`, or a smaller number (possibly 0)
+    for the last piece. Before the start and after the end of the signal, the additional samples are zeros.
     """
     buffer = np.zeros(margin, np.float32)
     for block in blocks:
@@ -148,15 +147,15 @@ def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tu
 
 
 def voiced_share(controls: Controls, features: Extraction) -> float:
-    """Return how much of the sound of a recording has a pitch, as a share in [0, 1].
+    """Return how much of the sound in a recording has a pitch, as a share in [0, 1].
 
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
         features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
 
     Returns:
-        Number of control points with a pitch, divided by the number of control points with sound, in [0, 1]. The share of a
-        silent recording is 0.
+        Number of control points with sound and a pitch, divided by the number of control points with sound; 0 for a silent
+        recording.
     """
     audible = sounding(controls.loudness)
     return float((features.voiced(controls) & audible).sum() / audible.sum().clamp(min=1))
@@ -168,11 +167,12 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
     Args:
         controls: pitch, loudness and periodicity of the recording over time.
         features: settings of the pitch detector. A control point has a pitch if its periodicity is at least `features.voicing`.
-        least: smallest accepted share of the sound that has a pitch, in [0, 1].
+        least: smallest accepted share of sound with a pitch, in [0, 1], see `voiced_share`.
         name: name of the recording in error messages, such as `input=song.wav`.
 
     Raises:
-        InputError: the recording is silent, no part of it has a pitch, or the share with a pitch is smaller than `least`.
+        InputError: the recording is silent, no part of the recording has a pitch, or the share of sound with a pitch is smaller
+            than `least`.
     """
     expected = "one voice with a pitch"
     if not sounding(controls.loudness).any():
@@ -186,7 +186,7 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
 
 
 def moved(controls: Controls, features: Extraction, training: Training, options: TransferOptions) -> Moved:
-    """Move the pitch and loudness of a voice into the range of an instrument's training data.
+    """Move the pitch and loudness of a voice into the range of the training data of an instrument.
 
     An InputError is raised if the shifted pitch is outside 20 to 4000 Hz.
 
@@ -215,15 +215,15 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
 
 
 def automatic_shift(median: float, training: Training) -> float:
-    """Return the pitch shift that moves the median pitch of a voice into the range of an instrument's training data.
+    """Return the pitch shift that moves the median pitch of a voice into the pitch range of an instrument.
 
     Args:
         median: median pitch of the voice as a MIDI note number.
-        training: range of pitch in the training data of the instrument.
+        training: pitch range in the training data of the instrument.
 
     Returns:
-        The shift in semitones: the smallest shift by whole octaves (at most five) that moves the median into the range. If no
-        such shift exists, the shift to the nearest end of the range, rounded to semitones.
+        The shift in semitones: the smallest shift by whole octaves (at most five) that moves the median into the pitch range.
+        If no such shift exists, the shift to the nearest end of the pitch range, rounded to semitones.
     """
     octaves = sorted((12.0 * n for n in range(-5, 6)), key=abs)
     inside = [shift for shift in octaves if training.lowest <= median + shift <= training.highest]
@@ -235,7 +235,7 @@ def automatic_shift(median: float, training: Training) -> float:
 def played(
     instrument: Instrument, target: Moved, voice: VoiceControls, options: TransferOptions
 ) -> Iterator[tuple[Tensor, Sounding]]:
-    """Synthesize the sound of an instrument from control curves, and yield the sound piece by piece.
+    """Synthesize the sound of an instrument from control curves. Yield the sound piece by piece.
 
     Args:
         instrument: trained instrument.
@@ -244,10 +244,10 @@ def played(
         options: reverberation and random seed.
 
     Shape:
-        sound [n], parameters of the synthesizer [1, points, …] (the shape of each parameter starts with 1, points).
+        piece of the sound [n]. Each parameter of the synthesizer has the shape [1, points, …].
 
     Yields:
-        Pairs of a piece of the sound and the parameters of the synthesiser for this piece. All pieces together are as long as
+        Pairs: a piece of the sound, and the parameters of the synthesizer for this piece. All pieces together are as long as
         the voice.
     """
     left = voice.samples

@@ -1,8 +1,7 @@
-"""Table and picture of a sweep (group of runs) in which autoencoders with different code sizes are trained.
+"""Compare autoencoders with different code sizes: table and picture of a sweep (a group of training runs).
 
-The table and the picture show the test error of each autoencoder, and of a PCA with the same code size.
-
-The code size is the number of values in the code (the bottleneck of the autoencoder). PCA has as many components.
+The code size is the number of values in the code, the bottleneck of the autoencoder. The table and the picture show, for each
+code size, the test error of the autoencoder and of a PCA with as many components.
 """
 
 from pathlib import Path
@@ -23,7 +22,7 @@ COLUMNS = ("code size", "error", "deviation", "PCA", "runs below PCA", "runs")
 
 
 class CodeSizes(Callback):
-    """Write `code_sizes.csv` and `code_sizes.png` into the folder of a sweep of autoencoders when the sweep ends."""
+    """When a sweep of autoencoders ends, write `code_sizes.csv` and `code_sizes.png` to the folder of the sweep."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Read the scores of all runs of the sweep, write `code_sizes.csv` and `code_sizes.png`, and print the table."""
@@ -53,7 +52,7 @@ def _code_size(scores: Scores, path: Path) -> int:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """Print a table with one row for each code size: errors of the autoencoder and of PCA, and their relative difference."""
+    """Print a table with one row for each code size: error of the autoencoder, error of PCA, and relative difference."""
     echo(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
     for row in rows:
         share, below = row["error"] / row["PCA"] - 1, f"{row['runs below PCA']} of {row['runs']}"
@@ -64,7 +63,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
     """Compute the table row of one code size: mean errors over all runs with this code size.
 
-    The error of a run is the mean over its sources.
+    The error of a run is the mean over the sources of the run.
     """
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")

@@ -18,7 +18,7 @@ BASELINES = {"pca": "PCA", "constant": "constant spectrum", "corrupted": "corrup
 def report_errors(folders: Sequence[Path], output: Path) -> None:
     """Print the table of test errors of autoencoders or instruments, and write the table to `errors.csv`.
 
-    InputError is raised if no run contains test errors, or if the errors were measured in different ways.
+    InputError is raised if no run contains test errors. It is also raised if the errors of the runs cannot be compared.
 
     Args:
         folders: run folders.
@@ -39,7 +39,7 @@ def report_errors(folders: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
-    """Check that the errors of all runs were measured on the same kind of vectors, or with the same loss."""
+    """Raise InputError if the errors of the runs cannot be compared, for example because the losses differ."""
     for key in ("name", "vectors", "loss"):
         found = {str(run.scores["protocol"].get(key)): run.folder.name for run in runs}
         if len(found) > 1:
@@ -59,8 +59,8 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
         variants: variants with scores.
 
     Returns:
-        The rows. A row contains the name of the source or image set, the name of the variant or baseline, and for each measure
-        the mean and standard deviation over the seeds. After the row of a variant, the rows of its baselines follow.
+        The rows: name of the source or image set, name of the variant or baseline, and a dictionary from each measure to mean
+        and standard deviation over the seeds. The rows of the baselines follow the row of their variant.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):
@@ -73,14 +73,14 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
 
 
 def _spreads(tables: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    """Compute mean and standard deviation over the runs for each measure. A run is represented by the mean over its items."""
+    """Compute mean and standard deviation of each measure over the runs. The value of a run is the mean over the test items."""
     measures = dict.fromkeys(measure for table in tables for measure in table)
     spreads = {measure: Spread.of([table.get(measure, {}).get("mean") for table in tables]) for measure in measures}
     return {measure: spread for measure, spread in spreads.items() if spread is not None}
 
 
 def as_text(rows: Sequence[tuple[str, str, dict[str, Spread]]]) -> str:
-    """Format the rows of the table of test errors as text for a terminal, with one block of lines for each source."""
+    """Format the rows of the table of test errors as text for a terminal, one block of lines per source."""
     width = max(len(text) for target, name, _ in rows for text in (target, name)) + 2
     lines = []
     for target in dict.fromkeys(target for target, _, _ in rows):

@@ -1,13 +1,14 @@
 """Write the audio files and spectrograms of the listening page of a report, for some test tracks.
 
-The page plays one training run of each variant (a group of runs that differ only in the seed).
+The page plays one training run of each variant (a group of runs that differ only in the seed). The files are FLAC with 16 bits,
+which all browsers can play.
 
-The test of a run writes all audio files of a track (mixture, targets, estimates) with one gain, so that no file clips. This
-gain can differ between runs. The mixture of a track is the same for all runs, so the level of the mixture file shows the gain
-of a run. This module removes the difference: it writes the files of all runs with one common gain for each track. If a run
-lacks the mixture file of a track, the gain is unknown. The estimates of such a run are written unchanged and are excluded from
-blind comparisons, in which listeners would prefer the louder estimate. The files are FLAC with 16 bits, which all browsers can
-play.
+The test of a run multiplies all audio files of a track (mixture, targets, estimates) by one gain, so that no file clips. This
+gain can differ between runs. The original mixture of a track is the same for all runs, so the level of the mixture file shows
+the gain of a run. This module removes the difference: for each track, it writes the files of all runs with one common gain.
+
+If a run lacks the mixture file of a track, the gain is unknown. The estimates of such a run are written unchanged, and are
+excluded from blind comparisons, because listeners would prefer the louder estimate.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,8 +41,8 @@ class AudioClip:
         path: path of the audio file.
         rate: sample rate in Hz.
         seconds: length in seconds.
-        level: factor by which the samples are multiplied, so that the files of all runs of a track have the same gain.
-        peak: largest absolute sample after the multiplication with `level`.
+        level: factor by which the samples are multiplied, to give the files of a track the same gain in all runs.
+        peak: largest absolute sample after the multiplication by `level`.
     """
 
     path: Path
@@ -58,12 +59,12 @@ class AudioClip:
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """Store which run the listening page plays for a variant (a group of runs that differ only in the seed).
+    """Store which run of a variant the listening page plays. A variant is a group of runs that differ only in the seed.
 
     Args:
         number: number of the variant on the listening page, counted from 0.
-        variant: the variant, which has at least one run with scores.
-        run: run of this variant whose audio is played.
+        variant: the variant. At least one of its runs has scores.
+        run: run of the variant; the page plays the audio of this run.
     """
 
     number: int
@@ -71,25 +72,25 @@ class ListeningSet:
     run: RunScores
 
     def folder(self, track: str) -> Path:
-        """Return the folder to which the run has written the audio files of a test track."""
+        """Return the folder with the audio files that the run has written for a test track."""
         return self.run.folder / "audio" / track
 
     def file(self, track: str, name: str) -> Path:
         """Return the path of an audio file of a test track in the run folder.
 
-        An InputError is raised if a symbolic link leads out of the run folder.
+        If a symbolic link leads out of the run folder, an InputError is raised.
         """
         return below(self.run.folder, "audio", track, f"{name}.flac")
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Choose which run the listening page plays for each variant (a group of runs that differ only in the seed).
+    """Choose one run of each variant for the listening page. A variant is a group of runs that differ only in the seed.
 
     Args:
         variants: all variants of the report, also those without scores.
 
     Returns:
-        For each variant with scores: the first run that has audio files, or the first run if no run has audio files.
+        One run for each variant with scores: the first run that has audio files, or the first run if no run has audio files.
     """
     scored = [variant for variant in variants if variant.runs]
     runs = [next((run for run in variant.runs if (run.folder / "audio").is_dir()), variant.runs[0]) for variant in scored]
@@ -97,10 +98,10 @@ def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
 
 
 def songs_of(players: Sequence[ListeningSet], most: int) -> list[str]:
-    """Choose the test tracks of the listening page: the first tracks for which at least one run has audio files.
+    """Choose the test tracks of the listening page: the first tracks with audio files of at least one run.
 
     Args:
-        players: runs whose audio the page plays.
+        players: the chosen run of each variant.
         most: largest number of tracks.
 
     Returns:
@@ -114,14 +115,15 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
     """Write the audio files and spectrograms of a test track for the listening page.
 
     Args:
-        players: runs whose audio the page plays.
+        players: the chosen run of each variant.
         track: name of the track.
-        number: number of the track. The names of the track's folders in the report start with this number.
+        number: number of the track. The folder names of the track in the report start with this number.
         folder: folder of the report.
 
     Returns:
-        The data of the track for the page: name, length in seconds, one list of rows for each target, and the reasons why files
-        are missing. A row contains the paths of an audio file and its spectrogram, or the reason why the audio file is missing.
+        The data of the track for the page: name, length in seconds, a list of rows for each target, and a list of reasons why
+        files are missing. A row contains the paths of an audio file and of its spectrogram, or the reason why the audio file is
+        missing.
     """
     targets = _targets(players)
     clips = _TrackClips(players, track, targets)
@@ -137,16 +139,16 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 
 
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
-    """List the targets that the page plays: all targets of all runs except the residual.
+    """List the targets that the page plays: all targets of all runs, except the residual.
 
-    The residual is the mixture minus all other targets. Only some protocols score the residual.
+    The residual is the mixture minus all targets. Only some protocols score the residual like a target.
     """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
 
 
 class _TrackClips:
-    """Collect the audio files that the runs have written for a track, the gain of each run, and reasons for missing files."""
+    """Collect, for one track, the audio files of all runs, the gain of each run, and the reasons why files are missing."""
 
     def __init__(self, players: Sequence[ListeningSet], track: str, targets: Sequence[str]) -> None:
         self.clips: dict[Key, AudioClip] = {}
@@ -168,7 +170,10 @@ class _TrackClips:
                 self.clips[key] = _clip(player.file(track, name), *audio_data, 1.0 if level is None else level)
 
     def _level(self, player: ListeningSet, track: str) -> float | None:
-        """Return the factor that gives the audio of a run the common gain of the track; None if the mixture file is missing."""
+        """Return the factor that brings the audio of a run to the common gain of the track.
+
+        If the run lacks the mixture file of the track, return None.
+        """
         mixture = self._read((player.number, MIXTURE), player, track, MIXTURE)
         if mixture is None:
             return None
@@ -184,7 +189,7 @@ class _TrackClips:
         return _rms(first) / level if level else 1.0
 
     def _read(self, key: Key, player: ListeningSet, track: str, name: str) -> tuple[np.ndarray, int] | None:
-        """Read an audio file of a run, and return its samples and sample rate.
+        """Read an audio file of a run, and return the samples and the sample rate.
 
         If the file cannot be read, store the reason in `missing` and return None.
         """
@@ -198,7 +203,10 @@ class _TrackClips:
 
 
 def _read_whole(path: Path) -> tuple[np.ndarray, int]:
-    """Read an audio file of at most 2**26 samples; a longer file raises InputError. Return its samples and its rate in Hz."""
+    """Read an audio file, and return its samples and its sample rate in Hz.
+
+    A file with more than 2**26 samples raises InputError.
+    """
     blocks, count = [], 0
     with audio.open_audio(path) as file:
         for block in file:
@@ -220,7 +228,7 @@ def _rms(samples: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Write the audio files of a track with the same gain, and their spectrograms with the same scale of brightness."""
+    """Write the audio files of a track with one gain, and the spectrograms of the track with one scale of brightness."""
 
     folder: Path
     track: str
@@ -230,7 +238,8 @@ class _Writer:
     def write(self, name: str, clip: AudioClip) -> dict[str, str]:
         """Write an audio file and its spectrogram.
 
-        Return their paths relative to the folder of the report, and the highest frequency of the spectrogram in kHz.
+        Return three texts: the path of the audio file and the path of the spectrogram, both relative to the folder of the
+        report, and the highest frequency of the spectrogram in kHz.
         """
         flac, picture = Path("audio", self.track, f"{name}.flac"), Path("spectrograms", self.track, f"{name}.png")
         (self.folder / flac).parent.mkdir(parents=True, exist_ok=True)
@@ -258,7 +267,7 @@ def _rows(
 
 
 def _stft(rate: int) -> STFT:
-    """Return the STFT of the spectrograms. Its window is about 0.06 s long, rounded to a power of two in samples."""
+    """Return the STFT of the spectrograms. The window is about 0.06 s long, rounded to a power of two in samples."""
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 

@@ -1,4 +1,4 @@
-"""Make a report from run folders: write its web pages, and print the tables of scores and the comparisons of the variants."""
+"""Make a report on training runs: write its web pages, and print tables of scores and comparisons of the variants."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -61,20 +61,24 @@ def make(
 
 
 def report_of(sweep: Path, protocol: str | None = None) -> Path:
-    """Return the report folder in the folder of a sweep. A symbolic link that leads out of the sweep raises InputError.
+    """Return the path of the report folder in the folder of a sweep.
+
+    If a symbolic link leads out of the sweep folder, InputError is raised.
 
     Args:
         sweep: folder of the sweep.
-        protocol: name of the protocol whose scores are shown; None: the protocol of the training.
+        protocol: name of the protocol whose scores the report shows; None: the protocol of the training.
 
     Returns:
-        The folder `report` or `report-<protocol>`. This folder may not exist yet.
+        The path `report` or `report-<protocol>` in the sweep folder. The report folder may not exist yet.
     """
     return below(sweep, FOLDER if protocol is None else f"{FOLDER}-{protocol}")
 
 
 def report_after_sweep(sweep: Path) -> None:
-    """Write the report of a sweep of separators, or the table of errors of other models, if at least one run has scores.
+    """Write a report on the scores of a sweep. Do nothing if no run has scores.
+
+    For separators, the report consists of web pages. For other models, it is a table of test errors.
 
     Args:
         sweep: folder of the sweep.
@@ -85,7 +89,7 @@ def report_after_sweep(sweep: Path) -> None:
 
 
 def kinds_of(folders: Sequence[Path]) -> set[bool]:
-    """Return the kinds of scores in run folders: True for scores of separated tracks, False for errors of other models."""
+    """Return the kinds of test results in run folders. True: scores of separated tracks; False: errors of other models."""
     kinds = set()
     for folder in folders:
         with suppress(OSError, InputError):  # the report lists this run and the error

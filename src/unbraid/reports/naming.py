@@ -1,6 +1,6 @@
 """Choose short and different names for the variants and runs of a report.
 
-A variant is a group of runs that differ only in the seed. The name of a variant consists of the command-line overrides, such as
+A variant is a group of runs that differ only in the seed. The name of a variant consists of command-line overrides, such as
 `model=unet`, that other variants do not have. The name of a run is the end of the path of the run folder.
 """
 
@@ -18,7 +18,7 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
     """Name each run folder by the last parts of its path. The names are as short as possible, but all different.
 
     Args:
-        folders: paths of run folders. The last part of the path can be equal for runs of two sweeps, such as `0`.
+        folders: paths of run folders. The last part of the path, such as `0`, can be the same for runs of two sweeps.
 
     Returns:
         One name for each folder: the last one or more parts of its path.
@@ -36,9 +36,10 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
-        models: name of each variant's model config. A variant gets this name if all its overrides also occur in other variants.
-        folders: one run folder of each variant. If two variants have the same name, the end of the path of their run folder is
-            added.
+        models: name of the model config of each variant. It is the name of a variant in which no override differs from the
+            other variants.
+        folders: one run folder of each variant. If two variants would have the same name, the end of the path of the run folder
+            is added to the name.
 
     Returns:
         One name for each variant. All names are different.
@@ -58,7 +59,7 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
 
 def _short(word: str) -> str:
-    """Shorten an override: `model=unet` to `unet`, and `optim.optimizer.lr=1e-3` to `lr=1e-3`."""
+    """Shorten an override, such as `model=unet` to `unet`, and `optim.optimizer.lr=1e-3` to `lr=1e-3`."""
     key, equals, value = word.partition("=")
     if not equals:
         return word

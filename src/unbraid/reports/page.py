@@ -1,6 +1,7 @@
-"""Write a report as a folder with two web pages, `index.html` (scores and plots) and `listen.html`, and their data.
+"""Write a report as a folder with two web pages, `index.html` (scores and plots) and `listen.html` (audio files).
 
-A browser opens the pages from the disk, without a server and without internet access.
+The folder also contains the data of the pages. A browser opens the pages from the disk, without a server and without internet
+access.
 """
 
 import json
@@ -61,13 +62,13 @@ class Report:
 
     @property
     def without(self) -> dict[str, str | None]:
-        """Dictionary from the name of each run without scores to the reason why its scores are missing."""
+        """Dictionary from the name of each run without scores to the reason why the scores are missing."""
         runs = [run for variant in self.variants for run in variant.without]
         return dict(zip(told_apart([run.folder for run in runs]), (run.missing for run in runs), strict=True))
 
     @property
     def labelled(self) -> list[tuple[str, RunScores]]:
-        """Runs that have tags or notes, each with the name under which the page lists the run."""
+        """Pairs for all runs that have tags or notes: the name of the run on the page, and the run."""
         runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
         names = told_apart([run.folder for run in runs])
         return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]
@@ -84,10 +85,10 @@ class Report:
             table: table with the scores of a target.
 
         Returns:
-            The name of the measure; None if the table lacks measures because all scores are undefined.
+            The name of the measure; None if the table has no measures, because all scores are undefined.
 
         Raises:
-            InputError: the user has chosen a measure that the table does not have.
+            InputError: the table lacks the measure that the user has chosen.
         """
         if self.measure is not None and self.measure not in table.measures:
             problem = f"the scores of the target {table.target} do not contain this measure"
@@ -96,7 +97,7 @@ class Report:
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Compare all variants with the baseline. The comparisons are grouped by target and measure, such as `vocals, SDR`."""
+        """Compare all variants with the baseline, and group the comparisons by target and measure, such as `vocals, SDR`."""
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables
@@ -107,7 +108,7 @@ class Report:
 def write(report: Report, folder: Path, songs: int) -> None:
     """Write the folder of a report. An older report in the folder is replaced. After an error, the folder is unchanged.
 
-    An InputError is raised if the folder exists and is not an older report, contains other files, or is the working directory.
+    For the errors about the folder, see `refuse_to_replace`.
 
     Args:
         report: content of the report.
@@ -127,13 +128,13 @@ def write(report: Report, folder: Path, songs: int) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Check that a folder does not exist or contains only an older report, so that a new report can replace the folder.
+    """Check that a new report can replace a folder: the folder does not exist, or contains only an older report.
 
     Args:
         folder: folder to which the report will be written.
 
     Raises:
-        InputError: the folder exists and is not a report, contains other files, or is the working directory.
+        InputError: the folder exists and is not a report, contains other files, or contains the working directory.
     """
     if not folder.exists():
         return
@@ -153,7 +154,7 @@ def refuse_to_replace(folder: Path) -> None:
 
 
 def _written(folder: Path) -> list[str] | None:
-    """Return the names of the files of a report, read from its file `report.json`; None if the folder contains no report."""
+    """Return the names of the files of a report, read from `report.json`; None if the folder does not contain a report."""
     try:
         record = read_json(folder / RECORD)
     except (OSError, InputError):
@@ -194,10 +195,10 @@ def _table_files(report: Report) -> dict[str, str]:
 
 
 def _write_script(path: Path, name: str, value: Any) -> None:
-    """Write data for a web page as a JavaScript file that defines a constant with the given name.
+    """Write the data of a web page as a JavaScript file, which defines a constant with the given name.
 
-    The page cannot load a JSON file, because browsers do not allow this for pages on the disk. The script contains the data as
-    JSON text and parses it, because the key `__proto__` has a special meaning in JavaScript objects.
+    The page cannot load a JSON file, because browsers do not allow this for pages on the disk. The data are stored as a JSON
+    text, which the script parses, because the key `__proto__` has a special meaning in a JavaScript object.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
@@ -244,7 +245,11 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
 
 
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """Return the rows of the table `Cost of training`: millions of parameters, minutes, GPU hours, and peak memory in GiB."""
+    """Return the rows of the table `Cost of training`, one per variant.
+
+    A row contains millions of parameters, minutes, GPU hours, and peak memory in GiB, each with mean and standard deviation
+    over the seeds.
+    """
     return [
         {
             "variant": variant.name,
@@ -293,10 +298,7 @@ def _mean(spread: Spread | None) -> float | None:
 
 
 def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
-    """Return the score of a variant on each track: the mean over its runs, which have different seeds.
-
-    None for a track without a defined score.
-    """
+    """Return the scores of a variant, one per track, as means over the seeds. None for a track without a defined score."""
     scores = variant.of_tracks(target, measure, tracks)
     return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
 
@@ -304,8 +306,8 @@ def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -
 def _curves(variants: Sequence[Variant]) -> dict[str, list[dict[str, Any]]]:
     """Return a dictionary from each logged value, such as `valid/loss`, to the learning curves of all variants.
 
-    A variant is a group of runs that differ only in the seed. Its curve contains mean, lowest and highest value over these runs
-    for each epoch.
+    A variant is a group of runs that differ only in the seed. A learning curve contains mean, lowest and highest value over
+    these runs, for each epoch.
     """
     by_name: dict[str, list[dict[str, Any]]] = {}
     losses = loss_names(variants)

@@ -1,8 +1,7 @@
 """Print how many seeds and test songs a sweep (a group of training runs) needs to detect a given difference.
 
-The given difference is the true difference between the scores of two variants (configs).
-
-`train.py plan=true power=0.5` prints this text for a difference of 0.5 dB.
+The given difference is the true difference between the scores of two variants (configs). For example, `train.py plan=true
+power=0.5` prints the text for a difference of 0.5 dB.
 """
 
 from pathlib import Path
@@ -16,13 +15,13 @@ SEEDS = (2, 3, 5, 10, 20, 50)
 
 
 def deviations_of(sweep: str | None) -> dict[str, Deviations]:
-    """Estimate from the scores of a sweep how much scores vary between songs, between seeds, and for other reasons.
+    """Estimate how much scores vary between songs, between seeds, and for other reasons, from the scores of a sweep.
 
     Args:
         sweep: folder of the sweep; None: use values that were measured on the demo songs.
 
     Returns:
-        Dictionary from a description of the scores (measure, target and sweep) to their standard deviations.
+        Dictionary from a description of the scores (measure, target and sweep) to the standard deviations of the scores.
 
     Raises:
         InputError: the folder is not a sweep with scores, or the sweep has too few variants, songs or seeds.
@@ -45,14 +44,16 @@ def deviations_of(sweep: str | None) -> dict[str, Deviations]:
 
 
 def power_text(difference: float, name: str, deviations: Deviations, seeds: int, songs: int | None) -> str:
-    """Describe how many test songs a sweep needs to detect a difference, and which difference the planned sweep detects.
+    """Describe how many test songs are needed to detect a given difference between two variants.
+
+    The text also states the smallest difference that the planned sweep can detect.
 
     Args:
         difference: true difference between two variants in dB.
         name: description of the scores from which the standard deviations were estimated.
         deviations: standard deviations of scores: between songs, between seeds, and of the remaining random variation.
         seeds: number of seeds per variant in the planned sweep.
-        songs: number of test songs of the planned sweep; None if it is unknown.
+        songs: number of test songs in the planned sweep; None if it is unknown.
 
     Returns:
         The text, in several lines.

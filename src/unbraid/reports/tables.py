@@ -1,8 +1,7 @@
 """Tables of scores for a report, as text, CSV, Markdown and LaTeX. Rows are variants, columns are measures.
 
-A variant is a group of training runs that differ only in the seed. Each target has its own table. Other rows contain scores
-from publications, the scores of the unprocessed mixture, and the scores of oracles (ideal masks, computed from the true
-sources).
+A variant is a group of training runs that differ only in the seed. Each target has a separate table. Further rows are shown for
+comparison: scores from publications, of the unprocessed mixture, and of oracles (ideal masks, computed from the true sources).
 """
 
 import io
@@ -31,8 +30,8 @@ class TableRow:
     Args:
         name: name of the variant, of the oracle, or of the publication.
         kind: `variant` for a trained variant; `published`, `mixture` or `oracle` for rows that are shown for comparison.
-        cells: dictionary from the name of each measure to mean and standard deviation of the score over seeds. Undefined
-            measures are missing.
+        cells: dictionary from the name of each measure to mean and standard deviation of the score over seeds. Measures without
+            a defined score are missing.
     """
 
     name: str
@@ -46,7 +45,7 @@ class ScoreTable:
 
     Args:
         target: name of the separated source, such as `vocals`.
-        measures: names of the measures, which are the columns.
+        measures: names of the measures, one per column.
         rows: rows of the table; the rows of variants come first.
     """
 
@@ -56,7 +55,10 @@ class ScoreTable:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Dictionary from each measure to the name of the variant with the highest score (empty if there is one variant)."""
+        """Dictionary from each measure to the name of the variant with the highest score.
+
+        The name is empty if fewer than two variants have a score.
+        """
         return {measure: self._best(measure) for measure in self.measures}
 
     def _best(self, measure: str) -> str:
@@ -91,7 +93,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return table rows with published scores, for each publication with the same data and protocol as one of the runs."""
+    """Return table rows with published scores, one for each publication with the data and the protocol of a run."""
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})
@@ -105,7 +107,7 @@ def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[Table
     """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
     The score of an oracle depends on the STFT, which can differ between variants. If an oracle has different scores for two
-    variants, it has two rows, and the name of the second row contains the name of its variant.
+    variants, the table has two rows for this oracle. The second row is named after the oracle and the variant.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
@@ -149,7 +151,7 @@ def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:
     """Format the score in a table cell with two decimals, as in `6.21 ± 0.13`.
 
     Args:
-        cell: mean and standard deviation over seeds; None gives the text `-`.
+        cell: mean and standard deviation over seeds. None gives the text `-`. With one seed, only the mean is written.
         plus_minus: text between mean and standard deviation.
 
     Returns:
@@ -189,10 +191,10 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
 
 @dataclass(frozen=True)
 class Markup:
-    """Define how a markup language (Markdown or LaTeX) writes the cells of a table.
+    """Define how the cells of a table are written in a markup language (Markdown or LaTeX).
 
     Args:
-        plain: function that escapes text, so that the markup language shows it unchanged.
+        plain: function that escapes the special characters of the markup language in a text.
         bold: function that makes escaped text bold.
         plus_minus: text between mean and standard deviation.
         minus: minus sign.
@@ -204,7 +206,10 @@ class Markup:
     minus: str
 
     def rows(self, table: ScoreTable) -> list[list[str]]:
-        """Return the text of all cells of each row; the first cell is the row's name. The best score of a column is bold."""
+        """Return the text of all cells of each row. The first cell is the name of the row.
+
+        In each column, the best variant is bold.
+        """
         return [[self.plain(row.name), *(self._cell(table, row, measure) for measure in table.measures)] for row in table.rows]
 
     def _cell(self, table: ScoreTable, row: TableRow, measure: str) -> str:
@@ -212,7 +217,7 @@ class Markup:
         return self.bold(text) if row.kind == "variant" and table.best[measure] == row.name else text
 
     def head(self, table: ScoreTable) -> list[str]:
-        """Return the text of the cells of the table head: the target and the names of the measures."""
+        """Return the text of the cells of the table head: the name of the target, and the names of the measures."""
         return [self.plain(text) for text in (table.target, *table.measures)]
 
 
@@ -231,7 +236,7 @@ LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "$-$")
 
 
 def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:
-    """Format tables of scores as Markdown tables (GitHub), followed by the caption."""
+    """Format tables of scores as Markdown tables (GitHub). The caption is written below all tables."""
     lines = []
     for table in tables:
         head, *rows = [" | ".join(cells) for cells in (MARKDOWN.head(table), *MARKDOWN.rows(table))]
@@ -240,9 +245,9 @@ def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
-    """Format tables of scores as LaTeX tables, which need the package booktabs. The caption is a LaTeX comment.
+    """Format tables of scores as LaTeX tables, which need the LaTeX package booktabs. The caption is a LaTeX comment.
 
-    A horizontal rule separates the variants from the mixture, the oracles and published scores.
+    A horizontal rule separates the rows of variants from all other rows (mixture, oracles and published scores).
 
     Args:
         tables: one table for each target.
@@ -261,12 +266,12 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
 
 
 def main_measure(table: ScoreTable) -> str | None:
-    """Return the measure by which variants are compared: the first of `ORDER` in the table; None without such a measure."""
+    """Return the measure by which the variants of a table are compared; None if the table has no measures."""
     return next((measure for measure in (*ORDER, *table.measures) if measure in table.measures), None)
 
 
 def as_plain(tables: Sequence[ScoreTable]) -> list[dict[str, Any]]:
-    """Convert tables of scores to lists and dicts, which can be written as JSON."""
+    """Convert tables of scores to lists and dictionaries that can be written as JSON."""
     return [
         {
             "target": table.target,

@@ -1,4 +1,4 @@
-"""Read the scores of run folders for a report, and group runs that differ only in the seed into one variant."""
+"""Read the scores in run folders for a report, and group runs that differ only in the seed into one variant."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ class RunScores:
         words: command-line overrides with which the run was started, such as `model=unet`.
         model: name of the model config, such as `unet`.
         data: name of the data config, such as `musdb`.
-        config: complete config of the run without paths, as a mapping from dotted key to value.
+        config: complete config of the run, without paths, as a mapping from dotted key to value.
         missing: reason why the run lacks scores; None if the run has scores.
         scores: content of the file `scores.json`; empty if the run lacks scores.
         tags: words that the user has recorded with the run.
@@ -63,7 +63,7 @@ class RunScores:
 
     @property
     def seconds(self) -> float | None:
-        """Training time of the run in seconds; None if it was not recorded."""
+        """Training time of the run in seconds; None if the time was not recorded."""
         return sum(row.get("seconds", 0.0) for row in self.epochs) or None
 
 
@@ -83,7 +83,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Compute mean and standard deviation of the values that are not None; return None if all values are None."""
+        """Compute mean and standard deviation of the values that are not None. If all values are None, return None."""
         defined = [value for value in values if value is not None]
         if not defined:
             return None
@@ -92,7 +92,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Variant:
-    """Store a variant, that is all runs with the same config except for the seed.
+    """Store a variant: all runs whose configs differ only in the seed.
 
     Args:
         name: name of the variant; all variants of a report have different names.
@@ -106,24 +106,24 @@ class Variant:
 
     @property
     def first(self) -> RunScores:
-        """The first run with scores, or the first of all runs if no run has scores."""
+        """The first run with scores. If no run has scores, the first run."""
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the scores on the given tracks, for all runs with scores: [seeds, tracks]. NaN: the score is undefined."""
+        """Return the scores of the runs in `runs` on the given tracks: [runs, tracks]. NaN: the score is undefined."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
     def summary(self, target: str, measure: str) -> Spread | None:
-        """Return mean and standard deviation over seeds of the score of a target; None if all seeds lack a defined score.
+        """Return the score of a target as mean and standard deviation over seeds; None if no seed has a defined score.
 
-        The score of one seed is an average over tracks, which the protocol defines, such as the median.
+        The score of one seed is an average over the tracks, such as the median. The protocol defines this average.
         """
         statistic = self.runs[0].scores["protocol"]["tracks"]
         return Spread.of([run.scores["summary"].get(target, {}).get(measure, {}).get(statistic) for run in self.runs])
 
     def cost(self, key: str) -> Spread | None:
-        """Return a cost of training: its mean and standard deviation over seeds.
+        """Return a cost of training as mean and standard deviation over seeds.
 
         Args:
             key: `parameters` (number of parameters), `memory` (peak memory in bytes) or `devices` (number of devices).
@@ -140,7 +140,7 @@ class Variant:
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """GPU hours (hours times number of GPUs; 0 on a CPU): mean and standard deviation over seeds; None if not recorded."""
+        """Hours of training times number of GPUs: mean and standard deviation over seeds; None if not recorded. 0 on a CPU."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -156,7 +156,7 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
 
     Args:
         sweep: folder of the sweep.
-        key: config key whose value is `sweep`, for error messages.
+        key: config key that contains the path `sweep`, for error messages.
 
     Returns:
         The run folders.
@@ -190,15 +190,15 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function from the content of `scores.json` to True if the report shows this kind of scores. Other runs count as
-            runs without scores.
+        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores. If it does not
+            show the scores, the run counts as a run without scores.
 
     Returns:
-        The run. If its `scores.json` is damaged, the field `missing` contains the reason.
+        The run. If `scores.json` is damaged, the field `missing` contains the reason.
 
     Raises:
-        InputError: the folder is not a run folder, its `run.json` or `config.yaml` is damaged, or a symbolic link leads out of
-            the folder.
+        InputError: the folder is not a run folder, `run.json` or `config.yaml` is damaged, or a symbolic link leads out of the
+            folder.
     """
     for name in FILES:
         below(folder, name)
@@ -224,9 +224,9 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 
 
 def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
-    """Read the scores of a run for a protocol. Return the content of the file and an error message.
+    """Read the scores of a run for a protocol. Return the content of the scores file, and an error message.
 
-    The content is None if the file is damaged or does not exist. The error message is None if the file is not damaged.
+    The content is None if the file is damaged or does not exist. The error message is None unless the file is damaged.
     """
     try:
         path = folder / "scores.json"
@@ -254,12 +254,12 @@ def _reason_missing(folder: Path, record: Mapping[str, Any], has_scores: bool) -
 
 
 def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wanted = separates) -> list[Variant]:
-    """Read run folders and group them into variants.
+    """Read run folders, and group the runs into variants. The runs of a variant differ only in the seed.
 
     Args:
         folders: run folders.
         protocol: name of the protocol whose scores are read; None: the protocol with which each run was scored after training.
-        wanted: function from the content of `scores.json` to True if the report shows this kind of scores.
+        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores.
 
     Returns:
         The variants. Variants with scores come before variants without scores.
@@ -320,14 +320,14 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
 
 
 def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Return the config of each run without the keys that depend on the seed: `seed`, `name`, and copies of the seed."""
+    """Return the config of each run without the keys that depend on the seed: `seed`, `name`, and copies of `seed`."""
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
 
 
 def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Variant]:
-    """Give the variants of a report the names that the user has chosen.
+    """Rename the variants of a report with the labels that the user has chosen.
 
     Args:
         variants: variants, in the order of the report.

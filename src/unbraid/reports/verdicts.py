@@ -1,9 +1,8 @@
-"""Compare each variant (runs that differ only in the seed) with a chosen variant, the baseline, by their scores.
+"""Compare the scores of each variant (all runs that differ only in the seed) with a chosen variant, the baseline.
 
 The result of a comparison is a verdict: numbers and a sentence. The sentence ends with the words `hardly luck` only if p < 0.05
 over songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the
-sentence never contains these words and describes only these trained networks. With one seed, the effect of the config cannot be
-separated from the effect of the seed.
+sentence never contains these words, because the effect of the config cannot be separated from the effect of the seed.
 """
 
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: difference between the variant and the baseline; None if no song has scores of both.
-        p: p-value after Holm's correction for the number of variants; None if it cannot be computed.
+        difference: difference between the scores of the variant and of the baseline; None if no song has scores of both.
+        p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.
     """
 
@@ -32,7 +31,7 @@ class Verdict:
 
 
 def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
-    """Find the baseline, that is the variant with which all other variants are compared.
+    """Find the baseline, the variant with which all other variants are compared.
 
     Args:
         variants: all variants of the report, also those without scores.
@@ -57,7 +56,7 @@ def baseline_of(variants: Sequence[Variant], name: str | None) -> Variant:
 
 
 def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measure: str) -> list[Verdict]:
-    """Compare each variant that has scores with the baseline.
+    """Compare each variant with the baseline, by the scores of one target and measure.
 
     Args:
         variants: all variants of the report, also those without scores.

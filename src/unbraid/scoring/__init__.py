@@ -1,1 +1,1 @@
-"""Scores of separation and segmentation: measures, protocols, oracles, comparisons of systems, published scores."""
+"""Scores of separation and segmentation: measures, protocols, oracles, comparisons of systems, and published scores."""

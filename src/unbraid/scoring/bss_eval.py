@@ -1,10 +1,11 @@
 """Compute the scores SDR, ISR, SIR and SAR of BSS Eval, versions 3 and 4.
 
-BSS Eval splits each estimate into parts. For this purpose, the estimate is projected on the signals that short filters can
-produce from the true sources (the references). See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et al., LVA/ICA
-2018. Version 4 fits one set of filters to the whole track, version 3 fits one set to each window. The definitions follow the
-packages museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the device of the references.
-SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
+BSS Eval splits each estimate into parts. To find the parts, the true sources (the references) are filtered by short filters, so
+that the sum of the filtered sources approximates the estimate. See Vincent et al., IEEE TASLP 2006, and for version 4 Stöter et
+al., LVA/ICA 2018. Version 4 fits one set of filters to the whole track. Version 3 fits one set of filters to each window.
+
+The definitions follow the packages museval (version 4) and mir_eval (version 3). All scores are computed in float64 on the
+device of the references. SI-SDR and the SDR without filters are much faster, see `unbraid.scoring.measures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ class BSSScores:
 
     Args:
         sdr: source to distortion ratio.
-        isr: image to spatial distortion ratio; NaN for the option `kind=sources` of `bss_eval`, for which no ISR is defined.
+        isr: image to spatial distortion ratio. With the option `kind=sources` of `bss_eval`, ISR is not defined, and is NaN.
         sir: source to interference ratio.
         sar: source to artifacts ratio.
         permutation: index of the estimate that is compared with each source.
@@ -59,23 +60,22 @@ def bss_eval(
     silence: Silence = "any",
     permute: bool = False,
 ) -> BSSScores:
-    """Score the estimates of all sources of a track together.
+    """Compute SDR, ISR, SIR and SAR of all estimated sources of a track.
 
-    Signals of different shapes or with NaN or infinite samples, and a window, hop or taps below 1, raise InputError.
+    InputError is raised if `window`, `hop` or `taps` is below 1, or if the signals differ in shape or are not finite.
 
     Args:
         reference: true sources.
         estimate: estimated sources, in the order of the true sources unless `permute` is True.
-        window: length of a window in samples. None: one window over the whole track. A track shorter than `window` is also
-            scored as one window.
+        window: length of a window in samples. None, or longer than the track: one window over the whole track.
         hop: step between windows in samples; None: `window`. An incomplete window at the end is not scored.
         taps: length of the filters in samples.
-        filters: `track`: one set of filters for the whole track (version 4); `window`: one set of filters for each window
+        filters: `track`: one set of filters for the whole track (version 4). `window`: one set of filters for each window
             (version 3).
-        kind: `images`: the estimate is compared with the reference itself. `sources`: the estimate is compared with the
-            reference after a filter that is fitted to the estimate, so that a wrong spectrum does not count as an error.
-        silence: rule for undefined scores. `any`: the scores of all sources are undefined in a window in which any reference or
-            estimate is silent, as in museval and mir_eval; `own`: the score of a source is undefined if its own reference is
+        kind: `images`: an estimate is compared with the true source itself. `sources`: an estimate is compared with the
+            filtered true source, so that a wrong spectrum does not count as an error. The filter is fitted to the estimate.
+        silence: rule for undefined scores in a window. `any`: the scores of all sources are undefined if any true or estimated
+            source is silent, as in museval and mir_eval. `own`: the scores of a source are undefined if this true source is
             silent.
         permute: True if the order of the estimates is unknown. The order with the highest mean SIR is then chosen: once for the
             track, or in each window if `filters` is `window`.
@@ -126,7 +126,7 @@ def _ratios(
     silence: Silence,
     pairs: Sequence[Pair],
 ) -> Tensor:
-    """Compute SDR, ISR, SIR and SAR in dB of each pair of source and estimate in each window, with one set of filters.
+    """Compute SDR, ISR, SIR and SAR in dB of each pair (source, estimate) in each window, with one set of filters.
 
     Shape: [4, pairs, windows].
     """
@@ -142,7 +142,7 @@ def _ratios(
 def _defined(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, silence: Silence, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Return which scores are defined: True or False for each pair of source and estimate in each window.
+    """Return True or False for each pair (source, estimate) in each window: True if the scores are defined.
 
     Shape: bool [pairs, windows].
     """
@@ -158,7 +158,7 @@ def _defined(
 def _energies(
     reference: Tensor, estimate: Tensor, starts: Sequence[int], window: int, filters: Tensor, pairs: Sequence[Pair]
 ) -> Tensor:
-    """Compute the energies of the eight signals of `_parts` in all windows, a few windows at once.
+    """Compute the energies of the eight signals of `_parts` in all windows.
 
     Shape: [8, pairs, windows].
     """
@@ -173,10 +173,10 @@ def _energies(
 
 
 def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    """Compute the energies of eight signals for each pair of source and estimate in each window.
+    """Compute the energies of eight signals for each pair (source, estimate) in each window.
 
-    `own` is the filtered source of the pair, and `best` is the sum of all filtered sources. The signals are: reference,
-    estimate - reference, own - reference, own, best - own, best, estimate - best, estimate - own.
+    The signals are: source, estimate - source, own - source, own, best - own, best, estimate - best, estimate - own. `own` is
+    the filtered source of the pair, and `best` is the sum of all filtered sources.
 
     Shape: reference and estimate [S, C, W, T] (sources, channels, windows, samples), filtered [outputs, W, T + taps - 1] -> [8,
     pairs, W].
@@ -193,7 +193,10 @@ def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequenc
 
 
 def _decibels(energies: Tensor, kind: Kind) -> Tensor:
-    """Compute SDR, ISR, SIR and SAR in dB from the energies of `_parts`. Shape: [8, pairs, windows] -> [4, pairs, windows]."""
+    """Compute SDR, ISR, SIR and SAR in dB from the eight energies of `_parts`.
+
+    Shape: [8, pairs, windows] -> [4, pairs, windows].
+    """
     true, error, spatial, own, interference, best, artifacts, not_own = energies
     if kind == "images":
         above, below = torch.stack([true, true, own, best]), torch.stack([error, spatial, interference, artifacts])
@@ -204,7 +207,7 @@ def _decibels(energies: Tensor, kind: Kind) -> Tensor:
 
 
 def _best(ratios: Tensor, pairs: Sequence[Pair], per_window: bool) -> BSSScores:
-    """Choose which estimate is compared with which source, so that the mean SIR is highest. Return the scores of the pairs."""
+    """Assign one estimate to each source, so that the mean SIR is highest. Return the scores of the assigned pairs."""
     windows = ratios.shape[-1]
     by_pair = dict(zip(pairs, ratios.unbind(1), strict=True))
     sources = 1 + max(true for true, _ in pairs)

@@ -1,7 +1,7 @@
 """Fit and apply the filters of BSS Eval: FIR filters that fit the references to an estimate by least squares, in float64.
 
-Three methods reduce the computing time. First, correlations are computed block by block in the frequency domain, and only for
-the lags of the filters. Second, the matrix of correlations is block-Toeplitz and is the same for all estimates, so it is
+Three techniques reduce the computing time. First, correlations are computed block by block in the frequency domain, and only
+for the lags of the filters. Second, the matrix of correlations is block-Toeplitz and the same for all estimates, so it is
 factorised only once (Cholesky). Third, all filters are applied to a block of all references by one matrix product for each
 frequency. `unbraid.scoring.bss_eval` computes the scores.
 """
@@ -21,24 +21,24 @@ Pair = tuple[int, int]  # number of a source, number of an estimate
 
 
 def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[Pair]) -> Tensor:
-    """Fit filters by least squares, first for each estimate, then for each pair of a source and an estimate.
+    """Fit filters by least squares, so that the sum of the filtered references approximates an estimate.
 
-    The filters for an estimate are applied to all references. The filters for a pair are applied to the source of the pair
-    only. In both cases, the sum of the filtered signals approximates the estimate.
+    One set of filters is fitted for each estimate, and uses all references. Another set is fitted for each pair (source,
+    estimate), and uses only the source of the pair.
 
     Args:
         reference: true sources.
         estimate: estimated sources.
         taps: length of the filters in samples.
-        pairs: pairs of a source and an estimate, each as two indices.
+        pairs: pairs of the index of a source and the index of an estimate.
 
     Shape:
-        reference and estimate [S, C, T] (sources, channels, samples) -> [S * C, taps, S * C + C * pairs].
+        reference and estimate [S, C, T] (sources, channels, samples) -> filters [S * C, taps, S * C + C * pairs].
 
     Returns:
-        The filters of each reference channel. The last dimension contains the filters for all estimate channels, then the
-        filters for the estimate channels of each pair. The filters of a pair are 0 for all sources except the source of the
-        pair.
+        Row k contains the filters of reference channel k. The last dimension contains the filters for all estimate channels,
+        followed by the filters for the C estimate channels of each pair. The filters of a pair are 0 for all sources except the
+        source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -56,7 +56,7 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
 
 
 def frequency_response(filters: Tensor) -> Tensor:
-    """Compute the frequency responses of filters, which `apply_filters` needs.
+    """Compute the frequency responses of filters, the input of `apply_filters`.
 
     Args:
         filters: result of `fit_filters`.
@@ -71,7 +71,9 @@ def frequency_response(filters: Tensor) -> Tensor:
 
 
 def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
-    """Filter each window separately by overlap-save. The result contains the `taps - 1` samples after the end of the window.
+    """Filter each window separately by overlap-save.
+
+    A filtered window is `taps - 1` samples longer than the window.
 
     Args:
         windows: windows of the references.
@@ -79,11 +81,11 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         taps: length of the filters in samples.
 
     Shape:
-        windows [S, C, W, T] (sources, channels, windows, samples), response [bins, outputs, S * C] ->
-        [outputs, W, T + taps - 1].
+        windows [S, C, W, T] (sources, channels, windows, samples), response [bins, outputs, S * C] -> [outputs, W, T + taps -
+        1].
 
     Returns:
-        The filtered references of each output, summed over reference channels.
+        The sum of the filtered reference channels, for each output and window.
     """
     step, size = _steps(taps)
     tail = taps - 1
@@ -95,14 +97,22 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
 
 
 def items_at_once(samples: int) -> int:
-    """Return how many arrays of `samples` float64 numbers fit into 8 MiB (`MEMORY`); at least 1."""
+    """Return how many arrays of `samples` float64 numbers fit into 8 MiB (`MEMORY`), but at least 1."""
     return max(1, MEMORY // (8 * samples))
 
 
 def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
-    """Fit filters by least squares, given the correlations of the references with each other and with the other signals.
+    """Fit filters by least squares, so that the sum of the filtered references approximates other signals.
 
-    Shape: [I, I, taps], [I, taps, signals] -> [I, taps, signals], for I reference channels.
+    Args:
+        correlations: correlations of the references with each other.
+        cross: correlations of the references with the other signals.
+
+    Shape:
+        correlations [I, I, taps], cross [I, taps, signals] -> filters [I, taps, signals], for I reference channels.
+
+    Returns:
+        The filters. The filters of dependent channels (see `_independent`) are 0.
     """
     channels = _independent(correlations[..., 0])
     filters = torch.zeros_like(cross)
@@ -112,10 +122,10 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Find the independent reference channels: not silent, and not a weighted sum of earlier channels.
+    """Find the independent reference channels. They are not silent, and not a weighted sum of earlier channels.
 
-    Many recordings contain copies of a channel, for example mono sources in stereo files. Filters for a copied channel do not
-    improve the fit, and they would make the matrix of the least-squares fit singular.
+    Many recordings contain copies of a channel, for example mono sources in stereo files. A filter for a copied channel does
+    not improve the fit, and it would make the matrix of the least-squares fit singular.
 
     Args:
         products: inner products of all I reference channels without delay. Shape: [I, I].
@@ -135,7 +145,8 @@ def _independent(products: Tensor) -> list[int]:
 def _correlations(reference: Tensor, estimate: Tensor, taps: int) -> Tensor:
     """Correlate each signal y with each reference x: sum over n of x[n] y[n + lag], for lags from 0 to taps - 1.
 
-    Shape: [S, C, T] both -> [2 * S * C, S * C, taps]; the first S * C signals are the references, followed by the estimates.
+    Shape: reference and estimate [S, C, T] -> [2 * S * C, S * C, taps]. The first dimension contains the signals y: first the
+    reference channels, then the estimate channels. The second dimension contains the references x.
     """
     count, step, size = reference.shape[:2].numel(), *_steps(taps)
     total: Tensor | None = None
@@ -148,15 +159,15 @@ def _correlations(reference: Tensor, estimate: Tensor, taps: int) -> Tensor:
 
 
 def _steps(taps: int) -> tuple[int, int]:
-    """Return the step between the blocks of overlap-save and the length of their FFT, both in samples."""
+    """Return two lengths of overlap-save in samples: the step between two blocks, and the FFT length of a block."""
     size = max(BLOCK, 4 * taps)
     return size - taps + 1, size
 
 
 def _blocks(signals: Sequence[Tensor], size: int, step: int) -> Iterator[Tensor]:
-    """Cut all channels of the signals into overlapping blocks, and yield several blocks at once. The end is zero-padded.
+    """Cut all channels of the signals into overlapping blocks. Yield the blocks, several at once.
 
-    Shape: [S, C, T] each -> [channels, blocks, size].
+    The signals are padded with zeros at the end. Shape: [S, C, T] each -> [channels, blocks, size].
     """
     channels, samples = sum(signal.shape[:2].numel() for signal in signals), signals[0].shape[-1]
     at_once = items_at_once(size * channels) * step
@@ -172,7 +183,7 @@ def _spectra(blocks: Tensor, size: int) -> Tensor:
 
 
 def _gram(correlations: Tensor) -> Tensor:
-    """Compute the inner products of all references, delayed by 0 to taps - 1 samples, from their correlations.
+    """Compute the inner products of all references, delayed by 0 to taps - 1 samples, from correlations of the references.
 
     Shape: [I, I, taps] -> [I, taps, I, taps], for I reference channels.
     """
@@ -189,12 +200,12 @@ def _gram(correlations: Tensor) -> Tensor:
 def solve(gram: Tensor, cross: Tensor) -> Tensor:
     """Solve the normal equations of the least-squares fit of the filters.
 
-    Cholesky factorisation is tried first. LU factorisation is used if the matrix is not positive definite, and least squares if
-    the matrix is singular. Each matrix is solved separately, because LU of a batch hangs on CPUs with torch 2.11.
+    Cholesky factorisation is tried first. If the matrix is not positive definite, LU factorisation is used. If the matrix is
+    singular, least squares is used. Each matrix is solved separately, because LU of a batch hangs on CPUs with torch 2.11.
 
     Args:
-        gram: inner products of the delayed references.
-        cross: inner products of the delayed references with the signals to fit.
+        gram: inner products of the delayed references with each other.
+        cross: inner products of the delayed references with the signals to approximate.
 
     Shape:
         gram [I, taps, I, taps], cross [I, taps, signals] -> [I, taps, signals], for I reference channels.

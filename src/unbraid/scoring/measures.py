@@ -1,6 +1,6 @@
 """Measure the quality of an estimate of a whole track in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
 
-Energy ratios are None if the reference (the true source) is silent. `usdr` is also the SNR of a reconstruction. For SDR, SIR
+An energy ratio is None if the reference (the true source) is silent. `usdr` is also the SNR of a reconstruction. For SDR, SIR
 and SAR of BSS Eval, in which a filtered source is not an error, use `unbraid.scoring.bss_eval`.
 """
 
@@ -16,9 +16,10 @@ from unbraid.dsp.stft import STFT
 
 
 class Measure(ABC):
-    """Compute scores of one source of one track. A plugin defines a measure as a subclass. A protocol contains the measure.
+    """Base class of measures. A measure computes scores of one source of one track. A plugin can define a subclass.
 
-    Larger scores are better. The options of a measure are attributes with plain values, which are part of the protocol.
+    Larger scores are better. The attributes of a measure are its options, and must have plain values (numbers or texts). The
+    options are stored as a part of the protocol.
 
     Attributes:
         names: names of the scores, the columns of tables.
@@ -45,7 +46,7 @@ class Measure(ABC):
         """
 
     def __str__(self) -> str:
-        """Return the name of the class with its options as text. The text identifies the measure in `scores.json`."""
+        """Return the name of the class and its options as text. In `scores.json`, this text identifies the measure."""
         options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
         return f"{type(self).__module__}.{type(self).__qualname__}({options})"
 
@@ -53,7 +54,8 @@ class Measure(ABC):
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:
     """Compute uSDR, the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
 
-    The challenge adds 1e-7 to both energies. Here, the uSDR of a silent reference is None, and a perfect estimate has 120 dB.
+    The challenge adds 1e-7 to the energy of the signal and to the energy of the error. This function does not. A silent
+    reference gives None, and a perfect estimate gives 120 dB.
 
     Args:
         reference: true source.
@@ -101,9 +103,10 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    In each frame, the two log power spectra are subtracted, and the root mean square of this difference over the bins is
-    computed. The result is the mean over frames and channels. Phases are ignored. The distance therefore suits reconstructions.
-    Powers below a limit are replaced by the limit: 1e-10 times the largest power of the reference. If the reference is silent,
+    In each frame, the two log power spectra are subtracted, and the root mean square of the difference over the bins is
+    computed. The distance is the mean over frames and channels. Phases are ignored, so the distance suits reconstructions.
+
+    The logarithm needs a lower limit of the powers: 1e-10 times the largest power of the reference. If the reference is silent,
     the largest power of the estimate is used instead.
 
     Args:

@@ -1,8 +1,8 @@
 """Oracles: separation with masks or filters that are computed from the true sources.
 
-The scores of an oracle show the limit of a kind of mask: how well a perfect network could separate with such masks. Each oracle
-transforms one source at a time, so that a whole song fits into memory. `phase_sensitive_mask` has the highest scores of the
-real masks. Use `ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
+The scores of an oracle show how well a perfect network could separate with this kind of mask. Each oracle processes one source
+at a time, so that a whole song fits into memory. Among the real masks, `phase_sensitive_mask` has the highest scores. Use
+`ideal_ratio_mask`, `ratio_of_powers` or `ideal_binary_mask` to compare with papers that report these masks.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +20,7 @@ def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor
     """Separate with the phase-sensitive mask and the mixture's phase (Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015).
 
     In each bin of the STFT, no other real mask in [0, 1] has a smaller squared error. Scores, however, compare waveforms, and
-    the windows of the STFT overlap. A mask that is optimised for the waveform can therefore have scores that are more than 1 dB
-    higher.
+    the windows of the STFT overlap. If a mask is optimised for the waveform, its scores can therefore be more than 1 dB higher.
 
     Args:
         mixture: mixture of the sources.
@@ -38,7 +37,9 @@ def phase_sensitive_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor
 
 
 def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
-    """Compute the mask m in [0, 1] that minimises |m X - S|² in each bin: Re(S / X) clamped to [0, 1], and 0 if X is 0.
+    """Compute the mask m in [0, 1] that minimises |m X - S|² in each bin.
+
+    The mask is Re(S / X), clamped to [0, 1]. If X is 0, the mask is 0.
 
     Args:
         source: complex spectrum S of the source.
@@ -56,11 +57,12 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
 
 
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ideal ratio mask |S| / (|S| + |X - S|) of source S and mixture X, and the mixture's phase.
+    """Separate with the ideal ratio mask |S| / (|S| + |X - S|) and the phase of the mixture.
 
-    This mask ignores the phase of the source and therefore has lower scores than `phase_sensitive_mask`. The exponent of the
-    magnitudes is 1, as in Liutkus & Badeau (ICASSP 2015) for two sources: the target and the residual of the mixture. Wang,
-    Narayanan & Wang (IEEE TASLP 2014) use the square root of the ratio of powers.
+    S is the spectrum of a source, and X is the spectrum of the mixture. The mask ignores the phase of the source and therefore
+    has lower scores than `phase_sensitive_mask`. The exponent of the magnitudes is 1, as in Liutkus & Badeau (ICASSP 2015) for
+    two sources: the target and the residual. Wang, Narayanan & Wang (IEEE TASLP 2014) use the square root of the ratio of
+    powers.
 
     Args:
         mixture: mixture of the sources.
@@ -79,7 +81,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ideal binary mask: keep the bins in which the source is louder than the rest (Wang, 2005).
+    """Separate with the ideal binary mask (Wang, 2005): keep the bins in which the source is louder than the rest.
 
     Args:
         mixture: mixture of the sources.
@@ -96,16 +98,17 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Separate each source with the mask that the function `mask` computes from the complex spectra of source and mixture."""
+    """Separate each source with a mask, which `mask` computes from the complex spectra of the source and the mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
 
 def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ratio of the source's power to the sum of the powers of all sources, and the mixture's phase.
+    """Separate with a ratio of powers as mask, and the phase of the mixture.
 
-    This mask is `IRM2`, the ideal ratio mask of SiSEC 2018 (Stöter, Liutkus & Ito). SiSEC used an STFT with window 2048 and hop
-    1024. The residual (mixture minus all sources) is treated as one more source.
+    The mask is the power of the source divided by the sum of the powers of all sources. It is `IRM2`, the ideal ratio mask of
+    SiSEC 2018 (Stöter, Liutkus & Ito), who used an STFT with window 2048 and hop 1024. The residual (mixture minus all sources)
+    is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
@@ -133,16 +136,16 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 
 
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the Wiener filter, computed from the true powers and the true spatial covariances of the sources.
+    """Separate with the multichannel Wiener filter, computed from the powers and spatial covariances of the true sources.
 
-    A source has a power in each bin and a spatial covariance (between its channels) at each frequency. This is the local
-    Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals `ratio_of_powers`. The
-    residual (mixture minus all sources) is treated as one more source.
+    In the model, a source has a power in each bin, and a spatial covariance (between its channels) at each frequency. The model
+    is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals
+    `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
         sources: true sources.
-        stft: STFT in which the masks are computed and applied.
+        stft: STFT in which the filters are computed and applied.
 
     Shape:
         mixture [C, T], sources [S, C, T] -> [S, C, T], with C channels, T samples and S sources.
@@ -166,7 +169,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]]:
-    """Compute, for each source, the power of each bin [F, frames] and the spatial covariance of each frequency [C, C, F, 1]."""
+    """Yield the power [F, frames] of each bin and the spatial covariance [C, C, F, 1] of each frequency, for each source."""
     for source in sources:
         spectrum = stft(source)
         power = spectrum.abs().square().mean(dim=0)
@@ -175,9 +178,9 @@ def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _solve_hermitian(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve a linear system with a Hermitian matrix of one or two channels in each bin, after regularisation.
+    """Solve a linear system in each bin. The matrix is Hermitian with C = 1 or 2 rows, and is regularised first.
 
-    Shape: [C, C, F, frames], [C, F, frames] -> [C, F, frames].
+    Shape: matrix [C, C, F, frames], right side [C, F, frames] -> solution [C, F, frames].
     """
     ridge = matrix.diagonal().real.mean(dim=-1) * RIDGE + FLOOR
     if len(matrix) == 1:
@@ -192,7 +195,7 @@ def untouched(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
     Args:
         mixture: mixture of the sources.
-        sources: true sources, which determine only the number of estimates.
+        sources: true sources. Only their number is used.
         stft: not used.
 
     Shape:
@@ -211,7 +214,7 @@ def silence(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
     Args:
         mixture: not used.
-        sources: true sources, which define the shape of the result.
+        sources: true sources. Only their shape is used.
         stft: not used.
 
     Shape:

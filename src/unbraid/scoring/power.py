@@ -1,14 +1,15 @@
-"""Power analysis: calculate how many seeds and tracks are needed to detect a difference between two systems' scores.
+"""Power analysis: calculate how many seeds and tracks are needed to detect a difference between the scores of two systems.
 
-The comparison is the test in `unbraid.scoring.significance`. The power is the probability that the test gives p < 0.05. Both
-systems are assumed to have the same number of seeds and the same standard deviations.
+The systems are compared by the test in `unbraid.scoring.significance`. The power is the probability that the test gives p <
+0.05. Both systems are assumed to have the same number of seeds and the same standard deviations.
 
 The test estimates three independent variances from the scores: between tracks, between seeds of the first system, and between
 seeds of the second system. Each estimate is a scaled chi-squared variable. For given estimates, the mean difference is a normal
-variable. The power is then the probability that the mean difference exceeds half the width of the confidence interval. The
-function `power` integrates this probability over the three estimates, as a midpoint sum over quantiles. The result differs from
-simulations by at most 0.02. If the effects of tracks and seeds are not normally distributed, use a simulation instead
-(`scripts/bench/verdicts.py`).
+variable, and the power is the probability that the mean difference exceeds half the width of the confidence interval. The
+function `power` integrates this probability over the three estimates, as a midpoint sum over quantiles.
+
+The result differs from simulations by at most 0.02. If the effects of tracks and seeds are not normally distributed, use a
+simulation instead (`scripts/bench/verdicts.py`).
 """
 
 from bisect import bisect_left
@@ -28,10 +29,10 @@ MIDPOINTS = (np.arange(40) + 0.5) / 40
 
 @dataclass(frozen=True)
 class Deviations:
-    """Store three standard deviations that describe how much the scores of separation systems vary, in dB.
+    """Store three standard deviations in dB, which describe how much the scores of separation systems vary.
 
     A score belongs to one system, trained with one seed, on one track. Its random part is a sum of independent effects: of the
-    track, of the seed, and a rest that is different for each score (model in `unbraid.scoring.significance`).
+    track, of the seed, and a rest that is different for each score. The model is in `unbraid.scoring.significance`.
 
     Args:
         tracks: standard deviation, over the tracks, of the score difference of two systems, without the rest.
@@ -47,10 +48,10 @@ class Deviations:
     def of(cls, systems: Sequence[np.ndarray]) -> "Deviations | None":
         """Estimate the standard deviations from scores of several systems on the same tracks (analysis of variance).
 
-        The variance between seeds and the variance of the rest (random variation that neither track nor seed explains) are
-        estimated for each system and averaged. A system with k seeds has the weight k - 1. The variance between tracks is
-        estimated for each pair of the first system and another system, and averaged over these pairs. Negative estimates of a
-        variance are replaced by 0.
+        The variance between seeds, and the variance of the rest (random variation that neither track nor seed explains), are
+        estimated for each system and averaged. A system with k seeds has the weight k - 1 in this average. The variance between
+        tracks is estimated for each pair of the first system and another system, and averaged over these pairs. A negative
+        estimate of a variance is replaced by 0.
 
         Args:
             systems: scores of each system in dB, NaN if undefined.
@@ -59,7 +60,8 @@ class Deviations:
             [seeds, tracks] each; the numbers of seeds may differ.
 
         Returns:
-            The deviations; None if there are fewer than two systems or two tracks, or if each system has only one seed.
+            The standard deviations; None if there are fewer than two systems or two tracks, or if each system has only one
+            seed.
         """
         defined = np.all([np.isfinite(scores).all(axis=0) for scores in systems], axis=0)
         systems = [scores[:, defined] for scores in systems]
@@ -77,13 +79,13 @@ class Deviations:
 
 
 def _rest(scores: np.ndarray) -> float:
-    """Compute the variance of one system's scores after the mean effect of each seed and of each track is subtracted."""
+    """Compute the variance of one system's scores, after the mean effects of all seeds and tracks are subtracted."""
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float(np.square(residual).sum() / ((scores.shape[0] - 1) * (scores.shape[1] - 1)))
 
 
 def power(difference: float, deviations: Deviations, seeds: int, tracks: int) -> float:
-    """Compute the power of a comparison of two systems: the probability of p < 0.05 for a given true difference.
+    """Compute the power of a comparison of two systems: the probability of p < 0.05 if the true difference is `difference`.
 
     Args:
         difference: true difference of the mean scores of the two systems in dB.
@@ -115,7 +117,7 @@ def _estimates(degrees: int) -> np.ndarray:
 
 
 def tracks_needed(difference: float, deviations: Deviations, seeds: int) -> int | None:
-    """Compute the smallest number of tracks with which a difference of two systems is detected with a power of 80 %.
+    """Compute the smallest number of tracks with which the difference of two systems is detected with a power of 80 %.
 
     Args:
         difference: true difference of the mean scores of the two systems in dB.
@@ -123,7 +125,7 @@ def tracks_needed(difference: float, deviations: Deviations, seeds: int) -> int 
         seeds: number of seeds of each system, at least 2.
 
     Returns:
-        The number of tracks; None if it exceeds 1000.
+        The number of tracks; None if more than 1000 tracks are needed.
     """
     counts = range(2, MOST_TRACKS + 1)
     index = bisect_left(counts, POWER, key=lambda tracks: power(difference, deviations, seeds, tracks))

@@ -1,7 +1,8 @@
 """Protocols: complete definitions of a score by its measure, sources, sample rate, windows and averages.
 
-Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and a table of
-scores of different protocols raises an error. The measures are in `unbraid.scoring.bss_eval` and `unbraid.scoring.measures`.
+Scores of different protocols cannot be compared. Each stored score therefore contains a record of its protocol, and an error is
+raised if a table would contain scores of different protocols. The measures are in `unbraid.scoring.bss_eval` and
+`unbraid.scoring.measures`.
 """
 
 import math
@@ -35,11 +36,11 @@ UNDEFINED = {
 
 @dataclass(frozen=True)
 class SourceGroup:
-    """Define the sources that are scored together, and their references and estimates.
+    """Define which sources are scored together. Compute the references and the estimates of these sources.
 
     Args:
-        names: names of the targets, followed by the name of the residual (mixture minus all targets) if the residual is scored.
-        weights: weight of each source of the data set in each target and in the residual. Shape: [names, sources].
+        names: names of the targets. If the residual (mixture minus all targets) is scored, its name follows.
+        weights: weights [names, sources]; row k contains the weights of the data set's sources in the source with name k.
         has_rest: True if the last name is the residual.
     """
 
@@ -48,7 +49,7 @@ class SourceGroup:
     has_rest: bool
 
     def references(self, sources: Tensor) -> Tensor:
-        """Compute the reference waveforms (targets, and residual if it is scored) from the sources of the data set.
+        """Compute the reference waveforms from the sources of the data set: the targets, and the residual if it is scored.
 
         Args:
             sources: waveforms of the sources of a track.
@@ -57,12 +58,12 @@ class SourceGroup:
             [sources, C, T] -> [names, C, T].
 
         Returns:
-            The waveforms of the references.
+            The reference waveforms.
         """
         return torch.einsum("nr,rct->nct", self.weights.to(sources), sources)
 
     def estimates(self, targets: Tensor, mixture: Tensor) -> Tensor:
-        """Compute the estimates to score from the output of a separator: the targets, and the residual if it is scored.
+        """Compute the estimates from the output of a separator: the targets, and the residual if it is scored.
 
         Args:
             targets: estimated waveforms of the targets.
@@ -72,7 +73,7 @@ class SourceGroup:
             targets [targets, C, T], mixture [C, T] -> [names, C, T].
 
         Returns:
-            The waveforms of the estimates.
+            The estimated waveforms.
         """
         residual = [(mixture - targets.sum(dim=0))[None]] if self.has_rest else []
         return torch.cat([targets, *residual])
@@ -84,24 +85,24 @@ class Protocol:
 
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
-        measure: `bss_eval`: all sources are scored together; `energy_ratios` (uSDR and SI-SDR), or an object of the class
+        measure: `bss_eval`: all sources are scored together. `energy_ratios` (uSDR and SI-SDR), or an object of the class
             `Measure` (from a plugin of the user): each target is scored alone.
-        version: version of BSS Eval; None for energy ratios.
-        sources: sets of sources that are scored together. The targets of a run must be one of these sets, or lack only one
-            source of a set. The missing source is then scored with the residual (mixture minus all targets) as its estimate.
+        version: version of BSS Eval; None for other measures.
+        sources: sets of sources that are scored together. The targets of a run must be one of these sets, or a set without one
+            of its sources. In the second case, the residual (mixture minus all targets) is the estimate of the missing source.
             None: all targets are accepted, and the residual is scored if the targets do not sum to the mixture.
         sample_rate: sample rate of scored audio in Hz; None: the sample rate of the network.
         channels: number of channels of scored audio, 1 or 2; None: the number of channels of the network.
         window_seconds: length of a window in seconds; None: one window over the whole track.
         hop_seconds: step between windows in seconds; None: `window_seconds`.
-        taps: length of BSS Eval's filters in samples; None for energy ratios.
+        taps: length of BSS Eval's filters in samples; None for other measures.
         frames: average over the windows of a track.
         tracks: average over the tracks. `length_weighted`: mean weighted by the length of the tracks.
-        silence: rule for undefined scores. `any`: all sources are undefined in a window in which any reference or estimate is
-            silent; `own`: a source is undefined if its own reference is silent.
+        silence: rule for undefined scores of BSS Eval. `any`: all sources are undefined in a window in which any reference or
+            estimate is silent. `own`: a source is undefined in a window in which its own reference is silent.
 
     Raises:
-        InputError: an argument is invalid, or does not match the measure.
+        InputError: an argument is invalid, or does not fit the measure.
     """
 
     name: str
@@ -145,26 +146,26 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a copy of the protocol, in which a missing sample rate or number of channels is taken from a network.
+        """Return a copy of the protocol. A sample rate or number of channels that is None is replaced by that of a network.
 
         Args:
             sample_rate: sample rate of the network in Hz.
             channels: number of channels of the network.
 
         Returns:
-            The copy. Neither its sample rate nor its number of channels is None.
+            The copy. Its sample rate and its number of channels are not None.
         """
         return replace(self, sample_rate=self.sample_rate or sample_rate, channels=self.channels or channels)
 
     @property
     def format(self) -> tuple[int, int]:
-        """Return sample rate in Hz and number of channels of scored audio. If one of these values is None, call `at` first."""
+        """Sample rate in Hz and number of channels of scored audio. If one of the two values is None, call `at` first."""
         assert self.sample_rate is not None and self.channels is not None
         return self.sample_rate, self.channels
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Return the names of the measures that `score` computes, for example SDR, ISR, SIR and SAR."""
+        """Names of the measures that `score` computes, for example SDR, ISR, SIR and SAR."""
         if isinstance(self.measure, Measure):
             return self.measure.names
         return BSS_EVAL if self.measure == "bss_eval" else tuple(ENERGY_RATIOS)
@@ -174,7 +175,7 @@ class Protocol:
 
         Args:
             targets: names of the targets.
-            weights: weight of each source of the data set in each target. Shape: [targets, sources].
+            weights: weights [targets, sources]; row s contains the weights of the data set's sources in target s.
 
         Returns:
             The targets, and the residual (mixture minus all targets) if the protocol scores the residual.
@@ -196,7 +197,7 @@ class Protocol:
         return SourceGroup((*targets, name), torch.cat([weights, residual]), True)
 
     def _residual_name(self, targets: Sequence[str], has_residual: bool) -> str | None:
-        """Return the name under which the residual (mixture minus all targets) is scored; None if it is not scored."""
+        """Return the name of the residual (mixture minus all targets); None if the protocol does not score the residual."""
         if self.sources is None:
             if len(targets) == 1 and not has_residual:
                 problem = f"protocol {self.name} needs at least two sources, but the only target is the whole mixture"
@@ -245,7 +246,7 @@ class Protocol:
         }
 
     def _scores(self, measure: Measure, reference: Tensor, estimate: Tensor) -> dict[str, list[float | None]]:
-        """Return the scores of one source by the measure of a plugin. NaN scores are undefined."""
+        """Return the scores of one source, computed by the measure of a plugin. A NaN score becomes None."""
         values = list(measure(reference, estimate, self.format[0]))
         if len(values) != len(measure.names):
             problem, expected = (
@@ -271,7 +272,7 @@ class Protocol:
 
 
 def _defined(values: Tensor) -> list[float | None]:
-    """Replace NaN scores, which are undefined, by None."""
+    """Convert scores to a list, in which NaN scores are replaced by None."""
     return [None if value.isnan() else float(value) for value in values]
 
 
@@ -280,14 +281,15 @@ def _list(names: Sequence[str]) -> str:
 
 
 def with_improvements(frames: Frames, mixture: Frames) -> Frames:
-    """Add the improvements of the scores over the unprocessed mixture in each window: NSDR, uSDRi and SI-SDRi.
+    """Add the improvements NSDR, uSDRi and SI-SDRi: score of an estimate minus score of the unprocessed mixture.
 
     Args:
         frames: scores of the estimates, by source, measure and window.
         mixture: scores of the unprocessed mixture as the estimate of each source.
 
     Returns:
-        The scores and their improvements. An improvement is None if a score is None, or if the mixture's score is infinite.
+        The scores and the improvements. An improvement is None if one of the two scores is None, or if the score of the mixture
+        is infinite.
     """
     improved: Frames = {}
     for source, measures in frames.items():

@@ -16,11 +16,12 @@ class PublishedScores:
     """Store the scores of one table of a publication.
 
     Args:
-        name: source of the scores: authors, conference or journal, table.
+        name: authors of the publication, conference or journal, and number of the table.
         data: name of the data config (config group `data`) for which the scores are valid.
         protocol: name of the protocol of the scores.
-        statistic: statistic over tracks that was published, mean or median.
-        figures: scores in dB: nested dictionaries, whose keys are the name of the model config, the target and the measure.
+        statistic: published statistic over the tracks, mean or median.
+        figures: scores in dB, as nested dictionaries. The keys are the name of the model config, then the target, then the
+            measure.
 
     Raises:
         InputError: a score is NaN or infinite.
@@ -41,18 +42,19 @@ class PublishedScores:
                         raise InputError("figures", problem, found=figure, expected="a finite score in dB")
 
     def compare(self, scores: Mapping[str, Any], data: str, model: str, trained_on: Collection[str] = ()) -> dict[str, Any]:
-        """Compare the scores of a run with the published scores. The result is the entry `reference` of `scores.json`.
+        """Compare the scores of a run with the published scores, for the entry `reference` of `scores.json`.
 
         Args:
             scores: scores of a run, as returned by `unbraid.evaluation.scorer.Scorer.scores`.
             data: name of the data config of the scored data.
             model: name of the model config of the scored model.
-            trained_on: names of scored tracks on which the run was trained or validated.
+            trained_on: names of the scored tracks that were used to train or validate the run.
 
         Returns:
-            A dictionary. Its key `distances` contains, for each target and measure, `found` (the score of the run), `reference`
-            (the published score) and `distance` (`found` minus `reference`). `found` and `distance` are None if the score is
-            undefined. If the scores cannot be compared, the dictionary contains only the key `differs` with the reason.
+            A dictionary with the source of the published scores. If the scores can be compared, the key `distances` contains,
+            for each target and measure, `found` (the score of the run), `reference` (the published score) and `distance`
+            (`found` minus `reference`). `found` and `distance` are None if the score of the run is undefined. If the scores
+            cannot be compared, the key `differs` contains the reason.
         """
         source = {"name": self.name, "statistic": self.statistic}
         differs = self._difference(scores, data, model)

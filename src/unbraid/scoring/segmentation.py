@@ -35,7 +35,7 @@ def segmentation_scores(counts: Tensor) -> dict[str, float]:
         [classes, classes].
 
     Returns:
-        `accuracy`, the share of correct bins, and `mIoU`, the mean IoU of all classes that occur or were predicted. Both are
+        `accuracy`: share of correct bins. `mIoU`: mean IoU over all classes with at least one true or predicted bin. Both are
         NaN if all counts are 0.
     """
     counts = counts.double()

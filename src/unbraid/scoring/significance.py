@@ -24,7 +24,7 @@ Satterthwaite quantile for the whole variance gives shorter intervals. These sho
 is the level at which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
 
 If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
-tracks, and are valid for these trained networks only. With one track the interval is undefined. Use `unbraid.scoring.power` to
+tracks, and are valid only for the trained networks. With one track the interval is undefined. Use `unbraid.scoring.power` to
 calculate the numbers of seeds and tracks before an experiment.
 
 Sources: Satterthwaite, Biometrics Bulletin 2, 1946. Welch, Biometrika 34, 1947. Banerjee, Sankhya 22, 1960. Bouthillier et al.,
@@ -46,18 +46,18 @@ SMALLEST_P = 1e-100  # a smaller p-value is reported as 0
 
 @dataclass(frozen=True)
 class Difference:
-    """Store the difference of the scores of a system and a baseline, with its confidence interval and p-value.
+    """Store the difference between the scores of a system and of a baseline, with confidence interval and p-value.
 
     Args:
         mean: mean over tracks of the score of the system minus the score of the baseline, in dB.
         low: lower end of the 95 % interval in dB; None for one track.
         high: upper end of the 95 % interval in dB; None for one track.
         p: two-sided p-value of the hypothesis that the difference is 0, without correction; None for one track.
-        tracks: number of tracks with a defined score in all runs of both systems.
-        above: number of tracks in which the system has the higher score.
-        below: number of tracks in which the system has the lower score.
-        over_seeds: True if interval and p-value are also valid for other seeds. False if they are valid only for these trained
-            networks, because a system has only one seed.
+        tracks: number of tracks with a defined score in all runs of system and baseline.
+        above: number of tracks in which the system has a higher score than the baseline.
+        below: number of tracks in which the system has a lower score than the baseline.
+        over_seeds: True if interval and p-value are also valid for other seeds. False if system or baseline has only one seed.
+            Interval and p-value are then valid only for the trained networks.
     """
 
     mean: float
@@ -81,7 +81,8 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
         [seeds, tracks] both; the numbers of seeds may differ.
 
     Returns:
-        The difference over all tracks that have a defined score in each run of system and baseline; None without such a track.
+        The difference over all tracks with a defined score in each run of system and baseline; None if no track has such
+        scores.
     """
     defined = np.isfinite(system).all(axis=0) & np.isfinite(baseline).all(axis=0)
     if not defined.any():
@@ -102,15 +103,16 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
 
 
 def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
-    """Compute the variance that seeds cause in the score difference of two systems, and its degrees of freedom (Satterthwaite).
+    """Compute how much the seeds contribute to the variance of the score difference of two systems.
 
     Args:
-        variance: variance, over the seeds of one system, of the mean score over tracks; a number or an array.
-        other: the same variance of the other system; a number or an array.
+        variance: variance of the mean score of one system. It is the variance of the mean over tracks between the seeds,
+            divided by the number of seeds; a number or an array.
+        other: the same value of the other system; a number or an array.
         seeds: smaller number of seeds of the two systems.
 
     Returns:
-        This variance and its degrees of freedom.
+        The contribution to the variance, and its degrees of freedom (Satterthwaite).
     """
     total, squares = variance + other, np.square(variance) + np.square(other)
     ratio = np.divide(np.square(total), squares, out=np.ones_like(total), where=squares > 0)
@@ -118,10 +120,11 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
 
 
 def half_width(terms: Sequence[tuple[Any, Any]], alpha: float) -> Any:
-    """Compute half the width of the confidence interval with level 1 - alpha.
+    """Compute half the width of the confidence interval with the confidence level 1 - alpha.
 
     Args:
-        terms: variance and degrees of freedom of each independent part of the variance (tracks, seeds); numbers or arrays.
+        terms: pairs of variance and degrees of freedom, one for each independent term of the total variance (tracks, seeds);
+            numbers or arrays.
         alpha: probability that the interval does not contain the true value.
 
     Returns:
@@ -131,7 +134,10 @@ def half_width(terms: Sequence[tuple[Any, Any]], alpha: float) -> Any:
 
 
 def _p_value(mean: float, terms: Sequence[tuple[Any, Any]]) -> float:
-    """Compute the p-value of a mean difference: the level alpha at which one end of the confidence interval is 0."""
+    """Compute the p-value of a mean difference: the alpha for which one end of the confidence interval is 0.
+
+    `terms` is described in `half_width`.
+    """
     if mean == 0:
         return 1.0
 
@@ -143,7 +149,7 @@ def _p_value(mean: float, terms: Sequence[tuple[Any, Any]]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values of several comparisons with one baseline by the method of Holm.
+    """Correct the p-values of several comparisons with Holm's method.
 
     Args:
         p_values: uncorrected p-values.

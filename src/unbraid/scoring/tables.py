@@ -1,6 +1,6 @@
-"""Average scores over windows, tracks and data sets, and format the averages as a table for the terminal.
+"""Average scores over windows, tracks and targets, and format the averages as a table for the terminal.
 
-Scores of different protocols must not be in one table: `refuse_mixed` raises an error in this case.
+A table must not contain scores of different protocols: `refuse_mixed` raises an error in this case.
 """
 
 import math
@@ -23,7 +23,7 @@ def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
 
     Args:
         frames: scores of each source, measure and window.
-        protocol: protocol of the scores, which determines the average (median or mean).
+        protocol: protocol of the scores. It defines the average (median or mean).
 
     Returns:
         The average over all windows with a finite score, for each source and measure; None if no window has a finite score.
@@ -46,8 +46,8 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         protocol: protocol of the scores.
 
     Returns:
-        For each source and measure: the statistics over all tracks with a finite score, the share of undefined windows, and the
-        share of windows with an infinite score.
+        Nested dictionaries by source and measure. They contain the statistics over all tracks with a finite score, the share of
+        undefined windows, and the share of windows with an infinite score.
     """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
@@ -69,10 +69,10 @@ def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | N
 
 
 def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    """Compute mean, median and standard deviation of all values that are not None, and count these values.
+    """Compute mean, median and standard deviation of the values that are not None, and the number of these values.
 
     Args:
-        values: values, None if undefined.
+        values: values; None for an undefined value.
 
     Returns:
         `mean`, `median`, `std` and the number `n` of defined values. If `n` is 0, the three statistics are None.
@@ -90,10 +90,10 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that all rows of a table of scores have the same protocol.
 
     Args:
-        records: dictionary from the label of each row to the options of its protocol (the result of `Protocol.record`).
+        records: dictionary from the label of each row to the record of its protocol (the result of `Protocol.record`).
 
     Raises:
-        InputError: the options of two rows differ.
+        InputError: the records of two rows differ.
     """
     first, *others = records
     for other in others:
@@ -107,16 +107,17 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
 def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
     """Format the scores of several systems as a table for the terminal.
 
-    The table shows the average over tracks (mean or median, see the protocol), and the share of undefined windows of each row.
-    A column is shown if at least one row has a score in it. If there are several targets, the last block contains their mean.
+    The table has one block for each source, with one row for each system and one column for each measure. A cell contains the
+    average over the tracks (mean or median, see the protocol). The last column contains the share of undefined windows. Columns
+    without any score are left out. If there are several targets, the last block contains the mean over the targets.
 
     Args:
         rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).
-        protocol: options of the protocol, the result of `Protocol.record`.
+        protocol: record of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
 
     Returns:
-        The lines of the table, with one block for each source.
+        The table as text.
     """
     statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
@@ -140,7 +141,7 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
 
 
 def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
-    """Return the cells of one source, by row and measure. A cell contains a text and the share of undefined windows."""
+    """Return the table cells of one source, by row and measure. A cell contains a text and the share of undefined windows."""
     return {
         label: {
             measure: (_text(values[statistic], values.get("infinite") or 0), float(values["undefined"] or 0))
@@ -152,7 +153,10 @@ def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
 
 
 def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: str) -> Cells:
-    """Return the cells with the mean over targets. A cell is undefined if the score of a target is undefined or infinite."""
+    """Return the table cells with the mean over the targets, by row and measure.
+
+    The mean is undefined if the score of one target is undefined or infinite.
+    """
     cells: Cells = {}
     for label, summary in rows.items():
         if all(target in summary for target in targets):
@@ -168,7 +172,7 @@ def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: 
 def _text(value: float | None, infinite: float) -> str:
     """Return a score as text with two decimals.
 
-    If no window has a finite score, return `inf` if some windows have an infinite score, else `-`.
+    If the score is None, return `inf` if some windows have an infinite score, otherwise `-`.
     """
     if value is None:
         return "inf" if infinite else UNDEFINED

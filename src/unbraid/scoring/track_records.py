@@ -1,6 +1,6 @@
-"""Store the scores of one track in a json file in the format of museval, which museval's `EvalStore` can read.
+"""Store the scores of one track in a JSON file. The class `EvalStore` of the package museval can also read the file.
 
-Undefined scores are NaN in these files, as museval requires. In the program, undefined scores are None.
+In these files, undefined scores are NaN, as museval requires. In unbraid, undefined scores are None.
 """
 
 import json
@@ -27,8 +27,7 @@ class TrackScores:
         frames: scores of each source, measure and window.
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
-        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not
-            silent.
+        silent_estimates: names of the sources whose estimate, but not the reference, is silent in the whole track.
     """
 
     frames: Frames
@@ -40,7 +39,7 @@ class TrackScores:
 def record_path(folder: Path, row: str, track: str) -> Path:
     """Return the path of the file with the scores of a track: `<row>/test/<track>.json`, as in museval.
 
-    A track name that is not valid as a file name, and a link that leads out of the folder, raise InputError.
+    InputError is raised if the track name is not valid as a file name, or if a link leads out of the folder.
 
     Args:
         folder: folder of all scores.
@@ -48,7 +47,7 @@ def record_path(folder: Path, row: str, track: str) -> Path:
         track: name of the track.
 
     Returns:
-        The path below `folder`.
+        The path in `folder`.
     """
     check_name(f"scores of {track}", track)
     return below(folder, row, "test", f"{track}.json")
@@ -57,13 +56,13 @@ def record_path(folder: Path, row: str, track: str) -> Path:
 def write_track(
     path: Path, scores: TrackScores, protocol: dict[str, Any], origin: str, versions: Mapping[str, str]
 ) -> None:  # fmt: skip
-    """Write the scores of a track to a json file in the format of museval.
+    """Write the scores of a track to a JSON file in the format of museval.
 
     Args:
         path: path of the file, see `record_path`.
         scores: scores of the track.
-        protocol: options of the protocol, the result of `Protocol.record`.
-        origin: text that identifies how the estimates were computed, for example by which checkpoint.
+        protocol: record of the protocol, the result of `Protocol.record`.
+        origin: text that identifies how the estimates were computed. For example, it names the checkpoint.
         versions: versions of the packages that influence the scores.
     """
     whole = scores.samples / protocol["sample_rate"]
@@ -88,7 +87,8 @@ def write_track(
 def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[str, Any]]]:
     """Return the number and the scores of each window, in the format of museval.
 
-    Infinite scores are NaN in the entry `metrics`, as in museval. The entry `infinite` contains their signs.
+    In the entry `metrics`, an infinite score is NaN, as in museval. The entry `infinite` contains the sign of each infinite
+    score.
     """
     windows = []
     for number, values in enumerate(zip(*measures.values(), strict=True)):
@@ -101,22 +101,22 @@ def _by_window(measures: dict[str, list[float | None]]) -> list[tuple[int, dict[
 
 @cache
 def scoring_code() -> str:
-    """Return a hash of the Python files of `unbraid.scoring`. Stored scores with another hash are computed again."""
+    """Return a hash of the Python files of `unbraid.scoring`. If the hash has changed, stored scores are computed again."""
     return source_hash([Path(__file__).parent])
 
 
 def read_track(path: Path, protocol: dict[str, Any], origin: str, measures: Sequence[str]) -> TrackScores | None:
-    """Read the scores of a track from its json file, if the scores are still valid.
+    """Read the scores of a track from its JSON file, if the scores are still valid.
 
     Args:
         path: path of the file, see `record_path`.
-        protocol: options of the expected protocol, the result of `Protocol.record`.
+        protocol: expected record of the protocol, the result of `Protocol.record`.
         origin: expected origin of the estimates, see `write_track`.
         measures: names of the expected measures.
 
     Returns:
-        The scores; None if the file is missing or damaged, or if its protocol, origin, measures or scoring code differ from the
-        expected values.
+        The scores. None if the file is missing or damaged, or if its protocol, origin, measures or hash of the scoring code
+        differ from the expected values.
     """
     try:
         record = read_json(path, finite=False)

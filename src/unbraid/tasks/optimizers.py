@@ -4,7 +4,8 @@
 - Prodigy: Mishchenko & Defazio, "Prodigy: An expeditiously adaptive parameter-free learner", ICML 2024.
 - Schedule-free AdamW: Defazio et al., "The road less scheduled", NeurIPS 2024.
 
-Prodigy and schedule-free AdamW need no schedule of the learning rate. An optional package is imported when training begins.
+Prodigy and schedule-free AdamW need no learning-rate schedule. The package of an optimizer is imported only if the optimizer is
+used.
 """
 
 import re
@@ -25,7 +26,7 @@ Parameters = Iterable[nn.Parameter]
 class MuonWithAdamW(Optimizer):
     """Update matrices by Muon, and all other parameters (biases, norms, convolutions) by AdamW.
 
-    A schedule changes the learning rates of both Muon and AdamW.
+    A learning-rate schedule changes the learning rates of both Muon and AdamW.
 
     Args:
         params: parameters of the network.
@@ -33,8 +34,8 @@ class MuonWithAdamW(Optimizer):
             rates of AdamW can be used.
         weight_decay: weight decay of the matrices.
         momentum: momentum of Muon.
-        adamw_lr: learning rate of the other parameters.
-        adamw_weight_decay: weight decay of the other parameters.
+        adamw_lr: learning rate of all other parameters.
+        adamw_weight_decay: weight decay of all other parameters.
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class MuonWithAdamW(Optimizer):
         """Update all parameters.
 
         Args:
-            closure: function that computes the loss and its gradients again; None: the gradients that the parameters have now.
+            closure: function that computes the gradients and returns the loss; None: the present gradients are used.
 
         Returns:
-            The loss of the closure, or None.
+            The loss that the closure has returned; None without a closure.
         """
         loss = None
         if closure is not None:
@@ -87,12 +88,13 @@ class MuonWithAdamW(Optimizer):
 
 @dataclass(frozen=True)
 class Group:
-    """Describe which parameters of a network have other options of the optimizer.
+    """Describe a group of the network's parameters, for which the optimizer has other options.
 
     Args:
-        pattern: regular expression that a part of the parameter's name matches, such as `norm` or `separator.net.encoder`.
-        options: options of the optimizer for these parameters, such as `{lr: 1e-4}`.
-        max_ndim: largest number of dimensions of the parameters; null: any number. Norms and biases have one dimension.
+        pattern: regular expression, such as `norm` or `separator.net.encoder`. It must match a part of the parameter's name.
+        options: options of the optimizer for the parameters of the group, such as `{lr: 1e-4}`.
+        max_ndim: largest number of dimensions of a parameter in the group; null: any number. Norms and biases have one
+            dimension.
     """
 
     pattern: str
@@ -100,18 +102,18 @@ class Group:
     max_ndim: int | None = None
 
     def fits(self, name: str, parameter: nn.Parameter) -> bool:
-        """Return whether a parameter belongs to the group."""
+        """Return True if a parameter belongs to the group."""
         return bool(re.search(self.pattern, name)) and (self.max_ndim is None or parameter.ndim <= self.max_ndim)
 
 
 class GroupedOptimizer:
-    """Create an optimizer that treats groups of parameters differently, for example without weight decay for norms.
+    """Create an optimizer with different options for groups of parameters, for example without weight decay for norms.
 
     Args:
         params: names and parameters of the network.
         optimizer: function from parameter groups to an optimizer.
-        groups: groups, see `Group`. A parameter belongs to the first group that it fits; other parameters have the options of
-            `optimizer`.
+        groups: groups, see `Group`. A parameter belongs to the first group whose conditions it meets. A parameter without a
+            group gets the options of `optimizer`.
     """
 
     takes_names = True
@@ -120,7 +122,7 @@ class GroupedOptimizer:
         cls, params: Iterable[tuple[str, nn.Parameter]], optimizer: Callable[[Any], Optimizer],
         groups: Sequence[Mapping[str, Any]],
     ) -> Any:  # fmt: skip
-        """Return the optimizer; raise InputError if a group is invalid or contains no parameters."""
+        """Return the optimizer. If a group is invalid or contains no parameters, InputError is raised."""
         members: list[list[nn.Parameter]] = [[] for _ in groups]
         others: list[nn.Parameter] = []
         rules = [_group(number, group) for number, group in enumerate(groups)]
@@ -137,7 +139,7 @@ class GroupedOptimizer:
 
 
 def _group(number: int, group: Mapping[str, Any]) -> Group:
-    """Return a group of the config. Unknown keys and an invalid pattern raise InputError."""
+    """Convert a group from the config to a `Group`. Unknown keys and an invalid pattern raise InputError."""
     where = f"optim.optimizer.groups[{number}]"
     try:
         re.compile(group.get("pattern", ""))
@@ -162,13 +164,13 @@ class Prodigy:
     def __new__(
         cls, params: Parameters, lr: float, weight_decay: float, d_coef: float, safeguard_warmup: bool
     ) -> Any:  # fmt: skip
-        """Return an optimizer of the package prodigyopt; raise InputError if the package is not installed."""
+        """Return an optimizer of the package prodigyopt. If the package is not installed, InputError is raised."""
         make = _imported("prodigyopt", "prodigy").Prodigy
         return make(params, lr=lr, weight_decay=weight_decay, d_coef=d_coef, safeguard_warmup=safeguard_warmup)
 
 
 class ScheduleFreeAdamW:
-    """Create the optimizer AdamWScheduleFree of the package schedulefree, which needs no learning-rate schedule.
+    """Create the optimizer AdamWScheduleFree of the package schedulefree. It needs no learning-rate schedule.
 
     The optimizer keeps an average of the weights over the steps. Validation and checkpoints use the averaged weights.
 
@@ -176,11 +178,11 @@ class ScheduleFreeAdamW:
         params: parameters of the network.
         lr: learning rate after the warm-up.
         weight_decay: weight decay.
-        warmup_steps: number of steps in which the learning rate increases.
+        warmup_steps: number of steps of the warm-up, in which the learning rate increases.
     """
 
     def __new__(cls, params: Parameters, lr: float, weight_decay: float, warmup_steps: int) -> Any:
-        """Return an optimizer of the package schedulefree; raise InputError if the package is not installed."""
+        """Return an optimizer of the package schedulefree. If the package is not installed, InputError is raised."""
         make = _imported("schedulefree", "schedule_free").AdamWScheduleFree
         return make(params, lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps)
 

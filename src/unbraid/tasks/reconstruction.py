@@ -1,4 +1,4 @@
-"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images from corrupted versions."""
+"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images. Its input can be corrupted."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -23,13 +23,13 @@ VALIDATION = 2**31  # added to the number of a validation batch; its random numb
 class ReconstructionTask(Task):
     """Train an autoencoder to reconstruct clean items from corrupted items.
 
-    An item is one input of the network: a patch of a spectrogram or an image, or a vector (one spectrogram frame, or all pixels
-    of an image).
+    An item is one input of the network. Depending on the network, an item is a patch (a part of a spectrogram, or an image) or
+    a vector (one spectrogram frame, or all pixels of an image).
 
     Args:
         features: conversion of audio or images to patches and vectors.
-        net: function that builds the autoencoder. Its argument is the size of a vector or the shape of a patch.
-        corruption: function that corrupts the input of the network.
+        net: function that builds the autoencoder. The argument of the function is the size of a vector or the shape of a patch.
+        corruption: function that corrupts patches. The corrupted patches are the input of the network.
         loss: function from reconstructed and clean vectors to a scalar.
         optimizer: function from parameters to an optimizer; None if the network is not trained by gradients.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
@@ -52,76 +52,82 @@ class ReconstructionTask(Task):
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """Return the shape of one input of the network: (vector size,) for vectors, (C, H, W) for patches."""
+        """Shape of one input of the network: (D,) for a vector of D values, or (C, H, W) for a patch."""
         return (self.features.vector_size,) if self.net.takes == "vectors" else self.features.shape
 
     def as_items(self, patches: Tensor) -> Tensor:
-        """Convert N patches to the input of the network.
+        """Convert patches to the input of the network: vectors or patches, depending on the network.
 
-        Shape: [N, C, H, W] -> [M, D] for a network that takes M vectors of D values. For other networks, the patches are
+        Shape: [N, C, H, W] -> [M, D] if the network takes vectors (M vectors of D values). Otherwise the N patches are returned
         unchanged.
         """
         return self.features.vectors(patches) if self.net.takes == "vectors" else patches
 
     def as_vectors(self, items: Tensor) -> Tensor:
-        """Convert N patches, or M vectors of D values, to vectors. Shape: [N, C, H, W] or [M, D] -> [M, D]."""
+        """Convert the input or output of the network to M vectors of D values.
+
+        Shape: [N, C, H, W] -> [M, D] if the network takes N patches. If the network takes vectors, the vectors are returned
+        unchanged.
+        """
         return items if self.net.takes == "vectors" else self.features.vectors(items)
 
     def rebuild(self, patches: Tensor) -> Tensor:
-        """Return the network's reconstructions of patches. Shape: [N, C, H, W] -> [N, C, H, W]."""
+        """Reconstruct patches with the network. Shape: [N, C, H, W] -> [N, C, H, W]."""
         rebuilt = self.net(self.as_items(patches))
         return self.features.patches(rebuilt) if self.net.takes == "vectors" else rebuilt
 
     def corrupt(self, patches: Tensor, step: int) -> Tensor:
         """Return corrupted versions of patches. Shape: [N, C, H, W] -> [N, C, H, W].
 
-        The random numbers depend only on the seed of the run, the step and the rank of the process.
+        The random numbers depend only on the seed of the run, the number `step`, and the rank of the process.
         """
         return self.corruption(patches, self.generator_of(step, patches.device))
 
     def generator_of(self, step: int, device: torch.device) -> torch.Generator:
-        """Return a random number generator that is seeded by the seed of the run, a step and the rank of the process."""
+        """Return a random number generator. The seed depends on the seed of the run, `step`, and the rank of the process."""
         generator = torch.Generator(device)
         # Torch's generators do not hash seeds. The seeds of ranks and steps must be far apart for different random numbers.
         generator.manual_seed((self.seed * 1_000_003 + step) * 4_099 + self.global_rank & 2**63 - 1)
         return generator
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""
+        """Return the loss of a batch. The mean loss over the epoch is logged as `train/loss`."""
         clean, _ = self.features.items(batch)
         loss = self.training_loss(self.as_items(self.corrupt(clean, self.global_step)), self.features.vectors(clean))
         self.log_mean("loss", loss)
         return loss
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
-        """Return the training loss between clean vectors and their reconstructions.
+        """Reconstruct items, and return the training loss between the reconstructions and the clean vectors.
 
         Args:
             items: corrupted input of the network.
             clean: clean vectors.
 
         Returns:
-            A scalar.
+            The loss, a scalar.
         """
         return self.loss(self.as_vectors(self.net(items)), clean)
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Update the mean validation loss with the vectors of a batch."""
+        """Add the loss of all vectors of a batch to the mean validation loss."""
         clean, _ = self.features.items(batch)
         step, vectors = VALIDATION + index, self.features.vectors(clean)
         loss = self.validation_loss(self.as_items(self.corrupt(clean, step)), vectors, step)
         self.valid_loss.update(loss.expand(len(vectors)))  # a mean over vectors, not over batches
 
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
-        """Return the validation loss between clean vectors and their reconstructions. Its definition is the same in each epoch.
+        """Reconstruct items, and return the validation loss between the reconstructions and the clean vectors.
+
+        The validation loss is defined in the same way in each epoch.
 
         Args:
             items: corrupted input of the network.
             clean: clean vectors.
-            step: number of the batch, which seeds the random numbers; the same in each epoch.
+            step: number from which the random numbers of this batch are computed. It is the same in each epoch.
 
         Returns:
-            A scalar.
+            The loss, a scalar.
         """
         return self.loss(self.as_vectors(self.net(items)), clean)
 
@@ -134,19 +140,21 @@ class ReconstructionTask(Task):
 class VariationalTask(ReconstructionTask):
     """Train a variational autoencoder by the squared error plus the weighted KL divergence of the codes from N(0, 1).
 
-    If the decoder's output is Gaussian with the variance σ², use a weight of 2σ²: the loss then is -2σ² times the evidence
-    lower bound (ELBO), plus a constant (Kingma & Welling, ICLR 2014). In training, the weight rises during the first epochs
-    (warm-up), which are never selected as the best epoch. `valid/loss` always uses the full weight, one random code for each
-    item, and the same random numbers in each epoch.
+    If the decoder's output is Gaussian with the variance σ², use a weight of 2σ². This training loss is then -2σ² times the
+    evidence lower bound (ELBO), plus a constant (Kingma & Welling, ICLR 2014).
+
+    In training, the weight rises during the first epochs (warm-up). These epochs are never selected as the best epoch.
+    `valid/loss` always uses the full weight, one random code for each item, and the same random numbers in each epoch.
 
     Args:
         features: conversion of audio or images to patches and vectors.
-        net: function that builds the variational autoencoder. Its argument is the size of a vector or the shape of a patch.
+        net: function that builds the variational autoencoder. The argument of the function is the size of a vector or the shape
+            of a patch.
         corruption: function that corrupts the input of the network.
         loss: function from reconstructed and clean vectors to the squared error.
         optimizer: function from parameters to an optimizer.
-        kl_weight: weight of the KL divergence, 2σ². It is 2 for an output of unit variance.
-        kl_warmup_epochs: number of epochs in which the weight of the KL divergence rises from 0 to `kl_weight`.
+        kl_weight: weight of the KL divergence, 2σ². For an output of unit variance, the weight is 2.
+        kl_warmup_epochs: number of epochs in which the weight of the KL divergence rises to `kl_weight`; 0: no warm-up.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
 
     Raises:
@@ -175,22 +183,22 @@ class VariationalTask(ReconstructionTask):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the weight of the KL divergence in this epoch is still below `kl_weight`."""
+        """True if the weight of the KL divergence in this epoch is still below `kl_weight`."""
         return self.weight() < self.kl_weight
 
     def weight(self) -> float:
-        """Return the weight of the KL divergence in this epoch. It rises during the warm-up."""
+        """Return the weight of the KL divergence in this epoch. The weight rises during the first epochs (warm-up)."""
         return self.kl_weight * min(1.0, (self.current_epoch + 1) / (self.kl_warmup_epochs + 1))
 
     def training_loss(self, items: Tensor, clean: Tensor) -> Tensor:
-        """Return the squared error of the reconstructions plus the KL divergence, which has the weight of this epoch."""
+        """Return the squared error of the reconstructions plus the KL divergence times the weight of this epoch."""
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance).mean()
         self.log_mean("KL", divergences)
         return self.loss(self.net.decode(self.net.draw(mean, log_variance)), clean) + self.weight() * divergences
 
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
-        """Return the squared error of the reconstructions plus the KL divergence with its full weight `kl_weight`."""
+        """Return the squared error of the reconstructions plus the KL divergence times the full weight `kl_weight`."""
         mean, log_variance = self.net.infer(items)
         divergences = divergence(mean, log_variance)
         self.valid_divergence.update(divergences)
@@ -199,14 +207,14 @@ class VariationalTask(ReconstructionTask):
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Return the metrics of the validation by the name of their value: loss and KL divergence."""
+        """Metrics of the validation, by the name under which the value of a metric is logged: loss and KL divergence."""
         return super().validation_metrics | {"valid/KL": self.valid_divergence}
 
 
 class ClosedFormTask(ReconstructionTask):
     """Fit PCA with one pass over the training data, without gradients. The run must have a single process.
 
-    The task is a denoising task if a corruption is set. PCA is nevertheless fitted to clean data, to find the directions in
+    If a corruption is set, the task is a denoising task. PCA is nevertheless fitted to clean data, to find the directions in
     which clean data vary. Validation and test project the corrupted input on these directions.
 
     Args:
@@ -223,7 +231,7 @@ class ClosedFormTask(ReconstructionTask):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
-        """Fit PCA to all training data in order, and stop training. The random batch of the step is ignored."""
+        """Fit PCA to all training data in their order, and stop training. The random `batch` is ignored."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         fit(self.net, self.features, data.in_order("train"), self.trainer.strategy.batch_to_device)
         self.trainer.should_stop = True

@@ -1,6 +1,6 @@
 """Learning-rate schedules in addition to those of `torch.optim.lr_scheduler`.
 
-A schedule with the attribute `by_step` is stepped after each training step; other schedules are stepped after each epoch.
+A schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each epoch.
 """
 
 import math
@@ -15,8 +15,9 @@ from unbraid.runs.errors import InputError
 class WarmupCosine(LambdaLR):
     """Raise the learning rate linearly from 0, then lower it along half a cosine (Loshchilov & Hutter, ICLR 2017).
 
-    During the warm-up, the learning rate after s steps is `lr` times s / warmup_steps. After the warm-up, it is `lr` times
-    f + (1 - f) (1 + cos(pi p)) / 2. Here f is `end_factor`, and p is the finished share of the remaining steps.
+    `lr` is the learning rate of the optimizer. During the warm-up, the learning rate after s steps is `lr` times
+    s / warmup_steps. After the warm-up, it is `lr` times f + (1 - f) (1 + cos(pi p)) / 2. Here f is `end_factor`, and p is the
+    finished share of the steps after the warm-up.
 
     Args:
         optimizer: optimizer whose learning rates change.
@@ -43,20 +44,20 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, self.factor)
 
     def factor(self, step: int) -> float:
-        """Return the factor of the learning rate after a number of steps."""
+        """Return the factor by which `lr` is multiplied after `step` training steps."""
         if step < self.warmup_steps:
             return step / self.warmup_steps
         share = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
         return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * share)) / 2
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a resumed run.
+        """Restore the schedule of a resumed run.
 
         Args:
-            state_dict: state from the checkpoint.
+            state_dict: state of the schedule from the checkpoint.
 
         Raises:
-            InputError: the schedule of the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
+            InputError: the schedule in the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
                 has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
@@ -69,13 +70,13 @@ class WarmupCosine(LambdaLR):
 
 
 class Plateau(ReduceLROnPlateau):
-    """Lower the learning rate if a measure has not improved for several validations.
+    """Lower the learning rate if a logged value has not improved for several validations.
 
     Args:
         optimizer: optimizer whose learning rates change.
         monitor: name of the logged value, such as `valid/uSDR/mean`.
         mode: `min` if smaller values are better, `max` if larger values are better.
-        factor: factor by which the learning rate is multiplied.
+        factor: factor by which the learning rate is multiplied to lower it.
         patience: number of validations without improvement after which the learning rate is lowered.
     """
 

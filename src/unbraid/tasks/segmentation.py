@@ -1,4 +1,4 @@
-"""Segmentation task: train a separator that classifies each time-frequency bin, and log how many classes are right."""
+"""Segmentation task: train a separator that classifies each time-frequency bin, and log the accuracy of the classes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +14,7 @@ from unbraid.tasks.separation import SeparationTask
 
 
 class Confusion(Metric):
-    """Count the time-frequency bins for each pair of true and estimated class (confusion matrix).
+    """Count the time-frequency bins for each pair of a true class and an estimated class (confusion matrix).
 
     The counts of all processes of a run are summed.
 
@@ -33,8 +33,8 @@ class Confusion(Metric):
         """Add the time-frequency bins of a batch to the counts.
 
         Args:
-            estimate: output of the separator, with the class scores `logits` of each bin.
-            reference: true output, with the true class of each bin in `labels`.
+            estimate: output of the separator. The field `logits` contains the class scores of each bin.
+            reference: true output. The field `labels` contains the true class of each bin.
 
         Raises:
             ValueError: `logits` or `labels` is missing.
@@ -46,15 +46,15 @@ class Confusion(Metric):
         self.counts += confusion(reference.labels, estimate.logits.argmax(dim=1), self.classes)
 
     def compute(self) -> Tensor:
-        """Return the confusion matrix. Shape: [classes, classes]; the row is the true class, the column the estimated class."""
+        """Return the confusion matrix [classes, classes]. Rows are true classes, columns are estimated classes."""
         return self.counts
 
 
 class SegmentationTask(SeparationTask):
     """Train a separator that classifies time-frequency bins.
 
-    In addition to the values of `SeparationTask`, the task logs `valid/accuracy` and `valid/mIoU` (mean intersection over
-    union) of the classes.
+    The task logs the values of `SeparationTask`. It also logs `valid/accuracy` and `valid/mIoU` (mean intersection over union)
+    of the classes.
 
     Args:
         separator: separator to train.
@@ -78,12 +78,12 @@ class SegmentationTask(SeparationTask):
         self.confusion.update(estimate, reference)
 
     def reset_validation(self) -> None:
-        """Reset all validation metrics, and the counted classes of the time-frequency bins."""
+        """Reset all validation metrics and the confusion matrix of the time-frequency bins."""
         super().reset_validation()
         self.confusion.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy and mean IoU of the classified bins, in addition to `valid/loss` and `valid/uSDR/<target>`."""
+        """Log all validation values, including accuracy and mean IoU of the classes of time-frequency bins."""
         super().on_validation_epoch_end()
         for name, value in segmentation_scores(self.confusion.compute()).items():
             self.log(f"valid/{name}", value, rank_zero_only=True)
@@ -91,7 +91,7 @@ class SegmentationTask(SeparationTask):
 
     @torch.inference_mode()
     def segmentation(self, batch: Any) -> dict[str, float]:
-        """Return `accuracy` and `mIoU` of the classified time-frequency bins of one whole track."""
+        """Classify the time-frequency bins of one whole track, and return `accuracy` and `mIoU` of the classes."""
         self.confusion.reset()
         for mixture, sources in self.chunks(batch.mixture[0], batch.sources[0]):
             estimate = self.separator(mixture)

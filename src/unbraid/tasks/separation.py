@@ -14,13 +14,13 @@ from unbraid.tasks.task import Task
 
 
 class SeparationBatch(Protocol):
-    """Describe the fields of a batch that the task reads.
+    """Describe the fields of a batch that `SeparationTask` uses.
 
     Attributes:
         mixture: waveforms of the mixtures, [B, C, T]: B mixtures, C channels, T samples.
         sources: true waveforms of the S targets, [B, S, C, T].
-        magnitude_difference: one flag for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0), where X
-            is the mixture and Y is the mixture without the target.
+        magnitude_difference: one flag for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0). X is the
+            spectrum of the mixture, and Y is the spectrum of the mixture without the target.
     """
 
     mixture: Tensor
@@ -32,7 +32,7 @@ class SeparationTask(Task):
     """Train a separator on chunks of tracks, and validate the separator on whole tracks.
 
     Args:
-        separator: model to train, from the mixture waveform to the source waveforms. The test uses the same object.
+        separator: model to train. It maps the mixture waveform to the source waveforms. The test uses the same object.
         loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
@@ -55,18 +55,18 @@ class SeparationTask(Task):
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Return the metrics of the validation by the name of their value: loss, and uSDR of each target."""
+        """Metrics of the validation, by the name under which the value of a metric is logged: loss, and uSDR of each target."""
         pairs = zip(self.separator.targets, self.valid_usdr, strict=True)
         return super().validation_metrics | {f"valid/uSDR/{target}": metric for target, metric in pairs}
 
     def validation_values(self) -> dict[str, Tensor]:
-        """Return the values of all validation metrics by name, and the mean uSDR of the targets as `valid/uSDR/mean`."""
+        """Return the values of all validation metrics by name. `valid/uSDR/mean` is the mean uSDR of the targets."""
         values = super().validation_values()
         scores = torch.stack([value for name, value in values.items() if name.startswith("valid/uSDR/")])
         return values | {"valid/uSDR/mean": scores.nanmean()}  # an undefined uSDR is NaN
 
     def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
-        """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""
+        """Return the loss of a batch. The mean loss over the epoch is logged as `train/loss`."""
         estimate = self.separator(batch.mixture)
         loss = self.loss(
             estimate, self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
@@ -75,7 +75,7 @@ class SeparationTask(Task):
         return loss
 
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
-        """Validate one whole track: update the loss and the uSDR of each target.
+        """Separate one whole track, and update the validation metrics: the loss, and the uSDR of each target.
 
         The separator processes the track in adjacent chunks without overlap. If it normalises songs, the loss compares
         normalised waveforms.
@@ -88,7 +88,7 @@ class SeparationTask(Task):
             Result [S, C, T]: targets, channels, samples.
 
         Returns:
-            The estimated waveforms of the targets. Callbacks receive the waveforms, too.
+            The estimated waveforms of the targets. Lightning also passes these waveforms to callbacks.
         """
         mixture, sources = batch.mixture[0], batch.sources[0]
         scale = self.separator.song_scale([mixture])
@@ -110,7 +110,7 @@ class SeparationTask(Task):
             sources: true sources of the track.
 
         Shape:
-            [C, T] and [S, C, T] -> [1, C, chunk] and [1, S, C, chunk], with C channels and S sources.
+            mixture [C, T] -> [1, C, n], sources [S, C, T] -> [1, S, C, n]; C channels, S sources, n samples of a chunk.
 
         Yields:
             The mixture and the sources of a chunk.
@@ -131,10 +131,10 @@ class SeparationTask(Task):
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Update additional metrics with a validation chunk. Only subclasses have such metrics; here, nothing is done."""
+        """Update additional metrics with a validation chunk. A subclass can define such metrics; here, nothing is done."""
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss, the uSDR of each target over the tracks (`valid/uSDR/<target>`), and the mean over the targets."""
+        """Log the validation loss, the uSDR of each target (`valid/uSDR/<target>`), and the mean uSDR over the targets."""
         for name, metric in self.validation_metrics.items():
             self.log(name, metric, prog_bar=True)
         self.log("valid/uSDR/mean", self.validation_values()["valid/uSDR/mean"], rank_zero_only=True)

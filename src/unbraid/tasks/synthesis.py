@@ -1,6 +1,6 @@
 """Synthesis task: train a DDSP synthesizer of one instrument on chunks of tracks.
 
-The synthesizer learns to reproduce a chunk from the pitch and loudness of the chunk.
+The synthesizer learns to reproduce a chunk from the pitch and loudness of this chunk.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Attributes of the object that extracts pitch and loudness (`features`), as far as `SynthesisTask` uses them."""
+    """Interface of an object that extracts pitch and loudness: the attributes that `SynthesisTask` uses."""
 
     kind: str
     sample_rate: int
@@ -25,15 +25,15 @@ class ControlFeatures(Protocol):
 
 
 class SynthesisTask(Task):
-    """Train a DDSP synthesizer of one instrument on chunks of tracks, and validate it on whole tracks.
+    """Train a DDSP synthesizer of one instrument on chunks of tracks, and validate the synthesizer on whole tracks.
 
     Args:
-        features: object that extracts pitch and loudness. The extracted curves are in the field `beside` of a batch.
+        features: object that extracts pitch and loudness. A batch contains the extracted curves in the field `beside`.
         net: function that builds the synthesizer (`Instrument`) from sample rate and hop length.
         loss: function from two waveforms to a scalar.
         optimizer: function from parameters to an optimizer.
-        scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate. Schedules other than
-            `ReduceLROnPlateau` are stepped after each training step.
+        scheduler: function from the optimizer to a learning-rate schedule. None: constant learning rate. `ReduceLROnPlateau`
+            changes the learning rate after an epoch, all other schedules after each training step.
 
     Raises:
         InputError: `features` does not extract pitch and loudness.
@@ -57,25 +57,25 @@ class SynthesisTask(Task):
 
     @property
     def by_step(self) -> bool:
-        """Return whether the learning-rate schedule is stepped after each training step instead of each epoch."""
+        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        """Return the loss of a batch, and log its mean over the epoch as `train/loss`."""
+        """Return the loss of a batch. The mean loss over the epoch is logged as `train/loss`."""
         loss = self.distance(batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0])
         self.log_mean("loss", loss)
         return loss
 
     def distance(self, f0: Tensor, loudness: Tensor, sound: Tensor) -> Tensor:
-        """Return the loss between a waveform and its resynthesis from pitch and loudness.
+        """Resynthesize a waveform from its pitch and loudness, and return the loss between both waveforms.
 
         Args:
-            f0: pitch at each frame, in Hz.
-            loudness: loudness at each frame, in dB.
+            f0: pitch at each control point, in Hz.
+            loudness: loudness at each control point, in dB.
             sound: waveform from which pitch and loudness were extracted.
 
         Shape:
-            f0 and loudness [B, F + 1] (B chunks of F hops), sound [B, T] -> scalar.
+            f0 and loudness [B, F + 1], sound [B, T] -> scalar. Each of the B chunks has F hops and F + 1 control points.
 
         Returns:
             The loss.
@@ -84,7 +84,7 @@ class SynthesisTask(Task):
         return self.loss(played, sound[:, : played.shape[1]])
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Update the validation loss with one whole track. Pieces of 4 s are resynthesized independently, as in training."""
+        """Resynthesize one whole track in independent pieces of 4 s, and update the mean validation loss."""
         hop = self.features.hop_length
         points = round(4 * self.features.sample_rate / hop)
         f0, loudness, sound = batch.beside.f0, batch.beside.loudness, batch.sources[:, 0, 0]

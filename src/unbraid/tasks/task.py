@@ -1,6 +1,6 @@
 """Base class of all tasks: optimizer, learning-rate schedule, logged means, and reproducible random numbers.
 
-A task is a Lightning module: it has the network, the loss, and the training and validation steps.
+A task is a Lightning module. It contains the network, the loss, the training step and the validation step.
 """
 
 import hashlib
@@ -22,19 +22,21 @@ KEY = "task"  # key of the additional state in Lightning's checkpoints
 
 
 def has_validation(trainer: pl.Trainer) -> bool:
-    """Return whether the present epoch ends in a validation."""
+    """Return True if a validation takes place at the end of the current epoch."""
     return (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
 
 
 class Task(pl.LightningModule):
-    """Train the parameters of a network. A subclass has a metric `valid_loss`, which its `validation_step` updates.
+    """Train the parameters of a network. A subclass defines the metric `valid_loss`, and updates it in `validation_step`.
+
+    The schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each
+    epoch. The schedule `ReduceLROnPlateau` changes the learning rate only after an epoch with a validation, if a logged value
+    has not improved. The name of this value is the attribute `monitor` of the schedule, or `valid/loss` if the schedule lacks
+    this attribute.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
-        scheduler: function from the optimizer to a schedule. A schedule with the attribute `by_step` is stepped after each
-            training step, other schedules after each epoch. `ReduceLROnPlateau` is stepped after each epoch that ends in a
-            validation, on the value that its attribute `monitor` names, otherwise on `valid/loss`. None: the learning rate is
-            constant.
+        scheduler: function from the optimizer to a learning-rate schedule. None: constant learning rate.
     """
 
     def __init__(
@@ -54,17 +56,17 @@ class Task(pl.LightningModule):
 
     @property
     def is_warming_up(self) -> bool:
-        """Return whether the definition of the loss still changes in this epoch. Only later epochs can be the best epoch."""
+        """True if the definition of the loss still changes in this epoch. Such an epoch is never selected as the best epoch."""
         return False
 
     def configure_optimizers(self) -> Any:
-        """Create the optimizer and the schedule.
+        """Create the optimizer and the learning-rate schedule.
 
         Returns:
             The optimizer, or an empty list if nothing is trained by gradients.
 
         Raises:
-            InputError: the optimizer or the schedule refuses an option, such as a negative learning rate.
+            InputError: an option of the optimizer or the schedule is invalid, such as a negative learning rate.
         """
         if self.make_optimizer is None:
             return []
@@ -87,7 +89,7 @@ class Task(pl.LightningModule):
         return self
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Create the learning-rate schedule. If its argument `total_steps` is None, it gets the number of training steps."""
+        """Create the learning-rate schedule. If its argument `total_steps` is None, the number of training steps is used."""
         assert self.make_scheduler is not None
         if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
             # Before the Trainer exists, the options are only checked.
@@ -100,39 +102,45 @@ class Task(pl.LightningModule):
 
     @property
     def by_step(self) -> bool:
-        """Return whether the learning-rate schedule is stepped after each training step instead of each epoch."""
+        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
         return bool(getattr(self.schedule, "by_step", False))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Update the parameters, and step a schedule that is stepped after each training step. Arguments: see Lightning."""
+        """Update the parameters of the network. If `by_step` is True, also update the learning rate.
+
+        The arguments are those of Lightning's method.
+        """
         super().optimizer_step(*args, **kwargs)
         if self.by_step:  # before the callbacks of the batch, which may write a checkpoint
             self.schedule.step()
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Return the metrics that `validation_step` updates, by the name under which their value is logged."""
+        """Metrics that `validation_step` updates, by the name under which the value of a metric is logged."""
         return {"valid/loss": self.valid_loss}
 
     def validation_values(self) -> dict[str, Tensor]:
-        """Return the values of all validation metrics by name, over the batches since the metrics were reset."""
+        """Return the values of all validation metrics by name. They cover all batches since the last reset."""
         return {name: metric.compute() for name, metric in self.validation_metrics.items()}
 
     def reset_validation(self) -> None:
-        """Reset all validation metrics. Needed only if `validation_step` is called outside Lightning's validation."""
+        """Reset all validation metrics. Call this method only after a validation that Lightning has not run itself."""
         for metric in self.validation_metrics.values():
             metric.reset()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random numbers of a training step (for example of dropout) by run seed, epoch, batch and rank."""
+        """Seed the random number generator of PyTorch for this training step, for example for dropout.
+
+        The seed depends on the seed of the run, the epoch, the batch and the rank.
+        """
         self._set_weights("train")
         counters = f"{self.seed} {self.current_epoch} {index} {self.global_rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(counters, digest_size=8).digest()))
 
     def log_mean(self, name: str, value: Tensor) -> None:
-        """Store a value of a training step. The mean of the values over the epoch is logged as `train/<name>`.
+        """Store a value of a training step. The mean of the stored values over the epoch is logged as `train/<name>`.
 
-        This method avoids Lightning's own logging, which takes a millisecond in each step.
+        This method is faster than Lightning's own logging, which takes a millisecond in each step.
 
         Args:
             name: name of the value.
@@ -141,7 +149,7 @@ class Task(pl.LightningModule):
         self.noted[name].append(value.detach())
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Log the mean of each value stored by `log_mean`, after the last training step of an epoch."""
+        """After the last training step of an epoch, log the means of the values that `log_mean` has stored."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or self.global_step == trainer.max_steps:
             for name, values in self.noted.items():
@@ -150,10 +158,9 @@ class Task(pl.LightningModule):
             self.noted.clear()
 
     def _set_weights(self, mode: Literal["train", "eval"]) -> None:
-        """Switch between the weights of training and the averaged weights, if the optimizer keeps both.
+        """Set the mode of the optimizer: `train` uses the trained weights, `eval` uses the averages of the weights.
 
-        The optimizers of the package schedulefree keep both kinds of weights, and have the methods `train` and `eval` to switch
-        between them. If the mode is already set, nothing changes.
+        Only the optimizers of the package schedulefree have these modes. For all other optimizers, nothing is done.
         """
         optimizer: Any
         for optimizer in self.trainer.optimizers:
@@ -163,8 +170,8 @@ class Task(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Copy the buffers of the first process, such as the statistics of batch norm, to all processes.
 
-        DDP (PyTorch's training with several processes) copies the buffers in the first validation step. A process without
-        validation tracks never executes this step, and the other processes would wait forever for this process.
+        DDP (PyTorch's training with several processes) would copy the buffers in the first validation step. A process without
+        validation tracks never executes this step, so all other processes would wait for this process forever.
         """
         self._set_weights("eval")
         model = self.trainer.model
@@ -176,10 +183,9 @@ class Task(pl.LightningModule):
             model.require_forward_param_sync = False
 
     def on_train_epoch_end(self) -> None:
-        """Check that training has not diverged, and step the learning-rate schedule. The checkpoints are written afterwards.
+        """Check that training has not diverged, then update the learning-rate schedule.
 
-        Lightning itself would step the schedule after the checkpoints, and not in the first epoch of a resumed run. If training
-        has diverged, all processes of the run raise InputError.
+        Checkpoints are written after this method. If training has diverged, all processes of the run raise InputError.
         """
         self._set_weights("eval")  # checkpoints of an epoch contain the averaged weights
         self.check_finite()
@@ -205,7 +211,11 @@ class Task(pl.LightningModule):
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)
 
     def non_finite(self) -> tuple[str, float] | None:
-        """Return the name and value of a loss that is not finite, or (`weights`, NaN) if a weight is not finite, or None."""
+        """Return the name and the value of a loss that is NaN or infinite.
+
+        If all losses are finite but a weight is not, return `weights` and NaN. If all losses and weights are finite, return
+        None.
+        """
         metrics = self.trainer.callback_metrics
         for name in ("train/loss", "valid/loss"):
             if not math.isfinite(value := float(metrics.get(name, 0.0))):
@@ -215,7 +225,7 @@ class Task(pl.LightningModule):
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
-        """Step the learning-rate schedule after an epoch. `metrics` is empty if the epoch had no validation."""
+        """Update the learning-rate schedule after an epoch. `metrics` is empty if the epoch had no validation."""
         monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if not self.by_step:
@@ -236,12 +246,12 @@ class Task(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the values stored by `log_mean` from a checkpoint. `on_train_start` restores the learning-rate schedule."""
+        """Read the values that `log_mean` has stored, and the state of the learning-rate schedule, from a checkpoint."""
         state = checkpoint[KEY]
         self.schedule_state = state["schedule"]
         self.noted |= {name: list(values[self.global_rank]) for name, values in state["noted"].items()}
 
     def on_train_start(self) -> None:
-        """Restore the learning-rate schedule of a resumed run from the state in its checkpoint."""
+        """Restore the learning-rate schedule of a resumed run."""
         if self.schedule_state is not None:
             self.schedule.load_state_dict(self.schedule_state)

@@ -1,1 +1,1 @@
-"""Train a model from a config: workflows (training and test), callbacks of Lightning, loggers and checkpoints."""
+"""Train and test a model from a config. Subpackages and modules: workflows, Lightning callbacks, loggers and checkpoints."""

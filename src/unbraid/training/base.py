@@ -39,8 +39,8 @@ ItemT = TypeVar("ItemT")
 class Workflow(ABC):
     """Train and test a model, from the preparation of the data to the files in the run folder.
 
-    There is one subclass for separators, one for autoencoders and one for instruments (DDSP synthesizers). The subclass defines
-    how the data are prepared, how the model is tested, and which texts, audio and pictures describe the run.
+    Separators, autoencoders and instruments (DDSP synthesizers) each have a subclass. Each subclass defines how the data are
+    prepared, how the model is tested, and which texts, audio and pictures describe the run.
 
     Args:
         config: config of the run.
@@ -79,7 +79,10 @@ class Workflow(ABC):
 
     @property
     def starts_processes(self) -> bool:
-        """True if Lightning starts the other processes of this run; False for one process, or if Slurm starts them all."""
+        """True if Lightning starts the other processes of this run.
+
+        False if the run has only one process, or if Slurm starts all processes.
+        """
         environment = getattr(self.trainer.strategy, "cluster_environment", None)
         return self.trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
 
@@ -87,8 +90,8 @@ class Workflow(ABC):
         """Train and test the model. In a run with several processes, every process calls this method.
 
         Returns:
-            `done` if the run is complete; `pruned` if a callback of a hyperparameter search ended the run early, because its
-            scores were worse than those of other runs.
+            `done` if the run is complete. `pruned` if a callback ended the run early, because other runs of the hyperparameter
+            search had better scores.
         """
         if not self.trainer.is_global_zero:
             return self._run()
@@ -109,9 +112,9 @@ class Workflow(ABC):
             echo(f"trains  {self.trained}")
 
     def _print_notices(self) -> None:
-        """Print notices on standard error about files of the data set that the program has interpreted or repaired.
+        """Print notices on standard error, at most 10.
 
-        At most 10 notices are printed.
+        A notice names a file of the data set, and states how unbraid has interpreted or repaired this file.
         """
         notices = self.data.notices() if isinstance(self.data, MultitrackData) else []
         for notice in notices[:MAX_NOTICES]:
@@ -138,7 +141,10 @@ class Workflow(ABC):
         return "done"
 
     def _write_and_print(self, scores: dict[str, Any]) -> None:
-        """Write `scores.json` to the run folder. Print a table of the scores, and the paths of scores, audio and pictures."""
+        """Write `scores.json` to the run folder, and print a table of the scores.
+
+        The paths of `scores.json`, of the audio and of the pictures are printed, too.
+        """
         write_scores(self.folder, scores)
         echo(f"\n{self.report(scores)}\n")
         for verb, name in {"listen": "audio", "look": "pictures", "scores": "scores.json"}.items():
@@ -146,7 +152,7 @@ class Workflow(ABC):
                 echo(f"{verb:<8}{relative_path(self.folder / name)}")
 
     def _save_best_if_missing(self) -> None:
-        """Save the last weights as `best.ckpt` if the run had no validation that could choose the best epoch."""
+        """Save the latest weights as `best.ckpt` if the run had no validation."""
         best = self.folder / "checkpoints" / BEST
         if self.trainer.strategy.broadcast(best.is_file()):
             return
@@ -159,7 +165,7 @@ class Workflow(ABC):
             echo(f"best    {origin} are in checkpoints/{BEST}", flush=True)
 
     def cost(self) -> dict[str, Any]:
-        """Return the cost of the run: number of parameters, name and number of devices, and peak memory in bytes."""
+        """Return the cost of the run: number of parameters, name of the device, number of devices, and peak memory in bytes."""
         device = self.trainer.strategy.root_device
         return {
             "parameters": parameter_count(self.task),
@@ -169,7 +175,7 @@ class Workflow(ABC):
         }
 
     def layers(self) -> dict[str, Any]:
-        """Return the parameters and multiply-accumulate operations of each layer, for `run.json`."""
+        """Return the number of parameters and of multiply-accumulate operations of each layer, for `run.json`."""
         return {"macs": self.macs, "macs_of": self.one_pass, "layers": [vars(cost) for cost in self.costs]}
 
     def start(self) -> dict[str, Any]:
@@ -182,18 +188,18 @@ class Workflow(ABC):
         return sum(cost.macs for cost in self.costs)
 
     def size(self) -> str:
-        """Return the number of parameters and of multiply-accumulate operations of the model as text."""
+        """Return a text with two numbers of the model: parameters, and multiply-accumulate operations of one forward pass."""
         count = parameter_count(self.task)
         parameters = f"{count / 1e6:.2f} M" if count >= 1e5 else giga(count)
         return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the first of the given test items: at most `trainer.limit_test_batches` items, but at least one item."""
+        """Return the first of the test items: at most `trainer.limit_test_batches` items, but at least one item."""
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 
     def about(self) -> About:
-        """Return the description of the run that loggers store: run folder, `run.json`, config, model size and sweep."""
+        """Return the description of the run for its loggers: run folder, `run.json`, config, model size and sweep."""
         tree: Any = OmegaConf.to_container(self.config, resolve=True)
         facts = {"parameters": parameter_count(self.task), "data_fingerprint": self.data.fingerprint()}
         return About(self.folder, read_record(self.folder) or {}, strip_launch_keys(tree), facts, sweep_name(self.folder))
@@ -202,10 +208,10 @@ class Workflow(ABC):
     def clips(self, media: Media) -> Callable[[Path], None]:
         """Return a function that applies the model with its current weights to a few validation clips.
 
-        The function writes the resulting audio and pictures to a folder.
+        The function writes the estimated audio and pictures to a folder.
 
         Args:
-            media: options with the number of clips and their length in seconds.
+            media: options with the number of clips and the length of a clip in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -217,7 +223,7 @@ class Workflow(ABC):
 
     @abstractmethod
     def introduction(self) -> str:
-        """Return the lines of text that are printed before training and describe the model and the data set."""
+        """Return a text about the model and the data set. The text is printed before training."""
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:
@@ -238,7 +244,7 @@ class Workflow(ABC):
             task: task that receives the weights.
 
         Returns:
-            Path of the checkpoint relative to the run folder, and its fingerprint (the start of its SHA-256 hash).
+            Path of `best.ckpt` relative to the run folder, and fingerprint of `best.ckpt` (the start of the SHA-256 hash).
         """
         self.trainer.strategy.barrier()  # rank 0 has written the checkpoint
         best = self.folder / "checkpoints" / BEST
@@ -253,7 +259,7 @@ class Workflow(ABC):
         data.place()
 
     def introduced_tracks(self, data: MultitrackData) -> str:
-        """Return lines of text for the terminal: excluded tracks, number of tracks in each split, and steps per epoch."""
+        """Return a text about the data set: excluded tracks, number of tracks in each split, and steps per epoch."""
         counts = ", ".join(f"{len(data.split(split))} {split}" for split in SPLITS)
         return (
             f"data    {self.chosen['data']}: {counts} tracks; {data.sampler().steps_per_epoch} steps an epoch; "
@@ -279,11 +285,11 @@ def parameter_count(net: torch.nn.Module) -> int:
 
 
 def giga(count: float) -> str:
-    """Return a number of operations as text with three digits, in thousands (k), millions (M) or billions (G)."""
+    """Return a number of operations as text with three digits and a unit: k (thousands), M (millions) or G (billions)."""
     factor, unit = next((pair for pair in ((1e9, "G"), (1e6, "M")) if count >= pair[0]), (1e3, "k"))
     return f"{count / factor:.3g} {unit}"
 
 
 def sweep_name(run: Path) -> str | None:
-    """Return the name of the sweep folder that contains a run folder; None if the run is not part of a sweep."""
+    """Return the name of the sweep folder that contains the run folder `run`; None if `run` is not part of a sweep."""
     return run.parent.name if (run.parent / LEDGER).is_file() else None

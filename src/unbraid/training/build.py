@@ -1,4 +1,4 @@
-"""Build the workflow of a run (data, model, Trainer and loggers, ready for training) from its config."""
+"""Build the workflow of a run from its config: data, model, Trainer and loggers."""
 
 import psutil
 
@@ -29,7 +29,7 @@ WORKFLOWS: dict[type[Task], type[Workflow]] = {
 
 
 def build_workflow(run: Run) -> Workflow:
-    """Build model, data, Trainer and loggers of a run, and prepare them for training.
+    """Build the workflow of a run (data, model, Trainer and loggers), and prepare the workflow for training.
 
     A config that cannot be trained or scored raises InputError.
 

@@ -1,4 +1,4 @@
-"""Write checkpoints atomically (a checkpoint file is either complete or unchanged), and detect damaged checkpoints."""
+"""Write checkpoints atomically, and detect damaged checkpoints. After a failed write, the earlier checkpoint is unchanged."""
 
 import io
 import pickle
@@ -17,17 +17,17 @@ from unbraid.runs.torch_files import check_torch_file, read_torch_file
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write each checkpoint under a temporary name in the same folder, then rename it.
 
-    If the disk is full or the process is killed, the previous checkpoint is unchanged. Lightning's own class writes to the
-    temporary folder of the system and may then copy the new file over the old checkpoint.
+    If the disk is full or the process is killed, the earlier checkpoint is unchanged. Lightning's own class instead writes to
+    the temporary folder of the system, and may then copy the new file over the earlier checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint. If the weights contain NaN, nothing is written, and the existing checkpoint is kept.
+        """Write a checkpoint. If the weights contain NaN, nothing is written, and the earlier checkpoint is kept.
 
         Args:
             checkpoint: content of the checkpoint.
             path: file to write.
-            storage_options: path to which an existing checkpoint at `path` is moved; None: the existing checkpoint is deleted.
+            storage_options: path to which an earlier checkpoint at `path` is moved; None: the earlier checkpoint is deleted.
         """
         if any(weights.is_floating_point() and weights.isnan().any() for weights in checkpoint["state_dict"].values()):
             return
@@ -54,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint file exists and is undamaged. The file is read without running any code in it."""
+    """Return True if a checkpoint file exists and is undamaged. No code in the file is run."""
     try:
         check_torch_file(path)
         with ZipFile(path) as archive:

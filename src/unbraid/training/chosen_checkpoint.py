@@ -1,7 +1,7 @@
-"""Use the checkpoint that the user has chosen with `ckpt_path`: continue the training in a new run, or test the weights.
+"""Use the checkpoint of the option `ckpt_path`: continue its training in a new run, or test its weights.
 
-The new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. The `best.ckpt` next to
-the checkpoint is copied, too, unless it was written after the checkpoint. Later, the new run is resumed from its own
+A new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. If a `best.ckpt` is stored
+next to the checkpoint, it is copied, too, unless it is newer than the checkpoint. Later, the new run is resumed from its own
 `last.ckpt`, like every other run.
 """
 
@@ -34,9 +34,8 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the file is missing or damaged, or the run cannot continue from it. The run cannot continue if its config
-            has another model, optimizer, schedule or number of processes, or if the checkpoint has already reached the limit of
-            epochs or steps.
+        InputError: the checkpoint is missing or damaged, or has already reached the limit of epochs or steps. Also if the
+            config differs from the checkpoint in the model, optimizer, schedule or number of processes.
     """
     if config.get("ckpt_path") is None:
         return
@@ -55,17 +54,17 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
 
 
 def start_of(config: DictConfig) -> Path | None:
-    """Return the checkpoint `ckpt_path` from which training continues; None without `ckpt_path` or without training."""
+    """Return the path of the checkpoint from which training continues; None if `ckpt_path` is not set or `train` is false."""
     return chosen(config) if config.get("train", True) and config.get("ckpt_path") is not None else None
 
 
 def chosen(config: DictConfig) -> Path:
-    """Return the path of the checkpoint in the config key `ckpt_path`."""
+    """Return the path of the checkpoint, the value of the config key `ckpt_path`."""
     return Path(config.ckpt_path).expanduser()
 
 
 def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
-    """Check that the checkpoint has fewer epochs and steps than the limits `trainer.max_epochs` and `trainer.max_steps`."""
+    """Check that the checkpoint has not reached the limits `trainer.max_epochs` and `trainer.max_steps` of the config."""
     done = {"max_epochs": checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["completed"]}
     done["max_steps"] = checkpoint["global_step"]
     for key, number in done.items():
@@ -76,7 +75,7 @@ def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
 
 
 def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> None:
-    """Check that optimizer and learning-rate schedule have the same classes and options in the checkpoint and in the config."""
+    """Check that the checkpoint fits the optimizer and the learning-rate schedule of the config."""
     optimizers = task.configure_optimizers()
     own = [_keys(optimizer.state_dict()["param_groups"]) for optimizer in ([optimizers] if optimizers else [])]
     saved = [_keys(state["param_groups"]) for state in checkpoint["optimizer_states"]]
@@ -93,18 +92,18 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
 
 
 def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
-    """Return a list with one entry for each parameter group of an optimizer: names of the options, number of parameters."""
+    """Return, for each parameter group of an optimizer, the names of the options and the number of parameters."""
     return [(sorted({*group} - {"initial_lr"}), len(group["params"])) for group in groups]
 
 
 def copy_checkpoint(config: DictConfig, folder: Path) -> None:
     """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run.
 
-    The file `best.ckpt` in the folder of the checkpoint is copied, too.
+    A `best.ckpt` next to the checkpoint is copied, too, unless it is newer than the checkpoint.
 
     Args:
-        config: config of the run.
-        folder: run folder.
+        config: config of the new run.
+        folder: folder of the new run.
     """
     path, checkpoints = start_of(config), folder / "checkpoints"
     if path is None or latest(folder) is not None:

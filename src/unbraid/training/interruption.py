@@ -17,8 +17,9 @@ class Interruption:
     """Convert a stop signal of the operating system to the exception `Interrupted`, immediately or later.
 
     Attributes:
-        waits: if True, the first stop signal only sets `signum`; a second stop signal raises `Interrupted` immediately.
-        signum: number of the first stop signal that was received while `waits` was True; 0 if no signal was received.
+        waits: False: a stop signal raises `Interrupted` immediately. True: the first stop signal only sets `signum`, and a
+            second stop signal raises `Interrupted` immediately.
+        signum: number of the first stop signal that was received while `waits` was True; 0 if no such signal was received.
     """
 
     def __init__(self) -> None:
@@ -28,8 +29,8 @@ class Interruption:
         """Replace the handlers of SIGINT, SIGTERM, SIGUSR1 and SIGHUP. A signal that the process ignores stays ignored.
 
         Returns:
-            Dictionary from each of these signals to its previous handler. The dictionary is empty in a thread other than the
-            main thread, since Python allows signal handlers only in the main thread.
+            Dictionary from each signal with a replaced handler to its previous handler. The dictionary is empty in a thread
+            other than the main thread, since Python allows signal handlers only in the main thread.
         """
         if threading.current_thread() is not threading.main_thread():
             return {}

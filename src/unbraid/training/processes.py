@@ -6,21 +6,21 @@ import torch
 
 
 def raise_in_all(error: Exception | None, world_size: int) -> None:
-    """Raise an error of one process in all processes of the run. Otherwise the other processes would wait forever."""
+    """If one process of the run has an error, raise the error in all processes, so that none of them waits forever."""
     for process_error in gather(error, world_size):
         if process_error:
             raise process_error
 
 
 def gather(value: Any, world_size: int) -> list[Any]:
-    """Collect one value from each process of the run, in order of rank. Every process must call this function.
+    """Collect one value from each process of the run. Every process must call this function.
 
     Args:
         value: value of this process; any object that can be pickled.
         world_size: number of processes of the run.
 
     Returns:
-        One value per process, the same list in each process.
+        One value per process, in order of rank. The list is the same in each process.
     """
     if world_size == 1:
         return [value]

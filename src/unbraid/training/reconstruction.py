@@ -1,4 +1,4 @@
-"""Train autoencoders and measure how well they reconstruct the test data."""
+"""Train autoencoders, and measure how well they reconstruct the test data."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +20,7 @@ from unbraid.training.loggers import Media
 
 
 class ReconstructionWorkflow(Workflow):
-    """Train an autoencoder. The test measures the error between the test data and their reconstructions."""
+    """Train an autoencoder. The test measures the error between the test data and the reconstruction of the test data."""
 
     task: ReconstructionTask
     reconstructions: Reconstructions
@@ -50,7 +50,7 @@ class ReconstructionWorkflow(Workflow):
             self.data.setup("fit")
 
     def introduction(self) -> str:
-        """Return lines of text with the data set, the code size and input size of the model, and its number of parameters."""
+        """Return a text about the data set and the model (number of parameters, code size and input size)."""
         data, net = self.data, self.task.net
         data_lines = self.introduced_tracks(data) if isinstance(data, MultitrackData) else f"data    {data.summary()}"
         return (
@@ -59,12 +59,12 @@ class ReconstructionWorkflow(Workflow):
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that reconstructs validation clips with the current weights and writes pictures and audio.
+        """Return a function that reconstructs validation clips with the current weights.
 
-        Audio is written only if the data are tracks.
+        The function writes pictures to a folder. If the data are tracks, the function also writes audio.
 
         Args:
-            media: options with the number of clips and their length in seconds.
+            media: options with the number of clips and the length of a clip in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -74,11 +74,11 @@ class ReconstructionWorkflow(Workflow):
         return partial(self.reconstructions.leave_batches, self.task, batches, self.data.labels())
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the reconstruction errors of the run and of its baselines, such as PCA, as a table of text."""
+        """Format a table of text with the reconstruction errors of this run and of baselines such as PCA."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
-        """Reconstruct the test data with the weights of `best.ckpt`, in the first process of the run.
+        """Reconstruct the test data with the weights of `best.ckpt`. Only the first process of the run does so.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.

@@ -33,7 +33,7 @@ from unbraid.training.processes import raise_in_all
 
 
 class SeparationWorkflow(Workflow):
-    """Train a separator, and score it on whole test tracks under a protocol (measures, windows and statistics)."""
+    """Train a separator, and score the separator on whole test tracks under a protocol (measures, windows and averages)."""
 
     task: SeparationTask
     data: MultitrackData
@@ -43,7 +43,7 @@ class SeparationWorkflow(Workflow):
     mixtures: Sequence[StoredTrack]  # tracks that are separated and scored
 
     def prepare(self) -> None:
-        """Check the config with one silent chunk, decode the data, set the initial weights, and open the test tracks."""
+        """Try the model on one silent chunk, decode the data, set the initial weights, and open the test tracks."""
         protocol: Protocol = build_kind(self.config.protocol, Protocol)
         self.evaluation = build(self.config.evaluation)
         self.published = None if self.config.published is None else build(self.config.published)
@@ -67,7 +67,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Measure mean and scale of the training mixtures, with which the first layer of the network normalizes its input."""
+        """Measure mean and scale of the training mixtures for the first layer of the network, which normalizes the input."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -82,7 +82,7 @@ class SeparationWorkflow(Workflow):
         return super()._run()
 
     def introduction(self) -> str:
-        """Return lines of text with the data set, and the targets, audio format and number of parameters of the model."""
+        """Return a text about the data set and the model (number of parameters, targets and audio format)."""
         separator = self.task.separator
         return (
             f"model   {self.chosen['model']}: {self.size()}, {' + '.join(separator.targets)}, "
@@ -91,7 +91,7 @@ class SeparationWorkflow(Workflow):
         )
 
     def test(self) -> dict[str, Any]:
-        """Score the test tracks with the weights of `best.ckpt`. Each process of the run scores a part of the tracks.
+        """Score the test tracks with the weights of `best.ckpt`. The test tracks are divided among the processes of the run.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.
@@ -132,8 +132,8 @@ class SeparationWorkflow(Workflow):
     def report(self, scores: Mapping[str, Any]) -> str:
         """Format the test scores as a table of text.
 
-        Scores from publications follow if they exist for the same data and model. For models that classify time-frequency bins,
-        the accuracy of the classes follows.
+        Scores from publications for the same data and model are appended to the table, if they exist. For models that classify
+        time-frequency bins, the accuracy of the classes is appended.
         """
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
@@ -144,10 +144,10 @@ class SeparationWorkflow(Workflow):
         return "\n\n".join(blocks)
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that separates validation clips with the current weights and writes audio and pictures.
+        """Return a function that separates validation clips with the current weights, and writes audio and pictures.
 
         Args:
-            media: options with the number of clips and their length in seconds.
+            media: options with the number of clips and the length of a clip in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -159,7 +159,7 @@ class SeparationWorkflow(Workflow):
     def _segmentation(self) -> dict[str, Any]:
         """Return accuracy and mean IoU (intersection over union) of the classes of time-frequency bins in each test track.
 
-        If the model does not classify bins, the result is empty.
+        If the model does not classify time-frequency bins, the returned dictionary is empty.
         """
         if not isinstance(self.task, SegmentationTask):
             return {}
@@ -175,10 +175,10 @@ class SeparationWorkflow(Workflow):
 
 @torch.no_grad()
 def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> None:
-    """Apply separator and loss to one silent chunk, so that errors in layer sizes are found before audio is decoded.
+    """Apply the separator and the loss to one silent chunk. Errors in layer sizes are thus found before audio is decoded.
 
     Args:
-        separator: model to check. After the call, the model is in training mode.
+        separator: separator to check. After the call, the separator is in training mode.
         loss: loss of the training.
         samples: length of the chunk in samples.
 
@@ -204,7 +204,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
 
 
 def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor) -> None:
-    """Check the shapes of an estimate. PyTorch would broadcast some wrong shapes without an error.
+    """Check the shapes of an estimate. Without this check, PyTorch would broadcast some wrong shapes without an error.
 
     Args:
         separator: separator that has computed the estimate.

@@ -1,4 +1,4 @@
-"""Train instruments (DDSP synthesizers) and measure how well they resynthesize the test tracks."""
+"""Train instruments (DDSP synthesizers), and measure how well they resynthesize the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ from unbraid.training.loggers import Media
 class SynthesisWorkflow(Workflow):
     """Train an instrument (a DDSP synthesizer).
 
-    The test resynthesizes the test tracks from their pitch and loudness, and measures the error.
+    The test resynthesizes the test tracks from their pitch and loudness, and measures the error of the resynthesis.
     """
 
     task: SynthesisTask
@@ -36,10 +36,10 @@ class SynthesisWorkflow(Workflow):
     controls: dict[Path, Controls]
 
     def prepare(self) -> None:
-        """Check the config, decode the tracks, and measure their pitch and loudness.
+        """Check the config, decode the tracks, and measure pitch and loudness of the tracks.
 
         Raises:
-            InputError: the data have more than one target, or the options augment or remix the tracks.
+            InputError: the data have more than one target, or the config has an augmentation or a remix of the tracks.
         """
         self.features = build(self.config.features)
         targets = self.data.targets
@@ -67,12 +67,12 @@ class SynthesisWorkflow(Workflow):
 
     @property
     def sources(self) -> list[str]:
-        """Names of the sources in the data set whose sum is the target that the instrument learns."""
+        """Names of the sources that are added to form the target of the instrument."""
         (weights,) = self.data.target_weights()
         return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
 
     def introduction(self) -> str:
-        """Return lines of text that describe the instrument (size, target, pitch range and sample rate) and the data set."""
+        """Return a text about the instrument (size, target, pitch range and sample rate) and the data set."""
         pitch_range = self.task.net.training_range
         (target,) = self.data.targets
         return (
@@ -82,10 +82,10 @@ class SynthesisWorkflow(Workflow):
         )
 
     def clips(self, media: Media) -> Callable[[Path], None]:
-        """Return a function that resynthesizes validation clips with the current weights and writes audio and pictures.
+        """Return a function that resynthesizes validation clips with the current weights, and writes audio and pictures.
 
         Args:
-            media: options with the number of clips and their length in seconds.
+            media: options with the number of clips and the length of a clip in seconds.
 
         Returns:
             Function with one argument, the folder to write to.
@@ -99,11 +99,11 @@ class SynthesisWorkflow(Workflow):
         return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the errors of the instrument, and of a baseline with constant spectra, as a table of text."""
+        """Format a table of text with the errors of the instrument and of a baseline with constant spectra."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:
-        """Resynthesize the test tracks with the weights of `best.ckpt`, in the first process of the run.
+        """Resynthesize the test tracks with the weights of `best.ckpt`. Only the first process of the run does so.
 
         Returns:
             Content of `scores.json` in the first process, an empty dictionary in the other processes.
@@ -120,6 +120,6 @@ class SynthesisWorkflow(Workflow):
         return scores | {"checkpoint": weights}
 
     def _sounds(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
-        """Yield, for each track of a split, the waveform [samples] of the target and its controls (pitch and loudness)."""
+        """Yield the target and its controls (pitch and loudness) for each track of a split. Target: waveform [samples]."""
         for track in self.data.split(split):
             yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]

@@ -53,8 +53,8 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         The Trainer.
 
     Raises:
-        InputError: a value of the config group `trainer` is invalid, or loggers are used without the callback
-            `callbacks.table`, which writes `metrics.csv`.
+        InputError: a value of the config group `trainer` is invalid. Also if loggers are used without the callback
+            `callbacks.table`, which writes the `metrics.csv` that loggers need.
         InstantiationException: the Trainer cannot be built for another reason.
     """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
@@ -88,7 +88,7 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
-    """Build the callbacks of a run: the callbacks in the config, the callback of a search, and the callback for the loggers."""
+    """Build the callbacks of a run: those in the config, one for the hyperparameter search, and one for the loggers."""
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
@@ -107,17 +107,18 @@ def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
 def cluster() -> list[SLURMEnvironment]:
     """Return a list with Lightning's plugin for Slurm if Slurm started this process; otherwise return an empty list.
 
-    With the plugin, Lightning reads rank and number of processes from Slurm. The callback `LastCheckpoint`, and not the plugin,
-    handles the signals that Slurm sends before a time limit.
+    With the plugin, Lightning reads rank and number of processes from Slurm. Slurm sends signals before a time limit. The
+    callback `LastCheckpoint`, and not the plugin, handles these signals.
     """
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() else []
 
 
 @contextmanager
 def _convert_errors() -> Iterator[None]:
-    """Convert the errors that `Trainer.fit` raises in the `with` block: an invalid option becomes an InputError.
+    """Convert errors of `Trainer.fit` in the `with` block: an invalid option becomes an InputError.
 
-    After Ctrl-C, Lightning raises SystemExit. This SystemExit is replaced by the original KeyboardInterrupt.
+    After Ctrl-C, Lightning raises SystemExit instead of KeyboardInterrupt. This function then raises the original
+    KeyboardInterrupt.
     """
     try:
         yield
@@ -132,9 +133,9 @@ def _convert_errors() -> Iterator[None]:
 def fit(
     trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path, start: Path | None = None
 ) -> None:
-    """Train a task. Training resumes from the newest undamaged checkpoint in the run folder, if the folder has one.
+    """Train a task. Training resumes from the newest undamaged checkpoint in the run folder, if the folder contains one.
 
-    Options that Lightning refuses raise InputError. A stop signal of the operating system (Ctrl-C, SIGTERM, …) raises
+    An option that Lightning refuses raises InputError. A stop signal of the operating system (Ctrl-C, SIGTERM, …) raises
     `Interrupted`.
 
     Args:
@@ -142,8 +143,8 @@ def fit(
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
-        start: checkpoint from which training continues if the run folder contains none; None: training starts with the present
-            weights of the task.
+        start: checkpoint from which training continues if the run folder contains no checkpoint. None: training then starts
+            with the current weights of the task.
     """
     checkpoint = latest(folder) or start
     # A checkpoint of the user's choice may have the state of a callback that this run does not use.

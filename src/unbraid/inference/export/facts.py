@@ -1,4 +1,4 @@
-"""Metadata of an exported model file: sample rate, names of the sources and other values that a program needs to use it."""
+"""Metadata of an exported model file, such as sample rate and names of the sources, for programs that use the file."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from unbraid.runs.source_version import versions
 
 @dataclass(frozen=True)
 class Facts:
-    """Store the metadata of an exported separator. Each field is written to the model file as JSON under its own name.
+    """Store the metadata of an exported separator. Each field is written to the model file as JSON under the name of the field.
 
     Args:
         sample_rate: sample rate of the mixture and the sources in Hz.
@@ -25,10 +25,12 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: number of input samples on either side that influence an output sample; None: all samples.
+        receptive_field: number of samples. An output sample depends on this number of input samples before it, and on as many
+            after it. None: it depends on all input samples.
         normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
             whole song, and restore the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
-        settings: options of the conversion from masks to waveforms, such as the phase method, by name.
+        settings: options with which masks are converted to waveforms, such as the phase method, as a dictionary from name to
+            value.
         model: name of the model config, such as `unet`.
         unbraid: version of unbraid that has written the model file.
     """
@@ -47,14 +49,14 @@ class Facts:
 
 
 def facts_of(separator: Separator, model: str) -> Facts:
-    """Collect the metadata of a separator for its exported file.
+    """Collect the metadata of a separator for the exported file.
 
     Args:
         separator: separator that is exported.
         model: name of the model config, such as `unet`.
 
     Returns:
-        The metadata, with the installed version of unbraid.
+        The metadata, including the installed version of unbraid.
     """
     return Facts(
         separator.sample_rate, separator.channels, separator.targets, separator.chunk_samples, separator.min_samples,

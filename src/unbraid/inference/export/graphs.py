@@ -1,8 +1,8 @@
-"""Rewrite a separator, from mixture waveform to source waveforms, with real numbers only, so that it can be exported.
+"""Rewrite a separator with real numbers only, from mixture waveforms to source waveforms, so that it can be exported.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
-The inverse STFT consists of the ONNX operators DFT and Col2Im, so the file does not contain large matrices of sines. PyTorch's
-own inverse STFT cannot be used: the exported graph would accept only one signal length.
+The inverse STFT consists of the ONNX operators DFT and Col2Im, so the exported file does not contain large matrices of sines.
+PyTorch's own inverse STFT cannot be used, because the exported graph would accept only one signal length.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ class RealMasking(nn.Module):
         self.separator = separator
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Separate a batch of chunks, and return the source waveforms."""
+        """Separate a batch of mixture chunks, and return the source waveforms."""
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
         pairs = torch.view_as_real(separator.stft(mixture))
@@ -62,10 +62,10 @@ class RealMasking(nn.Module):
 
 
 class WholeHops(nn.Module):
-    """Run a network on a mixture that is padded at the end to a multiple of the hop length.
+    """Pad a mixture at the end to a multiple of the hop length, and run a network on the padded mixture.
 
     Conv-TasNet itself pads its input only if the length is not a multiple of the hop length. An exported graph cannot contain
-    such a condition. This module computes the padding without a condition.
+    such a condition, so this module computes the padding without a condition.
 
     Args:
         net: network from mixture to sources.
@@ -80,7 +80,7 @@ class WholeHops(nn.Module):
         self.net, self.hop = net, hop
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Pad the mixture, separate it, and return the sources with the length of the mixture."""
+        """Pad and separate the mixture, and return the sources with the length of the mixture."""
         samples = mixture.shape[-1]
         return self.net(functional.pad(mixture, (0, up_to(samples, self.hop)))).narrow(-1, 0, samples)
 
@@ -105,7 +105,7 @@ class NormalisedChunks(nn.Module):
 
 
 def frozen(separator: Separator) -> Separator:
-    """Set a separator to evaluation mode, and switch off the gradients of its weights, so that it can be exported.
+    """Prepare a separator for export: set evaluation mode, and switch off the gradients of its weights.
 
     With gradients, PyTorch would export one copy of a recurrent network per frame.
 
@@ -113,22 +113,22 @@ def frozen(separator: Separator) -> Separator:
         separator: separator, which is changed in place.
 
     Returns:
-        The separator that was passed.
+        The same separator.
     """
     return separator.eval().requires_grad_(False)
 
 
 def in_real_numbers(separator: Separator) -> nn.Module:
-    """Return a module that computes the sources of a separator from the mixture, with real numbers only.
+    """Return a module that computes the sources from the mixture like the separator, but with real numbers only.
 
     Args:
         separator: separator with its trained weights.
 
     Returns:
-        The module, which shares its weights with the separator.
+        The module. It shares the weights of the separator.
 
     Raises:
-        InputError: a part of the separator needs complex numbers, or cannot be exported. The error names this part.
+        InputError: a part of the separator needs complex numbers or cannot be exported. The error names this part.
     """
     if isinstance(separator, Clustering) and separator.masks_from == "clusters":
         problem = "the k-means clustering of this option cannot be exported"
@@ -152,7 +152,7 @@ def in_real_numbers(separator: Separator) -> nn.Module:
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
-    """Return random noise as the example input that PyTorch's exporters need to trace a separator.
+    """Return random noise as the example input with which PyTorch's exporters trace a separator.
 
     Args:
         separator: separator that is exported. The noise has as many channels as the separator.
@@ -160,29 +160,30 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
         samples: length of a chunk in samples. This number is also the random seed.
 
     Returns:
-        Dictionary with the key `mixture` and the noise, of the shape [batch, C, samples].
+        Dictionary from the key `mixture` to the noise [batch, C, samples], with C channels.
     """
     generator = torch.Generator().manual_seed(samples)
     return {"mixture": LOUDNESS * torch.randn(batch, separator.channels, samples, generator=generator)}
 
 
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
-    """Return the `dynamic_shapes` argument of PyTorch's exporters, for any batch size and any number of samples.
+    """Return the argument `dynamic_shapes` of PyTorch's exporters for any batch size and any number of samples.
 
-    The sizes are declared as `Dim.AUTO`. With a `Dim` that has a name, the exported graph of a recurrent network silently
+    All variable sizes are declared as `Dim.AUTO`. With a named `Dim`, the exported graph of a recurrent network silently
     accepts only one length.
 
     Args:
         inputs: example inputs by name.
 
     Returns:
-        For each input, a dictionary from its dimensions of variable size to `Dim.AUTO`.
+        Dictionary from the name of each input to another dictionary. The inner dictionary maps each dimension of variable size
+        to `Dim.AUTO`.
     """
     return {name: {0: Dim.AUTO, 2: Dim.AUTO} if value.ndim == 3 else {0: Dim.AUTO} for name, value in inputs.items()}
 
 
 def reason(error: BaseException) -> str:
-    """Find the cause of an error that an exporter or onnxruntime has raised, and return the message of the cause.
+    """Return the message of the cause of an error from an exporter or from onnxruntime.
 
     Args:
         error: error that the exporter or onnxruntime has raised.
@@ -200,11 +201,11 @@ def reason(error: BaseException) -> str:
 def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:
     """Compute the inverse STFT from pairs of real numbers, with operations that ONNX supports.
 
-    The result equals the result of `STFT.inverse`.
+    The waveform equals the result of `STFT.inverse`.
 
     Args:
         pairs: spectrum, with real and imaginary part in the last dimension.
-        stft: transform that is inverted.
+        stft: the STFT that is inverted.
         samples: length of the waveform in samples.
 
     Shape:
@@ -223,13 +224,16 @@ def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:
 
 
 def _overlap_add(frames: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Overlap and add frames; each frame starts `hop` samples after the previous one. [N, n_fft, frames] -> [N, samples]."""
+    """Add overlapping frames. Each frame starts `hop` samples after the previous one.
+
+    Shape: [N, n_fft, frames] -> [N, samples].
+    """
     length = (frames.shape[-1] - 1) * hop + n_fft
     return functional.fold(frames, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0]
 
 
 def _directions(pairs: Tensor, magnitudes: Tensor) -> Tensor:
-    """Divide complex numbers, given as pairs, by their magnitudes; the number 0 becomes the pair (1, 0).
+    """Divide complex numbers, given as pairs of real numbers, by their magnitudes. The number 0 becomes the pair (1, 0).
 
     Shape: pairs [B, C, F, T, 2], magnitudes [B, C, F, T] -> [B, C, F, T, 2].
     """

@@ -29,14 +29,14 @@ OPSET = 20  # the first version of the ONNX operators that has an inverse DFT ov
 def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """Write a separator as an ONNX file with 32-bit floats.
 
-    The file accepts any batch size, and any number of samples that is at least the length of the STFT window. An InputError is
-    raised if the separator needs complex numbers, if ONNX lacks an operator of the network, or if the package onnx or
-    onnxscript is not installed.
+    The ONNX file accepts any batch size. It accepts any number of samples that is at least the length of the STFT window. An
+    InputError is raised if the separator needs complex numbers, if ONNX lacks an operator of the network, or if the package
+    onnx or onnxscript is not installed.
 
     Args:
-        separator: separator with its trained weights, on the CPU. The gradients of its weights are switched off.
+        separator: separator with its trained weights, on the CPU. The gradients of the weights are switched off.
         path: ONNX file to write.
-        model: name of the model config, such as `unet`, which is stored in the file.
+        model: name of the model config, such as `unet`. The name is stored in the file.
     """
     _package("onnx")
     _package("onnxscript")
@@ -64,7 +64,7 @@ def quantise(source: Path, path: Path) -> None:
     The weights of matrix products, convolutions and LSTMs are quantised. Activations are quantised during inference.
 
     Args:
-        source: ONNX file with 32-bit weights that `write_onnx` has written.
+        source: ONNX file with 32-bit weights, written by `write_onnx`.
         path: ONNX file to write.
     """
     _package("onnx")
@@ -75,10 +75,10 @@ def quantise(source: Path, path: Path) -> None:
 
 
 class OnnxSeparator(Separator):
-    """Use an exported ONNX file as a separator. It runs on the CPU and returns waveforms only, without masks.
+    """Use an exported ONNX file as a separator. The separator runs on the CPU, and returns waveforms but no masks.
 
     Args:
-        path: ONNX file that `write_onnx` or `quantise` has written.
+        path: ONNX file, written by `write_onnx` or `quantise`.
 
     Raises:
         InputError: onnxruntime is not installed, the file is damaged, or the file was not exported by unbraid.
@@ -103,21 +103,21 @@ class OnnxSeparator(Separator):
 
     @property
     def min_samples(self) -> int:
-        """Length of the shortest input in samples, from the metadata of the file."""
+        """Length of the shortest input in samples, read from the metadata of the ONNX file."""
         return self.facts.min_samples
 
     @property
     def chunk_alignment(self) -> int:
-        """Number of samples, from the metadata of the file: each chunk of a signal must start at a multiple of this number."""
+        """Number of samples, read from the ONNX file. Each chunk of a signal must start at a multiple of this number."""
         return self.facts.chunk_alignment
 
     @property
     def receptive_field(self) -> int | None:
-        """Receptive field of the network in samples, from the metadata of the file; None for an infinite receptive field."""
+        """Receptive field of the network in samples, read from the ONNX file; None for an infinite receptive field."""
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Separate a batch of mixtures with onnxruntime."""
+        """Separate a batch of mixture chunks with onnxruntime."""
         b, c, n = mixture.shape
         sources = self._run({"mixture": mixture.float().cpu().numpy()})
         if sources.shape != (expected := (b, len(self.targets), c, n)):

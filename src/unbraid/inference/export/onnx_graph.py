@@ -1,9 +1,11 @@
-"""Check that an ONNX file cannot do harm, before onnxruntime opens it.
+"""Check that an ONNX file cannot do harm, before onnxruntime opens the file.
 
 A file from another person could contain a loop with 2**62 iterations, which cannot be interrupted, or could read other files of
 the user. This module therefore refuses files with graphs within graphs (operators `Loop`, `Scan` and `If`), functions, sparse
-tensors, or data in other files. Separators that unbraid exports contain none of these elements. The module reads an ONNX file
-as a message of Google's protocol buffers. The numbers of the fields are from the file `onnx.proto` of the ONNX project.
+tensors, or data in other files. Separators that unbraid exports contain none of these elements.
+
+The module reads an ONNX file as a message of Google's protocol buffers. The field numbers in this module are those of the file
+`onnx.proto` of the ONNX project.
 """
 
 import mmap
@@ -29,13 +31,13 @@ REFUSED = {
 
 
 def check_graph(path: Path) -> None:
-    """Check that the graph of an ONNX file contains no control flow and that the file contains all its tensors.
+    """Check that the graph of an ONNX file contains only allowed elements, and that all tensors are stored in the file.
 
     Args:
         path: ONNX file.
 
     Raises:
-        InputError: the file is damaged, or its graph contains control flow, functions, sparse tensors or external data.
+        InputError: the file is damaged, or the graph contains control flow, functions, sparse tensors or external data.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -68,9 +70,9 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
 
 
 def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
-    """Read the header of a protobuf field. Return the field number, and the start and end of its value.
+    """Read the header of a protobuf field. Return the field number, the start of the value and the end of the value.
 
-    The sign of the field number shows the kind of value: negative for a number, positive for bytes.
+    The returned field number is negative if the value is a number, and positive if the value consists of bytes.
     """
     key, position = _varint(data, position)
     if key >= 2**32:  # other parsers use the lowest 32 bits
@@ -87,7 +89,7 @@ def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
 
 
 def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    """Read a protobuf integer of variable length. Return the integer and the position of the byte after it."""
+    """Read a protobuf integer of variable length. Return the integer, and the position of the first byte after the integer."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position]

@@ -1,8 +1,10 @@
-"""Write a trained Open-Unmix separator as a folder that the openunmix package reads.
+"""Write a trained Open-Unmix separator as a folder that the openunmix package can load.
 
-`openunmix.utils.load_separator(folder, targets)` loads the folder. The folder contains `separator.json`, and `<target>.json`
-and `<target>.pth` for each target. Some options of a separator cannot be stored in these files. For such an option, only the
-value that the openunmix package always uses is allowed.
+`openunmix.utils.load_separator(folder, targets)` loads the folder. The folder contains `separator.json`, and also
+`<target>.json` and `<target>.pth` for each target.
+
+Some options of a separator cannot be stored in these files. The openunmix package uses a fixed value for each such option, so a
+separator with another value cannot be written.
 """
 
 from pathlib import Path
@@ -29,7 +31,7 @@ FIXED_OPTIONS = {
 
 
 def check_openunmix(model: DictConfig) -> None:
-    """Check that the openunmix package can load the model of a run.
+    """Check that the openunmix package can use the model of a run.
 
     Args:
         model: value of the key `model` in the config of the run.
@@ -51,7 +53,7 @@ def write_openunmix(separator: Separator, folder: Path) -> None:
     """Write a separator as a folder of the openunmix package.
 
     Args:
-        separator: Open-Unmix separator. `check_openunmix` must have accepted its config.
+        separator: Open-Unmix separator. Its config must have passed `check_openunmix`.
         folder: folder to create.
     """
     assert isinstance(separator, Masking)

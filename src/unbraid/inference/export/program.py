@@ -1,4 +1,6 @@
-"""Write a separator as a `.pt2` file, a program of `torch.export` that runs with PyTorch and without unbraid.
+"""Write a separator as a `.pt2` file, a program of `torch.export`.
+
+The program runs with PyTorch and without unbraid:
 
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
@@ -23,15 +25,15 @@ FACTS = "unbraid.json"
 
 
 def write_program(separator: Separator, path: Path, model: str) -> None:
-    """Write a separator as a `.pt2` file. The file also contains the metadata of the separator, as `unbraid.json`.
+    """Write a separator as a `.pt2` file, which also contains the metadata of the separator as `unbraid.json`.
 
     Args:
-        separator: separator with its trained weights, on the CPU. The gradients of its weights are switched off.
+        separator: separator with its trained weights, on the CPU. The gradients of the weights are switched off.
         path: `.pt2` file to write.
-        model: name of the model config, such as `unet`, which is stored in the metadata.
+        model: name of the model config, such as `unet`. The name is stored in the metadata.
 
     Raises:
-        InputError: the separator needs complex numbers, its network is recurrent, or PyTorch cannot export the network.
+        InputError: the separator needs complex numbers, the network is recurrent, or PyTorch cannot export the network.
     """
     if any(isinstance(module, nn.RNNBase) for module in separator.modules()):
         problem = "the network of this run is recurrent, and torch.export would write it for one fixed signal length"

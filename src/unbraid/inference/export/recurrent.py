@@ -1,7 +1,7 @@
 """Replace each LSTM of a network by the LSTM operator of ONNX, so that the ONNX file accepts any number of frames.
 
-Without this replacement, PyTorch's exporter would write the operations of each frame separately. This takes minutes, and the
-ONNX file would accept only one number of frames.
+Without this replacement, PyTorch's exporter would write the operations of each frame separately. The export would take minutes,
+and the ONNX file would accept only one number of frames.
 """
 
 from copy import deepcopy
@@ -12,16 +12,16 @@ from torch.onnx import ops
 
 
 class GraphLSTM(nn.Module):
-    """Module that writes the LSTM operator of ONNX in place of an `nn.LSTM` while PyTorch exports a network.
+    """Module that replaces an `nn.LSTM` during an export, and writes the LSTM operator of ONNX.
 
-    This module only describes the operator. It does not compute the output of the LSTM.
+    The module only describes the operator. It does not compute the output of the LSTM.
 
     Args:
         lstm: LSTM whose weights are written. It must not use projections (`proj_size`).
 
     Shape:
-        x [T, B, I] -> [T, B, directions * H]; if `lstm.batch_first`, [B, T, I] -> [B, T, directions * H]. T is the number of
-        frames, I the input size, H the hidden size, and `directions` is 2 for a bidirectional LSTM, else 1.
+        x [T, B, I] -> [T, B, D * H]; if `lstm.batch_first`, x [B, T, I] -> [B, T, D * H]. T is the number of frames, I the
+        input size, H the hidden size, and D the number of directions: 2 for a bidirectional LSTM, else 1.
     """
 
     def __init__(self, lstm: nn.LSTM) -> None:
@@ -37,7 +37,7 @@ class GraphLSTM(nn.Module):
         self.per_layer = len(self.weights) // lstm.num_layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Return the output of the last layer, and None in place of the final state of the LSTM."""
+        """Return the output of the last layer. The second value is None, in place of the final state of the LSTM."""
         x = x.transpose(0, 1) if self.batch_first else x
         for first in range(0, len(self.weights), self.per_layer):
             y = ops.symbolic(
@@ -63,7 +63,7 @@ def with_graph_lstms(module: nn.Module) -> nn.Module:
         module: network to export.
 
     Returns:
-        The changed copy. A network without LSTMs is returned itself, without a copy.
+        The changed copy. If the network contains no LSTM, the network itself.
     """
     if not any(isinstance(child, nn.LSTM) for child in module.modules()):
         return module

@@ -1,12 +1,12 @@
 """HTTP server of the web page that separates songs, for one user of this machine.
 
-`scripts/app.py` prints the address of the page with a random token. The server refuses requests without this token. It
-also refuses requests for host names other than 127.0.0.1 and localhost, requests from pages of other sites, and large files.
+`scripts/app.py` prints the address of the page with a random token. The server refuses requests without this token, requests
+for host names other than 127.0.0.1 and localhost, requests from pages of other sites, and large files. Accepted requests:
 
-GET    /?token=…            store the token as a cookie, which every other request must contain
-GET    /model               return the name and the stems of the model, and the largest file size in megabytes
-POST   /songs?name=…        upload the audio file in the body, and return {"id": …}
-GET    /songs/<id>          return the state of a song: waiting, working, done or failed
+GET    /?token=…            store the token as a cookie; all other requests must contain this cookie
+GET    /model               return the name of the model, the names of the stems, and the largest file size in megabytes
+POST   /songs?name=…        upload the audio file in the body of the request, and return {"id": …}
+GET    /songs/<id>          return the state of a song (waiting, working, done or failed) and its progress
 GET    /songs/<id>/<stem>   return a stem as a wav file
 DELETE /songs/<id>          delete a song and its stems
 """
@@ -50,8 +50,8 @@ def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
     """Build the ASGI application of the web page that separates songs.
 
     Args:
-        songs: queue of songs. Its thread must be running.
-        title: name of the model, which the page shows.
+        songs: queue of songs. The thread of the queue must be running.
+        title: name of the model; the page shows this name.
         max_megabytes: size of the largest accepted audio file in megabytes.
         token: secret text that each request must contain.
 
@@ -78,8 +78,8 @@ class Service:
     """Answer the requests of the web page: upload, query, play and delete songs.
 
     Args:
-        songs: queue of songs. Its thread must be running.
-        title: name of the model, which the page shows.
+        songs: queue of songs. The thread of the queue must be running.
+        title: name of the model; the page shows this name.
         max_megabytes: size of the largest accepted audio file in megabytes.
     """
 
@@ -87,11 +87,11 @@ class Service:
         self.songs, self.title, self.limit = songs, title, max_megabytes * MEGABYTE
 
     async def model(self, request: Request) -> Response:
-        """Return the name and the stems of the model, and the size of the largest accepted file in megabytes, as JSON."""
+        """Return as JSON: name of the model, names of the stems, and size of the largest accepted file in megabytes."""
         return JSONResponse({"title": self.title, "stems": self.songs.names, "megabytes": self.limit // MEGABYTE})
 
     async def upload(self, request: Request) -> Response:
-        """Receive an audio file and add it to the queue of songs. Return the key of the new song, or an HTTP error."""
+        """Receive an audio file and add the song to the queue. Return the key of the song, or an HTTP error."""
         name = Path(request.query_params.get("name", "song")).name or "song"
         if int(request.headers.get("content-length", "0")) > self.limit:
             return _refused(f"{name}: the file is larger than {self.limit // MEGABYTE} MB", 413)
@@ -121,9 +121,9 @@ class Service:
         return JSONResponse({"id": key})
 
     async def _receive(self, request: Request, song: Song) -> int:
-        """Write the uploaded audio file of a song to its folder, and return the size of the file in bytes.
+        """Write the uploaded audio file to the folder of the song, and return the size of the file in bytes.
 
-        A TimeoutError is raised if the upload took too long, or if the song was deleted during the upload.
+        A TimeoutError is raised if the upload takes too long, or if the song is deleted during the upload.
         """
         size, loop = 0, asyncio.get_running_loop()
         end = loop.time() + UPLOAD_SECONDS
@@ -141,7 +141,7 @@ class Service:
         return size
 
     async def state(self, request: Request) -> Response:
-        """Return the state of a song as JSON: its progress, and the number of songs that are separated before it."""
+        """Return as JSON: state and progress of a song, and the number of songs that are separated before this song."""
         if (song := self._song(request)) is None:
             return _refused("this song was deleted", 404)
         return JSONResponse(
@@ -153,14 +153,14 @@ class Service:
         )  # fmt: skip
 
     async def stem(self, request: Request) -> Response:
-        """Return a separated stem of a song as a wav file."""
+        """Return a stem (separated source) of a song as a wav file."""
         song, name = self._song(request), request.path_params["stem"]
         if song is None or song.state != "done" or name not in self.songs.names:
             return _refused("this stem does not exist", 404)
         return FileResponse(song.stem(name), media_type="audio/wav", filename=f"{Path(song.name).stem}-{name}.wav")
 
     async def delete(self, request: Request) -> Response:
-        """Delete a song with its audio file and its stems."""
+        """Delete a song: its audio file and its stems."""
         if self._song(request) is not None:
             self.songs.delete(request.path_params["key"])
         return JSONResponse({})
@@ -188,14 +188,18 @@ class Guard:
     """Middleware that refuses requests of other users of this machine, and requests from pages of other sites.
 
     Args:
-        token: secret text that each request must contain, in its address or in a cookie.
+        token: secret text that each request must contain, in the address or in a cookie.
     """
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Check the token of a request. Return an HTTP error, a redirect that stores the token as a cookie, or the answer."""
+        """Check the token of a request. If the token is wrong or missing, return an HTTP error.
+
+        If the address contains the right token, return a redirect that stores the token as a cookie. Otherwise return the
+        answer to the request.
+        """
         response = self._refusal(request) or self._redirect(request) or await answer(request)
         response.headers.update(HEADERS)
         return response
@@ -211,7 +215,10 @@ class Guard:
         return PlainTextResponse(message, 403) if request.url.path == "/" else _refused(message, 403)
 
     def _redirect(self, request: Request) -> Response | None:
-        """Store the token of the address as a cookie and remove it from the address, because browsers show addresses."""
+        """If the address contains the token, return a redirect to the address without the token. Otherwise return None.
+
+        The redirect stores the token as a cookie, because browsers show addresses but not cookies.
+        """
         if "token" not in request.query_params:
             return None
         response = RedirectResponse("/", 303)
@@ -220,7 +227,7 @@ class Guard:
 
 
 def _cookie(request: Request) -> str:
-    """Return the name of the cookie with the token. The name contains the port, because all ports of a host share cookies."""
+    """Return the name of the token cookie. The name contains the port, because all ports of a host share their cookies."""
     return f"unbraid-{request.scope['server'][1]}"
 
 

@@ -1,7 +1,7 @@
 """Queue of the web page that separates songs.
 
-One thread separates the uploaded songs one after the other. The same thread also deletes songs that the page has not requested
-for a while.
+One thread separates the uploaded songs one after another. The same thread also deletes a song if the page has not requested the
+song for a while.
 """
 
 import queue
@@ -28,7 +28,7 @@ SWEEP_SECONDS = 10.0  # time between two searches for songs that the page no lon
 
 
 class GoneError(Exception):
-    """Exception that stops the separation of a song, because the user has deleted the song."""
+    """Stop the separation of a song, because the user has deleted the song."""
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Song:
     Args:
         folder: folder of this song, with the uploaded audio file and the stems.
         name: name of the audio file on the user's computer.
-        state: progress of the separation: waiting, working, done or failed.
+        state: `waiting`, `working` (the song is being separated), `done` or `failed`.
         done: number of seconds of the song that are already separated.
         total: length of the song in seconds; 0 before the separation starts.
-        message: error or warning for the user; empty if there is none.
+        message: error or warning for the user; empty without an error or warning.
         gone: whether the user has deleted the song.
-        end_upload: function that stops the upload while it is running; None if the song is not being uploaded.
+        end_upload: function that stops a running upload; None if the song is not being uploaded.
         touched: time of the last request for the song, in seconds of `time.monotonic`.
     """
 
@@ -59,23 +59,23 @@ class Song:
 
     @property
     def upload(self) -> Path:
-        """Path of the uploaded audio file. The path does not contain the user's file name, which could be a path itself."""
+        """Path of the uploaded audio file. For safety, the path does not contain the file name that the user has given."""
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """Return the path of a stem. Special characters in the name are quoted, because the name could be a path itself."""
+        """Return the path of a stem. For safety, special characters in the name of the stem are quoted."""
         return self.folder / f"{quote(name, safe=' ')}.wav"
 
 
 class Songs:
-    """Separate uploaded songs in a thread, one after the other. Start the thread with `songs.thread.start()`.
+    """Separate uploaded songs in a thread, one after another. `songs.thread.start()` starts the thread.
 
     Args:
         loaded: separator with its trained weights.
-        folder: folder for uploaded audio files and their stems.
-        keep_seconds: a song is deleted if the page has not requested it for this number of seconds.
+        folder: folder for the uploaded audio files and the stems.
+        keep_seconds: time in seconds. A song is deleted if the page has not requested the song for this time.
         options: chunk length, overlap and other options of the separation.
-        max_waiting: largest number of songs whose separation is not finished, including songs that are being uploaded.
+        max_waiting: largest number of unfinished songs: songs that are being uploaded, waiting or being separated.
     """
 
     def __init__(self, loaded: Loaded, folder: Path, keep_seconds: float, options: InferenceOptions, max_waiting: int) -> None:
@@ -87,13 +87,13 @@ class Songs:
         self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
 
     def add(self, name: str) -> tuple[str, Song]:
-        """Create a folder and a `Song` for a song, before its audio file is uploaded.
+        """Create a folder and a `Song` for a song. This method is called before the audio file is uploaded.
 
         Args:
             name: name of the audio file on the user's computer.
 
         Returns:
-            A random key, which identifies the song and cannot be guessed, and the `Song`.
+            The key of the song and the `Song`. The key is a random text that cannot be guessed.
         """
         key = uuid.uuid4().hex
         folder = self.folder / key
@@ -103,7 +103,7 @@ class Songs:
 
     @property
     def full(self) -> bool:
-        """True if there are `max_waiting` songs whose separation is not finished."""
+        """True if `max_waiting` or more songs are unfinished (being uploaded, waiting or being separated)."""
         return len(self._open()) >= self.max_waiting
 
     def waiting(self, song: Song) -> int:
@@ -115,7 +115,7 @@ class Songs:
         return [song for song in list(self.all.values()) if song.state in ("waiting", "working")]
 
     def delete(self, key: str) -> None:
-        """Delete a song with its audio file and its stems. A running separation of the song stops after the current chunk.
+        """Delete a song: its audio file and its stems. A running separation of the song stops after the current chunk.
 
         Args:
             key: key of the song. If no song has this key, nothing is deleted.

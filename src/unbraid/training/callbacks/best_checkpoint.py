@@ -1,6 +1,6 @@
-"""Callbacks that save the best checkpoint and stop training early. Both ignore the losses of warm-up epochs.
+"""Callbacks: save the best checkpoint, and end training early. Neither callback compares the losses of warm-up epochs.
 
-A warm-up consists of the first epochs of a run, while the definition of the loss still changes. For example, the weight of the
+Warm-up epochs are the first epochs of a run, in which the definition of the loss still changes. For example, the weight of the
 KL divergence in the loss of a variational autoencoder rises from epoch to epoch.
 """
 
@@ -18,10 +18,10 @@ from unbraid.training.callbacks.weight_averages import RAW, averages_of
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Write the weights of the best epoch to `checkpoints/best.ckpt`. The last epoch is always validated, so the file exists.
+    """Write the weights of the best epoch to `checkpoints/best.ckpt`.
 
-    During a warm-up (first epochs in which the definition of the loss still changes), the losses of two epochs cannot be
-    compared. The latest epoch of a warm-up is therefore saved as the best epoch.
+    In the first epochs (warm-up), the definition of the loss can still change, so the losses of two epochs cannot be compared.
+    In a warm-up, each validated epoch therefore replaces `best.ckpt`.
 
     Args:
         monitor: name of the logged value by which epochs are compared, such as `valid/loss`.
@@ -32,27 +32,30 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validate the last epoch of `trainer.max_epochs`, whatever `trainer.check_val_every_n_epoch` is."""
+        """Make sure that the last epoch is validated, even if `trainer.check_val_every_n_epoch` would skip its validation."""
         if trainer.max_epochs == trainer.current_epoch + 1 and trainer.check_val_every_n_epoch is not None:
             trainer.check_val_every_n_epoch = 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` if this epoch had a validation and is the best so far."""
+        """Save `best.ckpt` if this epoch had a validation and is the best epoch so far."""
         if has_validation(trainer):
             super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save `best.ckpt` after a validation within an epoch, if its weights are the best so far."""
+        """Save `best.ckpt` after a validation within an epoch, if the validated weights are the best so far."""
         super().on_validation_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 
     def _should_save_on_train_epoch_end(self, trainer: pl.Trainer) -> bool:
-        """Return True if validations take place at the end of epochs. The averages of the weights are validated after them."""
+        """Return True if each validation follows the end of an epoch. Then `best.ckpt` is also saved at the end of an epoch."""
         return trainer.val_check_interval == 1.0
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the logged values. The monitored value is that of the best weights: the trained weights or an average."""
+        """Return the logged values by name. The monitored value is replaced by that of the best weights.
+
+        The best weights are the trained weights or an average of the weights.
+        """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:
             _, value = self._best_weights(trainer, float(values[self.monitor]))
@@ -60,13 +63,16 @@ class BestCheckpoint(ModelCheckpoint):
         return values
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
-        """Save the checkpoint with the best weights: the trained weights or an average."""
+        """Save a checkpoint that contains the best weights: the trained weights or an average of the weights."""
         averages = averages_of(trainer)
         with averages.swapped(self._best_weights(trainer)[0]) if averages else nullcontext():
             super()._save_checkpoint(trainer, filepath)
 
     def _best_weights(self, trainer: pl.Trainer, raw: float | None = None) -> tuple[str, float]:
-        """Return the name of the best weights, and their monitored value. `raw`: value of the trained weights."""
+        """Return the name and the monitored value of the best weights: the trained weights or an average.
+
+        `raw` is the monitored value of the trained weights; None: the logged value.
+        """
         raw = float(trainer.callback_metrics.get(self.monitor or "", math.nan)) if raw is None else raw
         averages = averages_of(trainer)
         return averages.best(self.monitor or "", self.mode, raw) if averages else (RAW, raw)
@@ -79,7 +85,7 @@ class BestCheckpoint(ModelCheckpoint):
 class StopWithoutProgress(EarlyStopping):
     """End training if a logged value has not improved for `patience` epochs.
 
-    Epochs of a warm-up, in which the definition of the loss still changes, are not counted.
+    Warm-up epochs are not counted. These are the first epochs of a run, in which the definition of the loss still changes.
 
     Args:
         monitor: name of the logged value, such as `valid/loss`. If a run does not log this value, training continues.
@@ -92,13 +98,13 @@ class StopWithoutProgress(EarlyStopping):
         super().__init__(monitor, min_delta, patience, mode=mode, strict=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this epoch with the best earlier value, except in an epoch of the warm-up."""
+        """Compare the monitored value of this epoch with the best earlier value. Do nothing in a warm-up epoch."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this validation with the best earlier value, except in an epoch of the warm-up."""
+        """Compare the monitored value of this validation with the best earlier value. Do nothing in a warm-up epoch."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_validation_end(trainer, pl_module)

@@ -17,7 +17,7 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 
 
 class EpochMeans(Logger):
-    """Collect the values that callbacks of Lightning log during an epoch. At the end of an epoch, `take` returns the means."""
+    """Collect the values that callbacks of Lightning log during an epoch. The method `take` returns the means."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,16 +25,16 @@ class EpochMeans(Logger):
 
     @property
     def name(self) -> str:
-        """Name of the logger, which Lightning requires."""
+        """Name of this logger. Lightning requires a name."""
         return "epoch_means"
 
     @property
     def version(self) -> str:
-        """Version of the logger, which Lightning requires."""
+        """Version of this logger, an empty text. Lightning requires a version."""
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Store values that a callback logs."""
+        """Store the values `metrics`, which a callback logs."""
         for name, value in metrics.items():
             self.values[name].append(float(value))
 
@@ -42,12 +42,15 @@ class EpochMeans(Logger):
         """Do nothing, because `config.yaml` in the run folder already contains all hyperparameters."""
 
     def take(self) -> dict[str, float]:
-        """Return a dictionary from name to the mean of the values logged since the last call. Then delete the values."""
+        """Return a dictionary from the name of each metric to the mean of its values since the last call. Delete the values."""
         means = {name: fmean(values) for name, values in sorted(self.values.items())}
         self.values.clear()
         return means
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the Trainer's argument `logger` as a dictionary with one key; empty if none of the callbacks needs a logger."""
+    """Return the keyword argument `logger` for the Trainer: a dictionary with an `EpochMeans`.
+
+    The dictionary is empty if no callback needs a logger.
+    """
     return {"logger": EpochMeans()} if any(isinstance(callback, NEED_LOGGER) for callback in callbacks) else {}

@@ -1,11 +1,11 @@
 """Write checkpoints from which an interrupted run resumes bit for bit.
 
-Lightning's own checkpoints lack the latest metrics and the flag `should_stop` (end of training). This callback adds both. The
-state of the random number generators is not needed, because the random numbers of data, augmentation, corruption and dropout
-depend only on seed, epoch and batch.
+Lightning's own checkpoints lack the latest metrics and the flag `should_stop` (end of training). The callback of this module
+adds both. The state of the random number generators is not needed, because the random numbers of data, augmentation, corruption
+and dropout depend only on seed, epoch and batch.
 
-Lightning (2.6) resumes exactly only from two kinds of points: the end of an epoch, and the end of an optimizer step after which
-no validation follows. Checkpoints are therefore written only at these points.
+Lightning (2.6) resumes exactly only if a checkpoint was written at one of two points: at the end of an epoch, or after an
+optimizer step that is not followed by a validation. Checkpoints are therefore written only at these points.
 """
 
 import time
@@ -38,7 +38,7 @@ def latest(folder: Path) -> Path | None:
 class LastCheckpoint(Checkpoint):
     """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The older file is renamed to `previous.ckpt`.
 
-    A stop signal of the operating system (SIGINT, SIGTERM, SIGUSR1 or SIGHUP) ends training after the current batch: the
+    A stop signal of the operating system (SIGINT, SIGTERM, SIGUSR1 or SIGHUP) ends training after the current batch: a
     checkpoint is written, then `Interrupted` is raised. A second stop signal, or a stop signal during a validation, ends
     training immediately.
 
@@ -91,9 +91,9 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether any process of the run must write a checkpoint, and the number of the stop signal (0: no signal).
+        """Return whether any process of the run must write a checkpoint, and the stop signal (0: no signal).
 
-        All processes of the run get the same result.
+        All processes of the run get the same two values. A stop signal is a number, such as 15 for SIGTERM.
         """
         if trainer.world_size == 1:
             return due, self.interruption.signum
@@ -102,16 +102,16 @@ class LastCheckpoint(Checkpoint):
         return bool(state[0]), int(state[1])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise `Interrupted` if the process has received a stop signal of the operating system (SIGINT, SIGTERM, …).
+        """Raise `Interrupted` if the process has already received a stop signal (SIGINT, SIGTERM, …).
 
-        During the validation, a stop signal raises `Interrupted` immediately.
+        From now until the end of the validation, a stop signal raises `Interrupted` immediately.
         """
         self.interruption.waits = False
         if self.interruption.signum:
             raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Defer stop signals (SIGINT, SIGTERM, …) again: they take effect only at the end of a training batch."""
+        """Defer stop signals (SIGINT, SIGTERM, …) again, so that a signal takes effect only at the end of a training batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -134,7 +134,7 @@ class LastCheckpoint(Checkpoint):
         self.is_saving, self.saved = False, time.monotonic()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the latest metrics, the number of processes, and whether training shall stop (`should_stop`) to a checkpoint."""
+        """Add the latest metrics, the number of processes and the flag `should_stop` (end of training) to a checkpoint."""
         metrics = {name: value.detach().clone() for name, value in trainer.callback_metrics.items()}
         checkpoint[KEY] = {
             "should_stop": trainer.should_stop, "metrics": metrics, "processes": trainer.world_size, "complete": self.is_saving,
@@ -144,7 +144,7 @@ class LastCheckpoint(Checkpoint):
                 epochs["completed"] = epochs["processed"]  # Lightning counts the epoch after this call
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the metrics and the flag `should_stop` that `on_save_checkpoint` added, see `resumption_of` for errors.
+        """Restore the metrics and the flag `should_stop` from a checkpoint. For errors, see `resumption_of`.
 
         Args:
             trainer: Lightning Trainer of the run.
@@ -168,18 +168,18 @@ class LastCheckpoint(Checkpoint):
 
 
 def resumption_of(checkpoint: Mapping[str, Any], where: object, processes: int) -> dict[str, Any]:
-    """Return the state that this callback has added to a checkpoint.
+    """Return the entry that the callback `LastCheckpoint` has added to a checkpoint.
 
     Args:
         checkpoint: content of the checkpoint.
         where: file of the checkpoint, for error messages.
-        processes: number of processes that train.
+        processes: number of processes of the present run.
 
     Returns:
-        The state.
+        The entry: latest metrics, number of processes and two flags.
 
     Raises:
-        InputError: an older version of unbraid, or a run with another number of processes, wrote the checkpoint.
+        InputError: an older version of unbraid wrote the checkpoint, or a run with another number of processes wrote it.
     """
     if KEY not in checkpoint:
         problem = f"the checkpoint lacks the key '{KEY}', so this version of unbraid cannot resume the run"
@@ -192,7 +192,7 @@ def resumption_of(checkpoint: Mapping[str, Any], where: object, processes: int) 
 
 
 def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Return whether a training batch is the last batch of an epoch or of the training, or is followed by a validation."""
+    """Return True if a validation follows this training batch, or if the batch is the last one of the epoch or the training."""
     validates = isinstance(trainer.val_check_batch, int) and (batch_idx + 1) % trainer.val_check_batch == 0
     return validates or trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps
 
@@ -200,9 +200,9 @@ def _ends_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
 def _move(state: dict[str, Any], folder: str) -> None:
     """Replace the folder in all paths that the state of Lightning's `ModelCheckpoint` contains; the file names are kept.
 
-    Lightning deletes the file at a stored path when a better checkpoint is saved. Without this function, Lightning could delete
-    a wrong file in two cases. The run folder was moved, so the stored paths are invalid. The run folder comes from another
-    person, so the stored paths may be any paths.
+    Lightning deletes the file at a stored path when it saves a better checkpoint. The stored paths are wrong if the run folder
+    was moved, and can be arbitrary if the run folder comes from another person. Without this function, Lightning could
+    therefore delete a wrong file.
     """
     state["dirpath"] = folder
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

@@ -39,11 +39,11 @@ class MetricsCSV(pl.Callback):
         self.steps = 0.0  # optimizer steps of this epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint: all rows of `metrics.csv`, and the seconds that the current epoch has taken."""
+        """Return the state for a checkpoint: all rows of `metrics.csv`, and the elapsed and waiting seconds of this epoch."""
         return {"rows": self.rows, "seconds": {"epoch": time.monotonic() - self.started, "waited": self.waited}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows of `metrics.csv`, and the seconds of the interrupted epoch, from a checkpoint."""
+        """Restore the rows of `metrics.csv`, and the elapsed and waiting seconds of this epoch, from a checkpoint."""
         self.rows, spent = state_dict["rows"], state_dict["seconds"]
         self.started, self.waited = time.monotonic() - spent["epoch"], spent["waited"]
 
@@ -52,25 +52,25 @@ class MetricsCSV(pl.Callback):
         self.marked = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the measured times to zero for a new epoch."""
+        """Reset the measured times to zero at the start of an epoch."""
         self.started = self.marked = time.monotonic()
         self.waited = self.trained = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count the time since the end of the previous batch as time in which the process waited for data."""
+        """Add the time since the end of the previous batch to the waiting time of this epoch."""
         self.waited += time.monotonic() - self.marked
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the optimizer steps and the training time of the current epoch."""
+        """Update the number of optimizer steps and the training time of this epoch."""
         now = time.monotonic()
         self.trained, self.marked = now - self.started, now
         self.steps = (batch_idx + 1) / trainer.accumulate_grad_batches
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Append the row of the finished epoch, and rewrite `metrics.csv`."""
+        """Append the row of the finished epoch to the rows, and rewrite `metrics.csv`."""
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
@@ -102,7 +102,7 @@ class MetricsCSV(pl.Callback):
 
 
 def _is_new(name: str, trainer: pl.Trainer) -> bool:
-    """Return whether a metric belongs to this epoch. Lightning keeps the values of the latest validation."""
+    """Return False if a metric is a validation value of an earlier epoch, or its name has no `/`; otherwise True."""
     return "/" in name and (has_validation(trainer) or not name.startswith("valid/"))
 
 
@@ -111,11 +111,9 @@ def _memory(device: torch.device) -> dict[str, float]:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Show Lightning's progress bar with the loss of the last step.
+    """Show Lightning's progress bar with the loss of the latest step.
 
-    If the error output is not a terminal, for example a log file, one line per epoch is printed instead.
-
-    If an exception ends the run, the line of the bar is ended. The error message then starts on a new line.
+    If standard error is not a terminal, for example a log file, one line per epoch is printed instead.
     """
 
     def __init__(self) -> None:
@@ -141,7 +139,7 @@ class ProgressBar(TQDMProgressBar):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the losses of the finished epoch if no progress bar is shown."""
+        """Print the losses of the finished epoch if standard error is not a terminal."""
         super().on_train_epoch_end(trainer, pl_module)
         if self.prints_lines:
             names = [name for name in ("train/loss", "valid/loss") if _is_new(name, trainer)]
@@ -150,12 +148,12 @@ class ProgressBar(TQDMProgressBar):
             echo(f"epoch   {trainer.current_epoch + 1}{text}", flush=True)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return the values that the progress bar shows. The loss is copied from the GPU only here, when the bar is drawn."""
+        """Return the values that the progress bar shows, by name: Lightning's values and the loss of the latest step."""
         loss = {"loss": self.outputs["loss"].item()} if self.outputs else {}
         return super().get_metrics(trainer, pl_module) | loss
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End the line of the progress bar, so that an error message starts on a new line."""
+        """Close the progress bar, so that the error message starts on a new line."""
         for bar in (self._val_progress_bar, self._train_progress_bar):
             if bar is not None:
                 bar.close()

@@ -31,7 +31,7 @@ class GreedyPretraining(pl.Callback):
         self.epochs = epochs
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pretrain all layers one after another, unless the run resumes from a checkpoint.
+        """Pretrain all layers one after another. Do nothing if the run resumes from a checkpoint.
 
         Args:
             trainer: Lightning Trainer of the run.
@@ -70,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return the state with which the sampler of the training data starts at the first batch of an epoch."""
+    """Return the position of the data sampler at the start of an epoch: number of the epoch, and batch 0."""
     return epoch, 0

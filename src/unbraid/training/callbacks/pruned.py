@@ -1,16 +1,19 @@
-"""Base class of callbacks that prune a run, that is, end it early if other runs had better scores."""
+"""Base class of callbacks that prune a run. To prune a run is to end it early, because other runs had better scores."""
 
 import pytorch_lightning as pl
 
 
 class EndsHopelessRuns(pl.Callback):
-    """Base class of callbacks that can end (prune) a run early. After such an early end, the attribute `pruned` is True."""
+    """Base class of callbacks that can end (prune) a run early.
+
+    The attribute `pruned` of a callback is True after the callback has ended the run early.
+    """
 
     pruned = False
 
 
 def was_pruned(trainer: pl.Trainer) -> bool:
-    """Return whether a callback of the class `EndsHopelessRuns` has ended the training of a Trainer early."""
+    """Return True if a callback of the class `EndsHopelessRuns` has ended the training of this Trainer early."""
     return any(isinstance(callback, EndsHopelessRuns) and callback.pruned for callback in callbacks_of(trainer))
 
 

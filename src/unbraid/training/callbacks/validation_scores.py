@@ -19,11 +19,11 @@ class ValidationScores(pl.Callback):
     """Score the validation tracks every few epochs.
 
     The callback logs `valid/<measure>/<target>` and `valid/scoring_share`. The scoring share is the time spent on scoring,
-    divided by the time since the previous scores, or since the start of training.
+    divided by the time since the previous scoring. In the first scoring, it is divided by the time since the start of training.
 
     Args:
-        protocol: definition of the scores: measures, windows and averages over tracks. Its sample rate and its number of
-            channels must be null, or equal to those of the separator.
+        protocol: definition of the scores: measures, windows and averages over tracks. Sample rate and number of channels of
+            the protocol must be null, or equal to the values of the separator.
         every_n_epochs: number of epochs from one scoring to the next, at least 1.
     """
 
@@ -38,15 +38,15 @@ class ValidationScores(pl.Callback):
         self.source_group: SourceGroup  # set when training starts
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint: the latest scores, and the seconds since the latest scoring."""
+        """Return the state for a checkpoint: the latest logged scores, and the seconds since the previous scoring."""
         return {"logged": self.logged, "seconds": time.monotonic() - self.since}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the latest scores, and the seconds since the latest scoring, from a checkpoint."""
+        """Restore the latest logged scores, and the seconds since the previous scoring, from a checkpoint."""
         self.logged, self.spent = state_dict["logged"], state_dict["seconds"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that the protocol fits the model before training starts.
+        """Check that the protocol fits the separator. This method is called before training starts.
 
         Args:
             trainer: Lightning Trainer of the run.
@@ -79,7 +79,7 @@ class ValidationScores(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Score the validation track of this batch, if the tracks are scored in this epoch."""
+        """Score the validation track of this batch. Do nothing in an epoch without scoring."""
         if self._is_due(trainer):
             start = time.monotonic()
             self.finite = self.finite and bool(outputs.isfinite().all())
@@ -98,7 +98,7 @@ class ValidationScores(pl.Callback):
         return TrackScores(self.protocol.score(references, made, self.source_group.names), mixture.shape[-1], ())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the scores over all validation tracks. In an epoch without scoring, log NaN instead."""
+        """Log the scores, averaged over all validation tracks. In an epoch without scoring, log NaN instead."""
         if self._is_due(trainer):
             self.logged = self._summary(trainer) | {"valid/scoring_share": self.seconds / (time.monotonic() - self.since)}
             self.tracks, self.finite, self.seconds, self.since = [], True, 0.0, time.monotonic()

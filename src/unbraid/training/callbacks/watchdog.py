@@ -11,11 +11,11 @@ STDERR = 2  # file descriptor
 
 
 class Watchdog(pl.Callback):
-    """End the process if no training or validation batch ends within a time limit.
+    """End the process if no training or validation batch finishes within a time limit.
 
-    Before the process ends, it prints the stack of each thread on standard error. In a deadlock every process of the run
-    reaches the limit and prints its stacks. The last checkpoint stays on disk, and the same command resumes the run from this
-    checkpoint.
+    Before the process ends, it prints the stack of each thread on standard error. In a deadlock, every process of the run
+    reaches the limit and prints its stacks. The last checkpoint stays on disk. To resume the run from this checkpoint, start
+    the same training command again.
 
     Args:
         minutes: longest time without a finished batch, in minutes.

@@ -1,7 +1,7 @@
-"""Callback that keeps exponential moving averages (EMA) of the weights, validates them, and keeps the best in `best.ckpt`.
+"""Callback that computes exponential moving averages (EMA) of the weights, and validates each average.
 
-Averages of weights often have better scores than the weights themselves (Polyak & Juditsky, SIAM J. Control Optim. 1992).
-Demucs and SCNet choose the best of several averages by the validation score.
+The averages often have better scores than the weights themselves (Polyak & Juditsky, SIAM J. Control Optim. 1992). Demucs and
+SCNet choose the best of several averages by the validation score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +22,11 @@ RAW = "raw"  # name of the weights that are trained
 class WeightAverages(pl.Callback):
     """Keep several exponential moving averages of the weights, and validate each average after each validation.
 
-    An average with decay d is a weighted mean of the model's weights after the updates 1 to n. The factor of update i is
-    proportional to d^(n - i), so the average is not biased towards the initial weights. The validation values of an average are
-    logged as `<value>/ema_<decay>_<unit>`, for example `valid/loss/ema_0.999_step`. `BestCheckpoint` writes the best of all
-    averages and of the trained weights to `best.ckpt`.
+    An average with decay d is the weighted mean of the model weights after the updates 1 to n. The weights after update i have
+    a factor that is proportional to d^(n - i). The average is therefore not biased towards the initial weights.
+
+    The validation values of an average are logged as `<value>/ema_<decay>_<unit>`, for example `valid/loss/ema_0.999_step`. The
+    callback `BestCheckpoint` compares the trained weights and all averages, and writes the best of them to `best.ckpt`.
 
     Args:
         step_decays: decays of the averages that are updated after each training step.
@@ -49,17 +50,17 @@ class WeightAverages(pl.Callback):
         self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint: averages, their counts and their latest validation values."""
+        """Return the averages, and the values that are needed to continue the averages, for a checkpoint."""
         return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the averages of a resumed run from a checkpoint.
 
         Args:
-            state_dict: state from the checkpoint.
+            state_dict: result of `state_dict`, from the checkpoint.
 
         Raises:
-            InputError: the run of the checkpoint has other decays.
+            InputError: the averages in the checkpoint have other decays than the averages of this callback.
         """
         if {*state_dict["averages"]} != {*self.decays}:
             found, expected = (", ".join(sorted(names)) for names in (self.decays, state_dict["averages"]))
@@ -68,7 +69,7 @@ class WeightAverages(pl.Callback):
         self.values, self.steps = state_dict["values"], state_dict["steps"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find the tensors of the model, and move the averages of a resumed run to its device."""
+        """Find the tensors of the model, and move the averages of a resumed run to the device of the model."""
         self.model = pl_module.state_dict()
         for average in self.averages.values():
             average.update({name: tensor.to(pl_module.device) for name, tensor in average.items()})
@@ -76,7 +77,10 @@ class WeightAverages(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the averages over steps if the optimizer has made a step. Batches that only add gradients do not count."""
+        """Update the averages over steps, if the optimizer has updated the weights.
+
+        With gradient accumulation, the optimizer updates the weights only after some of the batches.
+        """
         if trainer.global_step > self.steps:
             self.steps = trainer.global_step
             self._update("step")
@@ -111,10 +115,10 @@ class WeightAverages(pl.Callback):
 
     @contextmanager
     def swapped(self, average: str) -> Iterator[None]:
-        """Give the model the weights of an average inside the `with` block.
+        """Give the model the weights of an average inside the `with` block. After the block, the trained weights are restored.
 
         Args:
-            average: name of the average, or `raw` for the trained weights. After the block, the model has the trained weights.
+            average: name of the average; `raw`: the trained weights are kept.
 
         Yields:
             None.
@@ -135,15 +139,15 @@ class WeightAverages(pl.Callback):
             tensor.copy_(values[name])
 
     def best(self, monitor: str, mode: str, raw: float) -> tuple[str, float]:
-        """Return the name and the monitored value of the best weights of the latest validation.
+        """Compare the trained weights and all averages in the latest validation, and return the best of them.
 
         Args:
             monitor: name of the compared value, such as `valid/loss`.
-            mode: `min` or `max`.
-            raw: value of the trained weights.
+            mode: `min` if smaller values are better, `max` if larger values are better.
+            raw: compared value of the trained weights.
 
         Returns:
-            Name of the average, or `raw`, and its value.
+            Name of the best average, or `raw` if the trained weights are best; and the compared value.
         """
         values = {RAW: raw} | {name: values[monitor] for name, values in self.values.items() if monitor in values}
         finite = {name: value for name, value in values.items() if value == value} or values
@@ -152,12 +156,12 @@ class WeightAverages(pl.Callback):
 
 
 def averages_of(trainer: pl.Trainer) -> WeightAverages | None:
-    """Return the callback that averages the weights; None if the run does not have it."""
+    """Return the callback `WeightAverages` of a Trainer; None if the Trainer does not have this callback."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, WeightAverages)), None)  # type: ignore[attr-defined]
 
 
 def _validate(trainer: pl.Trainer, task: Task) -> dict[str, float]:
-    """Validate the present weights on the validation batches, as Lightning does, and return the values by name."""
+    """Validate the current weights of a task on the validation batches, and return the validation values by name."""
     modes = {module: module.training for module in task.modules()}
     task.eval()
     loader: Any = trainer.val_dataloaders

@@ -1,4 +1,4 @@
-"""Loggers that send each row of `metrics.csv` to Weights & Biases, TensorBoard or MLflow, with the same names of metrics."""
+"""Loggers that send each row of `metrics.csv` to Weights & Biases, TensorBoard or MLflow, under the same metric names."""
 
 from unbraid.training.loggers.logger import About, Logger, Loggers
 from unbraid.training.loggers.media import Media

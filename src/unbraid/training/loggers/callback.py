@@ -12,19 +12,19 @@ from unbraid.training.loggers.logger import Loggers
 class LoggerCallback(pl.Callback):
     """Pass each row of `metrics.csv` to the loggers. Every few epochs, also pass audio and pictures of validation clips.
 
-    Making audio and pictures does not change training: random number generators and the modes of modules are restored
-    afterwards. If training has diverged, no audio and pictures are made.
+    Audio and pictures do not change the training: the random number generators and the modes of modules (training or
+    evaluation) are restored afterwards. If training has diverged, audio and pictures are not made.
 
     Args:
         loggers: loggers of the run.
-        table: callback that writes `metrics.csv`. It must precede this callback in the Trainer's list of callbacks.
+        table: callback that writes `metrics.csv`. In the Trainer's list of callbacks, `table` must precede this callback.
     """
 
     def __init__(self, loggers: Loggers, table: MetricsCSV) -> None:
         self.loggers, self.table = loggers, table
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass the latest row of `metrics.csv` to the loggers, in the first process of the run only."""
+        """Pass the latest row of `metrics.csv` to the loggers. Only the first process of the run does so."""
         if not trainer.is_global_zero:
             return
         task: Any = pl_module  # a `Task`

@@ -1,7 +1,7 @@
 """Base class of loggers, and the group of all loggers of a run.
 
-`metrics.csv` is the complete record of a run. A logger receives each row of `metrics.csv` once. If the run was killed before a
-logger stored a row, the logger receives this row again when the run resumes.
+`metrics.csv` is the complete record of a run. Loggers receive each row of `metrics.csv` after its epoch. If the run is killed
+before a logger has stored a row, the logger receives this row again when the run resumes.
 """
 
 from abc import ABC, abstractmethod
@@ -24,14 +24,14 @@ ScoreRow = tuple[str, str, str, float | None]  # track, target, measure, value
 
 @dataclass(frozen=True)
 class About:
-    """Describe a run for its loggers, which receive this description when the run starts.
+    """Describe a run. Each logger receives this description when the run starts.
 
     Args:
         folder: run folder.
         record: content of `run.json` in the run folder.
         config: complete config of the run, without paths of this machine.
         facts: further values by name, such as the number of parameters.
-        sweep: name of the sweep that the run belongs to; None if the run belongs to no sweep.
+        sweep: name of the sweep that contains the run; None if the run is not part of a sweep.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Result:
     """Store the test results of a run.
 
     Args:
-        step: number of the last epoch plus 1.
+        step: step under which loggers show the results. It is 1 more than the number of the last epoch.
         figures: dictionary from `test/<measure>/<target>` to the score (mean or median over the tracks).
         rows: score of each track, target and measure; None if the score is undefined.
         pictures: pictures that the test wrote.
@@ -71,7 +71,10 @@ class Logger(ABC):
     """Send metrics, audio, pictures and test results of a run to another tool. Only the first process of a run uses loggers."""
 
     def check(self) -> None:  # noqa: B027  # most loggers have nothing to check
-        """Check the options of the logger before the run folder is created. Invalid options raise InputError."""
+        """Check the options of the logger. Invalid options raise InputError.
+
+        This method is called before the run folder is created.
+        """
 
     @abstractmethod
     def open(self, run: About) -> set[int]:
@@ -100,14 +103,13 @@ class Logger(ABC):
 
     @abstractmethod
     def close(self, state: State) -> None:
-        """Close the log with the final state of the run, such as `done`. This is the last call, also after an error."""
+        """Close the log with the final state of the run, such as `done`. This method is called last, also after an error."""
 
 
 class LightningRows(Logger):
     """Pass the rows of `metrics.csv` to a logger of Lightning.
 
-    A logger of Lightning cannot report which rows it already has. If a run resumes, the logger therefore receives all rows
-    again.
+    A logger of Lightning cannot report which rows its log already contains. A resumed run therefore passes all rows again.
 
     Args:
         logger: logger of Lightning, such as `pytorch_lightning.loggers.CSVLogger`.
@@ -117,7 +119,7 @@ class LightningRows(Logger):
         self.logger = logger
 
     def open(self, run: About) -> set[int]:
-        """Log the config of a run. Return an empty set, because the epochs in the log are unknown."""
+        """Log the config of a run. Return an empty set, because it is unknown which epochs the log already contains."""
         self.logger.log_hyperparams({**run.config, **run.facts})
         return set()
 
@@ -131,16 +133,16 @@ class LightningRows(Logger):
         self.logger.log_metrics(dict(result.figures), step=result.step)
 
     def close(self, state: State) -> None:
-        """Finish the log of Lightning's logger with the final state of the run."""
+        """Close the log of Lightning's logger with the final state of the run."""
         self.logger.finalize("success" if state in ENDED else "failed")
 
 
 class Loggers:
-    """Pass the metrics and results of a run to all of its loggers.
+    """Pass the metrics and the test results of a run to all loggers of the run.
 
     Args:
         loggers: loggers of the run.
-        media: options of the audio and pictures that are logged during training; None: no audio and pictures.
+        media: options of the audio and pictures that are logged during training; None: no audio and pictures are logged.
     """
 
     def __init__(self, loggers: Sequence[Logger], media: Media | None) -> None:
@@ -155,8 +157,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: dictionary from the key of each object in the config group to the object. The value None is ignored. A logger
-                of Lightning is wrapped in `LightningRows`.
+            parts: dictionary from each key of the config group to its object, or to None. A logger of Lightning is wrapped in
+                `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
@@ -182,11 +184,12 @@ class Loggers:
     def following(self, about: Callable[[], About], clips: Callable[[Media], Callable[[Path], None]]) -> Iterator[None]:
         """Open all loggers, run the `with` block, and close the loggers with the final state of the run.
 
-        Each logger first receives the earlier epochs that its log lacks.
+        When a logger is opened, it receives the earlier epochs that its log lacks.
 
         Args:
-            about: function that returns the description of the run; it is called only if the run has loggers.
-            clips: function that receives the media options and returns a function that writes audio and pictures to a folder.
+            about: function that returns the description of the run. It is called only if the run has loggers.
+            clips: function that receives the media options, and returns another function. The returned function writes audio
+                and pictures to a folder.
 
         Yields:
             Nothing.
@@ -215,11 +218,11 @@ class Loggers:
             self._send({name: float(value) for name, value in row.items() if value})
 
     def epoch(self, row: Mapping[str, Any], draws: bool = True) -> None:
-        """Send a row of `metrics.csv` to every logger. Every few epochs, first write audio and pictures.
+        """Send a row of `metrics.csv` to every logger. Every few epochs, also make and send audio and pictures.
 
         Args:
             row: dictionary from column to value; an undefined value is an empty string.
-            draws: True if audio and pictures may be made; False if training has diverged.
+            draws: False: audio and pictures are not made, because training has diverged.
         """
         figures = {name: float(value) for name, value in row.items() if value != ""}
         number = int(figures["epoch"])

@@ -1,4 +1,4 @@
-"""Choose the validation clips, and the epochs in which the model is applied to these clips.
+"""Choose the validation clips (short parts of tracks, or images), and the epochs in which the model is applied to the clips.
 
 The resulting audio and pictures are written to `media/` in the run folder.
 """
@@ -22,8 +22,8 @@ class Medium:
     """Store the name and the path of one audio file or picture of a clip.
 
     Args:
-        key: name under which loggers show the file: `<stage>/audio/<clip>` or `<stage>/pictures/<clip>`. Several files may have
-            the same key.
+        key: name under which loggers show the file, `<stage>/audio/<clip>` or `<stage>/pictures/<clip>`, for example
+            `valid/audio/song`. Several files may have the same key.
         caption: name of the file without suffix, such as `vocals-estimate`.
         path: path of the file.
     """
@@ -43,7 +43,7 @@ def media_of(folder: Path, stage: str) -> list[Medium]:
 
     Args:
         folder: folder that is searched recursively.
-        stage: first part of the keys, such as `valid`.
+        stage: first part of `Medium.key`, such as `valid`.
 
     Returns:
         Audio files and pictures, sorted by path; an empty list if the folder does not exist.
@@ -85,15 +85,15 @@ class Media:
         return run / "media" / f"{epoch:04d}"
 
     def is_due(self, epoch: int, run: Path) -> bool:
-        """Return whether audio and pictures are written in an epoch. Print a message once if the size limit is reached.
+        """Return True if audio and pictures are written in an epoch. Print a message when the size limit is reached.
 
         Args:
             epoch: number of the epoch, from 0.
             run: run folder.
 
         Returns:
-            True if audio and pictures are written. False if the epoch is not a multiple of `every_n_epochs`, if `clips` is 0,
-            or if the files of the run have reached the limit `megabytes`.
+            False if the epoch is not a multiple of `every_n_epochs`, if `clips` is 0, or if the files of the run have reached
+            the limit `megabytes`. Otherwise True.
         """
         if not self.clips or epoch % self.every_n_epochs:
             return False
@@ -111,8 +111,8 @@ class Media:
             rate: sample rate of the tracks in Hz; None for images.
 
         Returns:
-            Dictionary from the name of each clip to its batch. A clip has the name of its track, or the name `images <number>`
-            with the number of the batch.
+            Dictionary from the name of each clip to its batch. The name of a clip is the name of its track, or `images
+            <number>` for the batch of images with this number.
         """
         batches = {_name(dataset, number): dataset[number] for number in range(min(self.clips, len(dataset)))}
         if rate is None:
@@ -125,7 +125,9 @@ def _name(dataset: Any, number: int) -> str:
 
 
 def loudest(batch: Any, samples: int) -> Any:
-    """Return the part of a track in which its targets have the most energy. A track shorter than the part is returned whole.
+    """Return the part of a track in which the targets have the most energy.
+
+    If the track is shorter than `samples`, the whole track is returned.
 
     Args:
         batch: named tuple with `mixture` and `sources` of one track.

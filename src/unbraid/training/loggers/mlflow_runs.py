@@ -1,4 +1,4 @@
-"""MLflow logger: Lightning's `MLFlowLogger`, which receives the rows of `metrics.csv`."""
+"""MLflow logger: pass the rows of `metrics.csv` to Lightning's `MLFlowLogger`."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ from unbraid.training.loggers.logger import LightningRows
 
 
 class MLflow(LightningRows):
-    """Log a run as a run of MLflow, by default into a folder of this machine.
+    """Log a run as a run of MLflow. By default, the log is written to a folder of this machine.
 
     Args:
         experiment_name: name of the experiment in MLflow.

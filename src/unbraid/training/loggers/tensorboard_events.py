@@ -1,4 +1,4 @@
-"""TensorBoard logger: write metrics, audio and pictures to event files in `tensorboard/` of the run folder."""
+"""TensorBoard logger: write metrics, audio and pictures to event files in the subfolder `tensorboard/` of the run folder."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -48,11 +48,11 @@ class TensorBoard(Logger):
         return logged
 
     def epoch(self, number: int, figures: Figures, media: Sequence[Medium]) -> None:
-        """Write the metrics, audio and pictures of an epoch. TensorBoard shows the number of the epoch as the step.
+        """Write the metrics, audio and pictures of an epoch. The step in TensorBoard is the number of the epoch.
 
         Args:
             number: number of the epoch, from 0.
-            figures: metrics by name.
+            figures: dictionary from the name of a metric to the value.
             media: audio files and pictures.
         """
         for name, value in figures.items():
@@ -61,7 +61,7 @@ class TensorBoard(Logger):
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the test scores as scalars, the scores of all tracks as histograms, and the pictures of the test."""
+        """Write the test results: average scores as scalars, scores of all tracks as histograms, and pictures."""
         for name, value in result.figures.items():
             self.writer.add_scalar(name, value, result.step)
         for name, values in result.by_measure.items():

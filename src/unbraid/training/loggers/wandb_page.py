@@ -1,7 +1,7 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
-The id of the page is computed from the hash of the config and the time at which the run started first. A resumed run therefore
-continues its own page. If the process is killed, the page lacks the last epochs. The class `Loggers` sends these epochs again
+The id of the page is computed from the hash of the config and the time of the first start of the run. A resumed run therefore
+continues its own page. If the process is killed, the page lacks the latest epochs. The class `Loggers` sends these epochs again
 when the run resumes.
 """
 
@@ -42,8 +42,8 @@ class Wandb(Logger):
     Args:
         project: name of the project at W&B.
         entity: W&B user or team; None: the default of the account.
-        mode: `online`, `offline` or `auto`. `auto` is online if there is an API key and the server accepts a connection within
-            a second.
+        mode: `online`, `offline` or `auto`. `auto` means `online` if an API key exists and the server accepts a connection
+            within a second; otherwise it means `offline`.
         init_timeout: time limit for the first answer of the server, in seconds, at least 1.
 
     Raises:
@@ -61,15 +61,18 @@ class Wandb(Logger):
         self.run: Any = None
 
     def check(self) -> None:
-        """Check that W&B can be used online if `mode=online`. A missing API key or an unreachable server raises InputError."""
+        """Check that W&B can be used online if `mode=online`.
+
+        A missing API key or an unreachable server raises InputError.
+        """
         if self.mode == "online":
             self._check_online(why_offline())
 
     def open(self, run: About) -> set[int]:
         """Open the page of the run, online or as a local file for a later upload.
 
-        The file is used with `mode=offline`, and with `mode=auto` if W&B cannot be used online. If W&B cannot be used online
-        with `mode=online`, InputError is raised.
+        A local file is used with `mode=offline`. With `mode=auto`, a local file is used if W&B cannot be used online. With
+        `mode=online`, InputError is raised if W&B cannot be used online.
 
         Args:
             run: description of the run.
@@ -101,7 +104,7 @@ class Wandb(Logger):
         self._log(lambda: {**figures, **_media(media)}, number)
 
     def result(self, result: Result) -> None:
-        """Log the test results to the page at W&B: the scores as scalars, a table and histograms, and the pictures."""
+        """Log the test results to the page at W&B: pictures, and scores as scalars, as a table and as histograms."""
         self._log(lambda: _row(result), result.step)
 
     def close(self, state: State) -> None:
@@ -119,7 +122,7 @@ class Wandb(Logger):
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Continue training without W&B if wandb fails in the `with` block. A resumed run sends the missing epochs."""
+        """If wandb fails in the `with` block, continue training without W&B. A resumed run sends the missing epochs later."""
         try:
             yield
         except failures() as error:
@@ -130,7 +133,7 @@ class Wandb(Logger):
         echo(f"wandb   failed, training continues without it: {reason}", file=sys.stderr, flush=True)
 
     def _begin(self, run: About, mode: Literal["online", "offline"]) -> str | None:
-        """Open the page of the run at W&B. Return the reason as text if wandb fails, otherwise None."""
+        """Open the page of the run at W&B. If wandb fails, return the reason as text; otherwise return None."""
         import wandb
 
         try:
@@ -151,7 +154,7 @@ class Wandb(Logger):
         return None
 
     def _settings(self) -> Any:
-        """Return settings with which wandb does not upload the command line, paths, the user's name and printed text."""
+        """Return settings of wandb. With these settings, wandb uploads no command line, paths, user name or printed text."""
         import wandb
 
         return wandb.Settings(
@@ -160,7 +163,7 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """Raise InputError with the reason why W&B cannot be used online, if `mode=online` and the reason is not None."""
+        """Raise InputError if `mode=online` and W&B cannot be used online for the given reason. None: W&B can be used."""
         if self.mode == "online" and reason:
             raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
@@ -193,10 +196,9 @@ def why_offline() -> str | None:
 
 
 def page_id(record: Mapping[str, Any]) -> str:
-    """Return the id of the run's page at W&B. Moving the run folder does not change the id.
+    """Return the id of the run's page at W&B. The id does not change when the run folder is moved.
 
-    If an agent of a W&B sweep (a process that starts the runs of this sweep) has started this process, the agent has chosen the
-    id.
+    In a W&B sweep, the agent of the sweep starts the runs and chooses their ids.
 
     Args:
         record: content of the run's `run.json`.
@@ -211,14 +213,17 @@ def page_id(record: Mapping[str, Any]) -> str:
 
 
 def sync_command(folder: Path) -> str:
-    """Return the shell command that uploads the offline log files of wandb in a run folder to W&B."""
+    """Return the shell command that uploads the offline log files of wandb from a run folder to W&B."""
     here = Path.cwd()
     path = folder.relative_to(here) if folder.is_relative_to(here) else folder
     return f"wandb sync {shlex.quote(str(path))}/wandb/offline-run-*"
 
 
 def takes_connections(url: str) -> bool:
-    """Return whether a server (or the proxy in front of it) accepts a connection within 0.8 s, including the DNS query."""
+    """Return True if a server, or the proxy in front of the server, accepts a connection within 0.8 s.
+
+    The DNS query is included in the 0.8 s.
+    """
     address = urlsplit(getproxies().get(urlsplit(url).scheme, url))
     port = address.port or (443 if address.scheme == "https" else 80)
     answers: list[bool] = []
@@ -238,7 +243,7 @@ def takes_connections(url: str) -> bool:
 
 
 def epochs_in(folder: Path) -> set[int]:
-    """Return the numbers of the epochs that the offline log files of wandb in a run folder contain."""
+    """Return the numbers of the epochs in the offline log files of wandb in a run folder."""
     return {
         int(record["history"]["item"]["epoch"])
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
@@ -248,7 +253,7 @@ def epochs_in(folder: Path) -> set[int]:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the readable records of a `.wandb` file, as the command `wandb leet inspect --json` prints them."""
+    """Yield the records of a `.wandb` log file as dictionaries. The command `wandb leet inspect --json` reads the file."""
     reader = Path(sys.executable).with_name("wandb")
     command = [str(reader) if reader.is_file() else shutil.which("wandb") or "wandb", "leet", "inspect", "--json", str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -257,7 +262,10 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _config(run: About) -> dict[str, Any]:
-    """Return the config for the page at W&B: the run's config, and parts of `run.json` as key `run`. Paths are removed."""
+    """Return the config for the page at W&B: the config of the run, and parts of `run.json` under the key `run`.
+
+    Paths are removed from both.
+    """
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
     parts["variant"] = variant_name(redact_paths(record["overrides"]))
@@ -266,7 +274,7 @@ def _config(run: About) -> dict[str, Any]:
 
 
 def _check_project(project: str) -> None:
-    """Check the name of the project before the run folder is created. wandb itself checks the name only later."""
+    """Raise InputError if W&B does not allow the project name. wandb itself checks the name only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
         expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
         raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
