@@ -16,8 +16,8 @@ class WarmupCosine(LambdaLR):
     """Raise the learning rate linearly from 0, then lower it along half a cosine (Loshchilov & Hutter, ICLR 2017).
 
     `lr` is the learning rate of the optimizer. During the warm-up, the learning rate after s steps is `lr` times
-    s / warmup_steps. After the warm-up, it is `lr` times f + (1 - f) (1 + cos(pi p)) / 2. Here f is `end_factor`, and p is the
-    finished share of the steps after the warm-up.
+    s / warmup_steps. After the warm-up, the learning rate is `lr` times f + (1 - f) (1 + cos(pi p)) / 2. Here f is
+    `end_factor`, and p is the finished share of the steps after the warm-up.
 
     Args:
         optimizer: optimizer whose learning rates change.
