@@ -161,6 +161,7 @@ SHARED_COMMANDS = (
     "trained_run",
     "run_config",
     "unknown_keys",
+    "other_scores",
     "plan",
 )
 

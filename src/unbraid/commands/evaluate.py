@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.commands.keys import check_range
+from unbraid.commands.other_scores import read_others
 from unbraid.commands.run_config import with_run
 from unbraid.data.module import MultitrackData
 from unbraid.data.parallel import in_processes
@@ -38,7 +39,6 @@ from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below
 from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
-from unbraid.runs.scores import read_scores
 from unbraid.runs.text import echo
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.protocols import Protocol
@@ -125,7 +125,7 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     _session.cache_clear()  # files may have changed since this process last scored them
     session = _session(OmegaConf.to_yaml(config, resolve=True))
     scorer = session.scorer
-    others = _read_others(config, scorer, typed)
+    others = read_others(config, scorer, typed)
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
     rows = session.rows
@@ -164,37 +164,6 @@ def _check_method(config: DictConfig) -> None:
         raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
     check_range(config, "processes", 1, float("inf"))
     check_interpolation(config.interpolate, config.start)
-
-
-def _read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Read the scores of other models. For a run folder, they are the scores of the same protocol and tracks."""
-    scores: dict[str, Mapping[str, Any]] = {}
-    for path in map(Path, config.compare_with):
-        if path.is_dir():
-            scores[str(path)] = _scores_of_run(path, config, scorer, typed)
-            continue
-        try:
-            scores[str(path)] = read_scores(path, whole=True)
-        except FileNotFoundError as error:
-            raise InputError(f"compare_with={path}", "this file does not exist") from error
-    return scores
-
-
-def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> Mapping[str, Any]:
-    """Return the scores of a run under the protocol and on the tracks of a scorer. Missing scores raise InputError."""
-    for path in sorted({run / "scores.json", *(run / "scores").glob("*/scores.json")}):
-        try:
-            found = read_scores(path, whole=True)
-            refuse_mixed({"this": scorer.record, "other": found["protocol"]})
-        except (OSError, InputError):  # scores of another protocol
-            continue
-        if {*found.get("tracks", ())} == {track.name for track in scorer.tracks}:
-            return found
-    words = [f"run={run}", f"protocol={config.protocol.name}"]
-    if "data" in typed:
-        words += [f"data={HydraConfig.get().runtime.choices['data']}", f"data.root={config.data.root}"]
-    command = " ".join(map(shlex.quote, ["python", "scripts/evaluate.py", *words]))
-    raise InputError(f"compare_with={run}", "this run has no scores of the same protocol and tracks", hint=f"Type {command}")
 
 
 def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:

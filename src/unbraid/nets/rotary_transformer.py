@@ -6,7 +6,7 @@ attention head. The networks in `unbraid.nets.roformer` apply these transformers
 length of a chunk; for chunks of a minute, use a convolutional or recurrent network.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -275,8 +275,7 @@ class AxialTransformer(nn.Module):
         b, t, k, _ = x.shape
         outputs: list[Tensor] = []
         for block in self.blocks:
-            parts = list(block.children())
-            linear, over_frames, over_bands = parts[:-2], parts[-2], parts[-1]
+            *linear, over_frames, over_bands = cast(nn.ModuleList, block)
             if linear:
                 x = self._run(linear[0], x.flatten(1, 2)).unflatten(1, (t, k))
             if self.skip_connection:
