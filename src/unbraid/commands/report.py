@@ -27,6 +27,7 @@ class ReportConfig:
         measure: measure that ranks the variants; None: the first measure of NSDR, SDR, uSDRi, … that the protocol contains.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         protocol: name of the protocol whose scores are shown, see `evaluate`; None: the protocol of the training.
+        plugins: packages that contain the config of the protocol, see `unbraid.runs.plugins`. Runs need no plugin here.
     """
 
     sweep: str | None
@@ -36,6 +37,7 @@ class ReportConfig:
     measure: str | None
     songs: int
     protocol: Mapping[str, Any] | None
+    plugins: list[str]
 
 
 def report(config: DictConfig) -> None:
