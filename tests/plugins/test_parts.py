@@ -66,6 +66,14 @@ def test_a_report_needs_no_plugin(run, cli, tmp_path):
     assert status == 0, err
 
 
+def test_a_report_shows_a_protocol_of_a_plugin(run, mypkg, cli):
+    words = [f"runs=[{run}]", "protocol=mine"]
+    status, _, err = cli(*words, script="scripts/report.py")
+    assert status == 1 and err.startswith("error: protocol") and len(err.splitlines()) == 1
+    status, _, err = cli(*words, "plugins=[mypkg]", script="scripts/report.py")
+    assert "protocol: unknown choice" not in err and "plugins" not in err
+
+
 def test_features_and_their_choice(mypkg, cli):
     words = ["model=ae", "data=digits", "features=mine", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
     status, _, err = cli("plugins=[mypkg]", *words, "+trainer.limit_train_batches=2")
