@@ -275,7 +275,7 @@ def test_invalid_keys_are_named(error_of, run, words, names):
     ("words", "names"),
     [
         (["protocol=musdb1"], "protocol musdb1 'musdb18'"),
-        (["protocol=musdb18", "protocol.tapps=3"], "protocol.tapps 'taps'"),
+        (["protocol=musdb18", "protocol.tapps=3"], "protocol.tapps 'protocol.taps'"),
         (["output={run}/run.json"], "run.json"),
     ],
 )

@@ -157,7 +157,7 @@ def test_an_error_of_all_trials_starts_no_study(cli, sweep):
         (["hydra.sweeper.trial=3"], "hydra.sweeper.trial 'n_trials'"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials 0"),
         (["optim.optimizer.lr=interval(0,1)"], "optim.optimizer.lr"),
-        (["model.net.codes=3"], "model.net.codes 'code'"),
+        (["model.net.codes=3"], "model.net.codes 'model.net.code'"),
         (['hydra.sweeper.conditions=["seed if model=ae"]'], "hydra.sweeper.conditions seed optim.optimizer.lr"),
         (["launcher.gpus=[0,0]"], "launcher.gpus [0, 0]"),
     ],

@@ -327,7 +327,8 @@ def test_estimates_with_nan_are_refused(error_of, tmp_path):
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     checkpoint["state_dict"]["separator.nets.0.decoder.2.0.bias"] += torch.nan
     torch.save(checkpoint, run / "checkpoints/best.ckpt")
-    assert "vocals" in str(error_of("separate", f"run={run}", f"input={tmp_path / 'x.wav'}"))
+    error = error_of("separate", f"run={run}", f"input={tmp_path / 'x.wav'}")
+    assert error.where.endswith("best.ckpt") and error.found == "nets.0.decoder.2.0.bias"
     assert files_below(tmp_path / "work") == []
 
 

@@ -79,7 +79,7 @@ def test_resume_never_starts_a_new_sweep(cli, tmp_path):
         (["seed=0,1", "trainer.accelerator=gpu", "launcher.gpus=[]"], "trainer.accelerator"),
         (["seed=0,1", "trainer.num_nodes=2"], "trainer.num_nodes 2 launcher=local"),
         (["seed=0,1", "launcher.cpu_slots=0"], "launcher.cpu_slots 0"),
-        (["seed=0,1", "launcher.slots=2"], "launcher.slots 'cpu_slots'"),
+        (["seed=0,1", "launcher.slots=2"], "launcher.slots 'launcher.cpu_slots'"),
         (["seed=0,1", "launcher=lokal"], "launcher lokal 'local'"),
         (["seed=0,1", "hydra.sweep.subdir=same"], "hydra.sweep.subdir same"),
         (["seed=0,1", "resume=maybe"], "resume"),

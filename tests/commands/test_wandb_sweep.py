@@ -69,7 +69,7 @@ def test_a_grid_lists_the_space_of_an_experiment(cli, tmp_path):
         (["optim.optimizer.lr=interval(0.1,0.2)", "method=grid"], "optim.optimizer.lr"),
         (["seed=0,1", "logger=csv"], "logger logger=[csv,wandb]"),
         (["seed=0,1", "logger=tensorboard"], "logger logger=[csv,wandb]"),
-        (["-m", "seed=0,1", "trainer.max_epoch=3"], "trainer.max_epoch 'max_epochs'"),
+        (["-m", "seed=0,1", "trainer.max_epoch=3"], "trainer.max_epoch 'trainer.max_epochs'"),
     ],
 )
 def test_an_invalid_sweep_writes_nothing(refused, tmp_path, words, names):

@@ -30,8 +30,11 @@ def test_scored_estimate_equals_written_stem(cli, songs, tmp_path, model):
     run = make_run(tmp_path / "run", *words)
     config = OmegaConf.merge(
         OmegaConf.load(run / "config.yaml"),
-        {"run": str(run), "checkpoint": "best", "estimates": None, "oracle": None, "output": str(tmp_path / "scores")},
-    )
+        {
+            "run": str(run), "checkpoint": "best", "estimates": None, "oracle": None, "output": str(tmp_path / "scores"),
+            "config": None, "start": None, "interpolate": None,
+        },
+    )  # fmt: skip
     scored = Session(OmegaConf.to_yaml(config)).rows[ESTIMATE].separate("song 3")
     song = songs / "test/song 3/mixture.wav"
     assert cli(f"run={run}", f"input={song}", "format=wav", "bits=32", script="scripts/separate.py")[0] == 0

@@ -172,11 +172,12 @@ def serve(pipe, folder):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    module.load_separator = lambda run, checkpoint, device: Loaded(made(*SMALL["joint"]), Path())
+    module.load_separator = lambda run, checkpoint, device, config: Loaded(made(*SMALL["joint"]), Path())
     config = {
         "run": "x",
         "plugins": [],
         "checkpoint": "best",
+        "config": None,
         "port": 0,
         "max_megabytes": 5,
         "max_waiting": 3,

@@ -48,7 +48,7 @@ def test_hostile_patterns_and_files_take_little_time(limited, tmp_path):
         ("enc*_*", "enc1_left", "x.1"),
         ("a*b*c", "a1b2c", "x.1"),
         ("a*", "a", None),
-        ("**", "ab", "x.a"),
+        ("**", "a.b", "x.a.b"),
         ("a*b", "a1bb", "x.1b"),
     ],
 )

@@ -33,7 +33,9 @@ PATHS = frozenset({
 })  # fmt: skip
 # Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", NOTES, TAGS, "hydra.sweep.subdir"})
-LISTS = frozenset({"compare_with", "data.layout.sources", "input", "runs", "tags", "targets"})  # keys that also take a list
+LISTS = frozenset(
+    {"compare_with", "data.layout.sources", "input", "labels", "runs", "tags", "targets"}
+)  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 SWEEP_GROUPS = frozenset({"experiment", "launcher", "sweeper"})  # a choice of these groups can start a sweep
@@ -87,7 +89,8 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
         The arguments with `KEY=WORD` in place of each word without a key. A word is unchanged if the command has no key for
         this word.
     """
-    keys = list(POSITIONAL.get(config_name, ()))
+    typed = {word.partition("=")[0] for word in words}
+    keys = [key for key in POSITIONAL.get(config_name, ()) if key not in typed]
     result, values = [], []
     for before, word in pairwise(["", *words]):
         if not keys or word.startswith(("-", "~", "+")) or before in WITH_VALUE or not _is_positional(word):

@@ -44,6 +44,10 @@ def _input_error(kind: type[InputError], where: str, problem: str, found: object
     return kind(where, problem, found=found, expected=expected, hint=hint)
 
 
+class UnsafeFileError(InputError):
+    """Report that a file of weights contains Python objects that could execute code. The argument `where` is the file."""
+
+
 class LayoutError(InputError):
     """Report that the files in a data folder do not match the chosen layout. The argument `where` is the data folder."""
 

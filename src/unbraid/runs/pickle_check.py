@@ -34,6 +34,10 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 
 
+class UnsafePickleError(ValueError):
+    """Report that a pickle contains operations or objects that could execute code."""
+
+
 @dataclass(eq=False, slots=True)
 class _Group:
     """Represent a list, dictionary, set or tuple of the pickle.
@@ -126,7 +130,7 @@ class PickleMachine:
             elif name in ACTIONS:
                 ACTIONS[name](self, argument)
             elif name != "STOP":  # after which genops ends
-                raise ValueError(
+                raise UnsafePickleError(
                     f"the file may be unsafe: its pickle contains the operation {name}, which torch.save does not write"
                 )
         return self.stack.pop()
@@ -176,7 +180,9 @@ class PickleMachine:
         if not all(
             key is None or isinstance(key, str | int | float) for key in values[::2]
         ):  # other keys may take long to hash
-            raise ValueError("the file may be unsafe: a dictionary in its pickle has a key that is neither text nor a number")
+            raise UnsafePickleError(
+                "the file may be unsafe: a dictionary in its pickle has a key that is neither text nor a number"
+            )
         self.stack[-1].add(values)
 
     def _put(self, index: int) -> None:
@@ -187,7 +193,7 @@ class PickleMachine:
 
     def _global(self, name: str) -> None:
         if name not in CALLED and name not in STORAGES and name not in DTYPES:
-            raise ValueError(
+            raise UnsafePickleError(
                 f"the file may be unsafe: its pickle uses {name!r}, which is not needed for tensors and plain values"
             )
         self.stack.append(_Name(name))
@@ -208,7 +214,7 @@ class PickleMachine:
         arguments, name = self.stack.pop(), self.stack.pop()
         values = arguments.items if arguments.kind is tuple else None
         if not isinstance(name, _Name) or name not in CALLED or values is None:
-            raise ValueError(
+            raise UnsafePickleError(
                 "the file may be unsafe: its pickle calls an object that is not needed for tensors and plain values"
             )
         self._spend(arguments.size)
@@ -260,7 +266,7 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any) -> None:
 
 def _check_hooks(hooks: Any) -> None:
     if hooks is not None and (hooks.kind is not dict or hooks.size != 1):
-        raise ValueError("the file may be unsafe: its pickle adds hooks (functions that PyTorch would call) to a tensor")
+        raise UnsafePickleError("the file may be unsafe: its pickle adds hooks (functions that PyTorch would call) to a tensor")
 
 
 ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {

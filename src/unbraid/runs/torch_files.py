@@ -18,8 +18,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import torch
 
-from unbraid.runs.errors import InputError
-from unbraid.runs.pickle_check import PickleMachine
+from unbraid.runs.errors import InputError, UnsafeFileError
+from unbraid.runs.pickle_check import PickleMachine, UnsafePickleError
 
 LARGEST_PICKLE = 2**24  # bytes; a pickle of 4000 tensors has 0.5 MB
 LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip archive; 4000 tensors need 0.3 MB
@@ -76,6 +76,8 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
     except OSError as error:
         raise InputError(path, f"the file cannot be read ({error.strerror})") from error
     except BROKEN as error:
+        if isinstance(error, UnsafePickleError):
+            raise UnsafeFileError(path, f"the file cannot be loaded as {kind}: {error}") from error
         if type(error) is ValueError:
             raise InputError(path, f"the file cannot be loaded as {kind}: {error}") from error
         raise InputError(path, f"the file is damaged or is not {kind}") from error

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from unbraid.interop.msst.families import FAMILIES
 from unbraid.interop.msst.family import Family
 from unbraid.interop.published import read_weights
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, UnsafeFileError
 from unbraid.runs.weights import MOST_PARTS, check_finite
 
 KEYS = ("state_dict", "model_state_dict", "state", "model")  # under one of these, a file stores its tensors
 PREFIXES = ("model.", "module.", "_orig_mod.")  # that training code adds to the names of all tensors
-PICKLED = ("is not allowed", "operation")  # words in the error of `torch_files` about Python objects
 CONVERT = (
     'If you trust the file, convert it where its own package is installed: python -c "import torch; '
     "p = torch.load('{name}', map_location='cpu', weights_only=False); torch.save({{'state': p['state']}}, 'converted.ckpt')\""
@@ -63,12 +62,9 @@ def read_foreign(path: Path) -> ForeignState:
     """
     try:
         content: Mapping[str, Any] = read_weights(path)
-    except InputError as error:
-        if any(word in error.problem for word in PICKLED):
-            hint = CONVERT.format(name=path.name)
-            problem = "the file contains Python objects, which unbraid never loads because they can run code"
-            raise InputError(path, problem, hint=hint) from error
-        raise
+    except UnsafeFileError as error:
+        problem = "the file contains Python objects, which unbraid never loads because they can run code"
+        raise InputError(path, problem, hint=CONVERT.format(name=path.name)) from error
     key = next((key for key in KEYS if isinstance(content.get(key), Mapping)), None)
     tensors = content if key is None else content[key]
     others = [str(name) for name, value in tensors.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
