@@ -39,7 +39,7 @@ def report_errors(folders: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
-    """Raise InputError if the test errors of two runs cannot be compared, for example because the runs have different losses."""
+    """Raise InputError if the test errors of two runs cannot be compared, for example because the losses differ."""
     for key in ("name", "vectors", "loss"):
         found = {str(run.scores["protocol"].get(key)): run.folder.name for run in runs}
         if len(found) > 1:

@@ -32,8 +32,8 @@ def make(
 
     A variant is a group of runs that differ only in the seed.
 
-    An InputError is raised if no run has scores, if the runs were scored on different tracks or with different protocols, or
-    if the baseline or measure does not exist.
+    An InputError is raised if no run has scores, or if two runs were scored on different tracks or with different protocols. It
+    is also raised if the baseline or the measure does not exist.
 
     Args:
         folders: folders of the training runs.

@@ -201,8 +201,8 @@ def _table_files(report: Report) -> dict[str, str]:
 def _write_script(path: Path, name: str, value: Any) -> None:
     """Write the data of a web page as a JavaScript file, which defines a constant with the given name.
 
-    A browser does not allow a local page to load a JSON file, so the data are written to a script. In the script, the data are a
-    JSON text, which the script parses. A JavaScript object is not used, because the key `__proto__` has a special meaning there.
+    A browser does not allow a local page to load a JSON file, so the data are written to a script. In the script, the data are
+    a JSON text. They are not a JavaScript object, because the key `__proto__` has a special meaning in such an object.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")

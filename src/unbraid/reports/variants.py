@@ -110,10 +110,7 @@ class Variant:
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return one score for each run in `runs` and each of the given tracks: an array [runs, tracks].
-
-        An undefined score is NaN.
-        """
+        """Return the score of each run in `runs` on each of the tracks, as an array [runs, tracks]. NaN: undefined score."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
@@ -143,10 +140,7 @@ class Variant:
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """GPU hours (training time times the number of GPUs) as mean and standard deviation over seeds.
-
-        A run on the CPU counts as 0 GPU hours. If no run has recorded its training time, the result is None.
-        """
+        """GPU hours: mean and standard deviation over seeds; None if no run has recorded the time. 0 for runs on the CPU."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -232,8 +226,7 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Read the scores of a run for a protocol. Return the content of the scores file, and an error message.
 
-    If the file is missing, both are None. If the file is damaged, only the content is None. Otherwise, only the error message
-    is None.
+    Missing file: both are None. Damaged file: only the content is None. Otherwise, only the error message is None.
     """
     try:
         path = folder / "scores.json"

@@ -21,7 +21,8 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: scores of the variant minus scores of the baseline; None if no song has a score for both.
+        difference: mean of the scores of the variant minus the scores of the baseline, with a 95 % interval; None if no song
+            has a score for both.
         p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.
     """

@@ -1,4 +1,6 @@
-"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster. Each task starts a process, and waits until the process ends.
+"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster.
+
+Each task starts a process, and waits until the process ends.
 
 All machines of a cluster need the same project, the same Python and a shared disk. Without a cluster, use the launcher `local`,
 which does not need Ray. For a run that needs several machines, use the launcher `slurm`.
