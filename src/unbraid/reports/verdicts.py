@@ -21,7 +21,7 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: mean of the scores of the variant minus the scores of the baseline, with a 95 % interval; None if no song
+        difference: score of the variant minus score of the baseline (mean over the songs, and 95 % interval); None if no song
             has a score for both.
         p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.

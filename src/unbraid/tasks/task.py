@@ -29,8 +29,8 @@ def has_validation(trainer: pl.Trainer) -> bool:
 class Task(pl.LightningModule):
     """Train the parameters of a network. A subclass defines the metric `valid_loss`, and updates it in `validation_step`.
 
-    A learning-rate schedule changes the learning rate after each epoch. If the schedule has the attribute `by_step` with the
-    value True, it changes the learning rate after each training step instead.
+    If the attribute `by_step` of the schedule is True, the learning rate changes after each training step. Otherwise, or if the
+    schedule lacks this attribute, the learning rate changes after each epoch.
 
     The schedule `ReduceLROnPlateau` lowers the learning rate if a logged value has not improved. This value is checked after
     each validation. The attribute `monitor` of the schedule is the name of the value. Without this attribute, the value is
@@ -232,7 +232,7 @@ class Task(pl.LightningModule):
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         """Update the learning-rate schedule after an epoch.
 
-        `metrics` contains the logged values of the epoch by name. It is empty if the epoch had no validation.
+        `metrics` contains the logged values by name; empty if the epoch had no validation.
         """
         monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):

@@ -48,9 +48,9 @@ class BestCheckpoint(ModelCheckpoint):
         self._forget_warm_up(pl_module)
 
     def _should_save_on_train_epoch_end(self, trainer: pl.Trainer) -> bool:
-        """Return True if the run is validated only at the end of an epoch, because `best.ckpt` is then saved at this time.
+        """Return True if the run is validated only at the end of an epoch; False if it is also validated within an epoch.
 
-        Return False if the run is also validated within an epoch.
+        If True, Lightning saves `best.ckpt` at the end of the epoch.
         """
         return trainer.val_check_interval == 1.0
 

@@ -91,10 +91,10 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Exchange two values between the processes of the run, so that all processes get the same values.
+        """Return two values, which are the same in all processes of the run.
 
         The first value is True if at least one process must write a checkpoint (`due`). The second value is the number of the
-        stop signal that a process has received, such as 15 for SIGTERM; 0 without a stop signal.
+        stop signal that a process has received, such as 15 for SIGTERM; 0 if no process has received a stop signal.
         """
         if trainer.world_size == 1:
             return due, self.interruption.signum
