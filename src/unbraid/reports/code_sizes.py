@@ -1,7 +1,8 @@
 """Compare autoencoders with different code sizes: table and picture of a sweep (a group of training runs).
 
-The code size is the number of values in the code, the bottleneck of the autoencoder. The table and the picture show, for each
-code size, the test error of the autoencoder and of a PCA with as many components.
+The code is the bottleneck of an autoencoder, and the code size is the number of values in the code. For each code size, the
+table and the picture show two test errors: the error of the autoencoder, and the error of PCA. The number of principal
+components is equal to the code size.
 """
 
 from pathlib import Path
@@ -61,9 +62,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
-    """Compute the table row of one code size: mean errors over all runs with this code size.
+    """Compute the table row of one code size: the mean errors of the autoencoder and of PCA.
 
-    The error of a run is the mean over the sources of the run.
+    The mean is taken over all runs with this code size. In each run, the error is first averaged over the sources.
     """
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")

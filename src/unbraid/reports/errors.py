@@ -18,7 +18,7 @@ BASELINES = {"pca": "PCA", "constant": "constant spectrum", "corrupted": "corrup
 def report_errors(folders: Sequence[Path], output: Path) -> None:
     """Print the table of test errors of autoencoders or instruments, and write the table to `errors.csv`.
 
-    InputError is raised if no run contains test errors. It is also raised if the errors of the runs cannot be compared.
+    InputError is raised if no run contains test errors, or if the test errors of two runs cannot be compared.
 
     Args:
         folders: run folders.
@@ -39,7 +39,7 @@ def report_errors(folders: Sequence[Path], output: Path) -> None:
 
 
 def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
-    """Raise InputError if the errors of the runs cannot be compared, for example because the losses differ."""
+    """Raise InputError if the test errors of two runs cannot be compared, for example because the losses differ."""
     for key in ("name", "vectors", "loss"):
         found = {str(run.scores["protocol"].get(key)): run.folder.name for run in runs}
         if len(found) > 1:
@@ -53,14 +53,15 @@ def _refuse_other_errors(runs: Sequence[RunScores]) -> None:
 
 
 def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Spread]]]:
-    """Return the rows of the table of test errors.
+    """Return the rows of the table of test errors. A variant is a group of runs that differ only in the seed.
 
     Args:
         variants: variants with scores.
 
     Returns:
-        The rows: name of the source or image set, name of the variant or baseline, and a dictionary from each measure to mean
-        and standard deviation over the seeds. The rows of the baselines follow the row of their variant.
+        The rows. A row is a triple: the name of the source or image set; the name of the variant or baseline; and the errors.
+        The errors are a dictionary from each measure to its mean and standard deviation over the seeds. The row of a variant
+        is followed by the rows of the baselines of this variant.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):

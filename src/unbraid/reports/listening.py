@@ -59,12 +59,14 @@ class AudioClip:
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """Store which run of a variant the listening page plays. A variant is a group of runs that differ only in the seed.
+    """Store a variant, and the run of this variant that the listening page plays.
+
+    A variant is a group of runs that differ only in the seed.
 
     Args:
         number: number of the variant on the listening page, counted from 0.
-        variant: the variant. At least one of its runs has scores.
-        run: run of the variant; the page plays the audio of this run.
+        variant: a variant in which at least one run has scores.
+        run: the run whose audio the page plays.
     """
 
     number: int
@@ -84,7 +86,9 @@ class ListeningSet:
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Choose one run of each variant for the listening page. A variant is a group of runs that differ only in the seed.
+    """Choose one run of each variant that has scores, for the listening page.
+
+    A variant is a group of runs that differ only in the seed.
 
     Args:
         variants: all variants of the report, also those without scores.
@@ -98,14 +102,14 @@ def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
 
 
 def songs_of(players: Sequence[ListeningSet], most: int) -> list[str]:
-    """Choose the test tracks of the listening page: the first tracks with audio files of at least one run.
+    """Choose the test tracks of the listening page: the first tracks for which at least one run has audio files.
 
     Args:
         players: the chosen run of each variant.
         most: largest number of tracks.
 
     Returns:
-        Names of at most `most` tracks, in the order of the scores.
+        Names of at most `most` tracks, in the order of the tracks in `scores.json`.
     """
     tracks = [*players[0].run.scores["tracks"]]
     return [track for track in tracks if any(player.folder(track).is_dir() for player in players)][:most]
@@ -117,13 +121,13 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
     Args:
         players: the chosen run of each variant.
         track: name of the track.
-        number: number of the track. The folder names of the track in the report start with this number.
+        number: number of the track on the page. It is also the first part of the names of the track's folders.
         folder: folder of the report.
 
     Returns:
-        The data of the track for the page: name, length in seconds, a list of rows for each target, and a list of reasons why
-        files are missing. A row contains the paths of an audio file and of its spectrogram, or the reason why the audio file is
-        missing.
+        The data that the page shows for the track: name, length in seconds, a list of rows for each target, and the reasons
+        why audio files are missing. A row contains the path of an audio file and the path of the spectrogram of this file. If
+        the audio file is missing, the row contains the reason instead.
     """
     targets = _targets(players)
     clips = _TrackClips(players, track, targets)
@@ -238,8 +242,8 @@ class _Writer:
     def write(self, name: str, clip: AudioClip) -> dict[str, str]:
         """Write an audio file and its spectrogram.
 
-        Return three texts: the path of the audio file and the path of the spectrogram, both relative to the folder of the
-        report, and the highest frequency of the spectrogram in kHz.
+        Return a dictionary with three texts: `audio` (path of the audio file), `picture` (path of the spectrogram), and `kHz`
+        (highest frequency of the spectrogram). The paths are relative to the folder of the report.
         """
         flac, picture = Path("audio", self.track, f"{name}.flac"), Path("spectrograms", self.track, f"{name}.png")
         (self.folder / flac).parent.mkdir(parents=True, exist_ok=True)

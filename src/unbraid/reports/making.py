@@ -32,8 +32,8 @@ def make(
 
     A variant is a group of runs that differ only in the seed.
 
-    An InputError is raised if no run has scores, if the runs were scored on different tracks or with different protocols, or
-    if the baseline or measure does not exist.
+    An InputError is raised if no run has scores, or if two runs were scored on different tracks or with different protocols. It
+    is also raised if the baseline or the measure does not exist.
 
     Args:
         folders: folders of the training runs.
@@ -45,7 +45,8 @@ def make(
         songs: largest number of test tracks on the listening page.
         protocol: name of the protocol whose scores are reported; None: the protocol with which each run was scored after
             training.
-        labels: name of each variant in the order of the table; empty: names from the command lines of the runs.
+        labels: one name for each variant, in the order of the variants in the report; empty: the names are taken from the
+            command lines of the runs.
     """
     variants = relabelled(variants_of(folders, protocol), labels)
     report = Report(title, variants, baseline_of(variants, baseline), tables(variants), measure)
@@ -89,7 +90,11 @@ def report_after_sweep(sweep: Path) -> None:
 
 
 def kinds_of(folders: Sequence[Path]) -> set[bool]:
-    """Return the kinds of test results in run folders. True: scores of separated tracks; False: errors of other models."""
+    """Return the set of the kinds of test results in run folders.
+
+    The set contains True if a run contains scores of separated tracks. It contains False if a run contains test errors of
+    another model, such as an autoencoder.
+    """
     kinds = set()
     for folder in folders:
         with suppress(OSError, InputError):  # the report lists this run and the error

@@ -36,8 +36,8 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
-        models: name of the model config of each variant. It is the name of a variant in which no override differs from the
-            other variants.
+        models: name of the model config of each variant. If no override of a variant differs from the other variants, the
+            variant is named after its model config.
         folders: one run folder of each variant. If two variants would have the same name, the end of the path of the run folder
             is added to the name.
 

@@ -1,7 +1,7 @@
 """Write a report as a folder with two web pages, `index.html` (scores and plots) and `listen.html` (audio files).
 
-The folder also contains the data of the pages. A browser opens the pages from the disk, without a server and without internet
-access.
+The folder also contains the data that the pages show. A browser can open the pages as local files, without a server and
+without internet access.
 """
 
 import json
@@ -68,7 +68,7 @@ class Report:
 
     @property
     def labelled(self) -> list[tuple[str, RunScores]]:
-        """Pairs for all runs that have tags or notes: the name of the run on the page, and the run."""
+        """List of all runs that have tags or notes, as pairs of a run's name on the page and the run."""
         runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
         names = told_apart([run.folder for run in runs])
         return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]
@@ -97,7 +97,10 @@ class Report:
         return self.measure or main_measure(table)
 
     def verdicts(self) -> dict[str, list[Verdict]]:
-        """Compare all variants with the baseline, and group the comparisons by target and measure, such as `vocals, SDR`."""
+        """Compare all variants with the baseline.
+
+        Return a dictionary from target and measure, such as `vocals, SDR`, to the results of the comparisons.
+        """
         return {
             f"{table.target}, {measure}": verdicts(self.variants, self.baseline, table.target, measure)
             for table in self.tables
@@ -134,7 +137,8 @@ def refuse_to_replace(folder: Path) -> None:
         folder: folder to which the report will be written.
 
     Raises:
-        InputError: the folder exists and is not a report, contains other files, or contains the working directory.
+        InputError: the folder exists, but is not a report; or it contains files that do not belong to the report; or it
+            contains the working directory.
     """
     if not folder.exists():
         return
@@ -197,8 +201,8 @@ def _table_files(report: Report) -> dict[str, str]:
 def _write_script(path: Path, name: str, value: Any) -> None:
     """Write the data of a web page as a JavaScript file, which defines a constant with the given name.
 
-    The page cannot load a JSON file, because browsers do not allow this for pages on the disk. The data are stored as a JSON
-    text, which the script parses, because the key `__proto__` has a special meaning in a JavaScript object.
+    A browser does not allow a local page to load a JSON file, so the data are written to a script. In the script, the data are
+    a JSON text. They are not a JavaScript object, because the key `__proto__` has a special meaning in such an object.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
@@ -247,8 +251,8 @@ def _record(report: Report, verdicts: Mapping[str, Sequence[Verdict]]) -> dict[s
 def _costs(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     """Return the rows of the table `Cost of training`, one per variant.
 
-    A row contains millions of parameters, minutes, GPU hours, and peak memory in GiB, each with mean and standard deviation
-    over the seeds.
+    A row contains four values: number of parameters in millions, training time in minutes, GPU hours, and peak memory in GiB.
+    Each value is given as mean and standard deviation over the seeds.
     """
     return [
         {

@@ -1,7 +1,8 @@
 """Tables of scores for a report, as text, CSV, Markdown and LaTeX. Rows are variants, columns are measures.
 
 A variant is a group of training runs that differ only in the seed. Each target has a separate table. Further rows are shown for
-comparison: scores from publications, of the unprocessed mixture, and of oracles (ideal masks, computed from the true sources).
+comparison: published scores, scores of the unprocessed mixture, and scores of oracles (ideal masks computed from the true
+sources).
 """
 
 import io
@@ -93,7 +94,10 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
-    """Return table rows with published scores, one for each publication with the data and the protocol of a run."""
+    """Return table rows with published scores.
+
+    A publication gets a row if its data set and its protocol are those of at least one run.
+    """
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
         reference = run.scores.get("reference", {})

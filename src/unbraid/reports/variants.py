@@ -110,7 +110,7 @@ class Variant:
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the scores of the runs in `runs` on the given tracks: [runs, tracks]. NaN: the score is undefined."""
+        """Return the score of each run in `runs` on each of the tracks, as an array [runs, tracks]. NaN: undefined score."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
@@ -140,7 +140,7 @@ class Variant:
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """Hours of training times number of GPUs: mean and standard deviation over seeds; None if not recorded. 0 on a CPU."""
+        """GPU hours: mean and standard deviation over seeds; None if no run has recorded the time. 0 for runs on the CPU."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -190,8 +190,8 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores. If it does not
-            show the scores, the run counts as a run without scores.
+        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores. If not, the run
+            counts as a run without scores.
 
     Returns:
         The run. If `scores.json` is damaged, the field `missing` contains the reason.
@@ -226,7 +226,7 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Read the scores of a run for a protocol. Return the content of the scores file, and an error message.
 
-    The content is None if the file is damaged or does not exist. The error message is None unless the file is damaged.
+    Missing file: both are None. Damaged file: only the content is None. Otherwise, only the error message is None.
     """
     try:
         path = folder / "scores.json"
@@ -320,7 +320,7 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
 
 
 def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Return the config of each run without the keys that depend on the seed: `seed`, `name`, and copies of `seed`."""
+    """Return the config of each run without `seed`, `name`, and the keys whose value is copied from `seed`."""
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]

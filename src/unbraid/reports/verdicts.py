@@ -1,8 +1,10 @@
-"""Compare the scores of each variant (all runs that differ only in the seed) with a chosen variant, the baseline.
+"""Compare the scores of each variant with the scores of the baseline, a chosen variant.
 
-The result of a comparison is a verdict: numbers and a sentence. The sentence ends with the words `hardly luck` only if p < 0.05
-over songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the
-sentence never contains these words, because the effect of the config cannot be separated from the effect of the seed.
+A variant is a group of runs that differ only in the seed. The result of a comparison is a verdict: numbers and a sentence.
+
+The sentence ends with the words `hardly luck` only if p < 0.05. The p-value accounts for the choice of songs and seeds, and for
+the number of comparisons (Holm's correction). If the variant or the baseline has only one seed, the sentence never ends with
+these words: the effect of the config cannot be separated from the effect of the seed.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: difference between the scores of the variant and of the baseline; None if no song has scores of both.
+        difference: score of the variant minus score of the baseline (mean over the songs, and 95 % interval); None if no song
+            has a score for both.
         p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.
     """
@@ -65,7 +68,7 @@ def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measur
         measure: name of a measure, such as `SDR`.
 
     Returns:
-        One verdict for each variant with scores, except for the baseline itself.
+        One verdict (result of the comparison) for each variant with scores. The baseline gets no verdict.
     """
     tracks = [*baseline.runs[0].scores["tracks"]]
     baseline_scores = baseline.of_tracks(target, measure, tracks)

@@ -28,7 +28,7 @@ class ProgressTable:
     """Display the start and the end of each run of a sweep, and write both events to the ledger. A launcher reports the events.
 
     Args:
-        runs: pairs of a job and the run of this job.
+        runs: pairs of a job (an object for the launcher) and a run (the folder and the config of the same run).
         ledger: writer of the ledger of the sweep.
     """
 

@@ -88,13 +88,14 @@ class MuonWithAdamW(Optimizer):
 
 @dataclass(frozen=True)
 class Group:
-    """Describe a group of the network's parameters, for which the optimizer has other options.
+    """Describe a group of parameters of the network. For this group, the optimizer uses the options `options`.
 
     Args:
-        pattern: regular expression, such as `norm` or `separator.net.encoder`. It must match a part of the parameter's name.
+        pattern: regular expression, such as `norm` or `separator.net.encoder`. The name of each parameter in the group contains
+            a match of this expression.
         options: options of the optimizer for the parameters of the group, such as `{lr: 1e-4}`.
-        max_ndim: largest number of dimensions of a parameter in the group; null: any number. Norms and biases have one
-            dimension.
+        max_ndim: largest number of dimensions of a parameter in the group; null: any number. The parameters of norms and
+            biases have one dimension.
     """
 
     pattern: str
@@ -112,8 +113,8 @@ class GroupedOptimizer:
     Args:
         params: names and parameters of the network.
         optimizer: function from parameter groups to an optimizer.
-        groups: groups, see `Group`. A parameter belongs to the first group whose conditions it meets. A parameter without a
-            group gets the options of `optimizer`.
+        groups: groups of parameters, each described by the arguments of `Group`. A parameter belongs to the first group that
+            it fits. A parameter that fits no group gets the options of `optimizer`.
     """
 
     takes_names = True
@@ -122,7 +123,10 @@ class GroupedOptimizer:
         cls, params: Iterable[tuple[str, nn.Parameter]], optimizer: Callable[[Any], Optimizer],
         groups: Sequence[Mapping[str, Any]],
     ) -> Any:  # fmt: skip
-        """Return the optimizer. If a group is invalid or contains no parameters, InputError is raised."""
+        """Return an optimizer with one parameter group for each entry of `groups`, and one for all other parameters.
+
+        If a group is invalid or contains no parameters, InputError is raised.
+        """
         members: list[list[nn.Parameter]] = [[] for _ in groups]
         others: list[nn.Parameter] = []
         rules = [_group(number, group) for number, group in enumerate(groups)]
@@ -155,9 +159,10 @@ class Prodigy:
 
     Args:
         params: parameters of the network.
-        lr: factor of the estimated learning rate.
+        lr: factor by which the estimated learning rate is multiplied.
         weight_decay: decoupled weight decay.
-        d_coef: factor of the estimated distance to the solution.
+        d_coef: factor by which the estimated distance to the solution is multiplied. The learning rate depends on this
+            distance.
         safeguard_warmup: True for training with a warm-up of the learning rate.
     """
 
@@ -170,9 +175,10 @@ class Prodigy:
 
 
 class ScheduleFreeAdamW:
-    """Create the optimizer AdamWScheduleFree of the package schedulefree. It needs no learning-rate schedule.
+    """Create the optimizer AdamWScheduleFree of the package schedulefree.
 
-    The optimizer keeps an average of the weights over the steps. Validation and checkpoints use the averaged weights.
+    The optimizer needs no learning-rate schedule. It keeps an average of the weights over the steps. Validation and
+    checkpoints use the averaged weights.
 
     Args:
         params: parameters of the network.

@@ -1,4 +1,4 @@
-"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images. Its input can be corrupted."""
+"""Reconstruction tasks: train an autoencoder to reconstruct spectrograms or images, also from corrupted input."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -23,13 +23,14 @@ VALIDATION = 2**31  # added to the number of a validation batch; its random numb
 class ReconstructionTask(Task):
     """Train an autoencoder to reconstruct clean items from corrupted items.
 
-    An item is one input of the network. Depending on the network, an item is a patch (a part of a spectrogram, or an image) or
-    a vector (one spectrogram frame, or all pixels of an image).
+    An item is one input of the network. Some networks take patches: a patch is a part of a spectrogram, or an image. The
+    other networks take vectors: a vector is one spectrogram frame, or all pixels of an image.
 
     Args:
         features: conversion of audio or images to patches and vectors.
         net: function that builds the autoencoder. The argument of the function is the size of a vector or the shape of a patch.
-        corruption: function that corrupts patches. The corrupted patches are the input of the network.
+        corruption: function that corrupts patches. If the network takes vectors, the corrupted patches are then converted to
+            vectors.
         loss: function from reconstructed and clean vectors to a scalar.
         optimizer: function from parameters to an optimizer; None if the network is not trained by gradients.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
@@ -110,7 +111,7 @@ class ReconstructionTask(Task):
         return self.loss(self.as_vectors(self.net(items)), clean)
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Add the loss of all vectors of a batch to the mean validation loss."""
+        """Compute the loss of a validation batch, and update the mean validation loss of the epoch."""
         clean, _ = self.features.items(batch)
         step, vectors = VALIDATION + index, self.features.vectors(clean)
         loss = self.validation_loss(self.as_items(self.corrupt(clean, step)), vectors, step)
@@ -119,12 +120,13 @@ class ReconstructionTask(Task):
     def validation_loss(self, items: Tensor, clean: Tensor, step: int) -> Tensor:
         """Reconstruct items, and return the validation loss between the reconstructions and the clean vectors.
 
-        The validation loss is defined in the same way in each epoch.
+        The definition of the validation loss does not change between epochs.
 
         Args:
             items: corrupted input of the network.
             clean: clean vectors.
-            step: number from which the random numbers of this batch are computed. It is the same in each epoch.
+            step: number that, together with the seed of the run, determines the random numbers for this batch. A batch has the
+                same number in each epoch.
 
         Returns:
             The loss, a scalar.
@@ -207,7 +209,7 @@ class VariationalTask(ReconstructionTask):
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Metrics of the validation, by the name under which the value of a metric is logged: loss and KL divergence."""
+        """Dictionary from the logged name (`valid/loss`, `valid/KL`) to the metric: mean loss, and mean KL divergence."""
         return super().validation_metrics | {"valid/KL": self.valid_divergence}
 
 
@@ -231,7 +233,7 @@ class ClosedFormTask(ReconstructionTask):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
-        """Fit PCA to all training data in their order, and stop training. The random `batch` is ignored."""
+        """Fit PCA to all training data, and stop training. The argument `batch` is ignored."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         fit(self.net, self.features, data.in_order("train"), self.trainer.strategy.batch_to_device)
         self.trainer.should_stop = True

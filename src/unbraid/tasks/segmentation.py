@@ -58,7 +58,8 @@ class SegmentationTask(SeparationTask):
 
     Args:
         separator: separator to train.
-        loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
+        loss: function from two objects of class `Estimate` to a scalar. The first object is the output of the separator, the
+            second object contains the true values.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """

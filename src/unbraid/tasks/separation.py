@@ -33,7 +33,8 @@ class SeparationTask(Task):
 
     Args:
         separator: model to train. It maps the mixture waveform to the source waveforms. The test uses the same object.
-        loss: function from the estimated and the true output of the separator (objects of class `Estimate`) to a scalar.
+        loss: function from two objects of class `Estimate` to a scalar. The first object is the output of the separator, the
+            second object contains the true values.
         optimizer: function from parameters to an optimizer.
         scheduler: function from the optimizer to a learning-rate schedule; None: constant learning rate.
     """
@@ -55,7 +56,7 @@ class SeparationTask(Task):
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Metrics of the validation, by the name under which the value of a metric is logged: loss, and uSDR of each target."""
+        """Dictionary from the logged name, such as `valid/loss`, to the metric: the mean loss, and the uSDR of each target."""
         pairs = zip(self.separator.targets, self.valid_usdr, strict=True)
         return super().validation_metrics | {f"valid/uSDR/{target}": metric for target, metric in pairs}
 
@@ -77,8 +78,8 @@ class SeparationTask(Task):
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Separate one whole track, and update the validation metrics: the loss, and the uSDR of each target.
 
-        The separator processes the track in adjacent chunks without overlap. If it normalises songs, the loss compares
-        normalised waveforms.
+        The separator processes the track in adjacent chunks without overlap. If the separator normalises songs, the loss is
+        computed from the normalised waveforms.
 
         Args:
             batch: batch that contains only this track.

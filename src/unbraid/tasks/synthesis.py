@@ -17,7 +17,7 @@ from unbraid.tasks.task import Task
 
 
 class ControlFeatures(Protocol):
-    """Interface of an object that extracts pitch and loudness: the attributes that `SynthesisTask` uses."""
+    """Describe the attributes of an object that extracts pitch and loudness. `SynthesisTask` uses these attributes."""
 
     kind: str
     sample_rate: int
@@ -57,7 +57,7 @@ class SynthesisTask(Task):
 
     @property
     def by_step(self) -> bool:
-        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
+        """True if the learning rate changes after each training step; False if the learning rate changes after each epoch."""
         return self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau)
 
     def training_step(self, batch: Any, index: int) -> Tensor:

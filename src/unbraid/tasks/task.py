@@ -29,10 +29,12 @@ def has_validation(trainer: pl.Trainer) -> bool:
 class Task(pl.LightningModule):
     """Train the parameters of a network. A subclass defines the metric `valid_loss`, and updates it in `validation_step`.
 
-    The schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each
-    epoch. The schedule `ReduceLROnPlateau` changes the learning rate only after an epoch with a validation, if a logged value
-    has not improved. The name of this value is the attribute `monitor` of the schedule, or `valid/loss` if the schedule lacks
-    this attribute.
+    If the attribute `by_step` of the schedule is True, the learning rate changes after each training step. Otherwise, or if the
+    schedule lacks this attribute, the learning rate changes after each epoch.
+
+    The schedule `ReduceLROnPlateau` lowers the learning rate if a logged value has not improved. This value is checked after
+    each validation. The attribute `monitor` of the schedule is the name of the value. Without this attribute, the value is
+    `valid/loss`.
 
     Args:
         optimizer: function from parameters to an optimizer. None if nothing is trained by gradients.
@@ -89,7 +91,7 @@ class Task(pl.LightningModule):
         return self
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Create the learning-rate schedule. If its argument `total_steps` is None, the number of training steps is used."""
+        """Create the learning-rate schedule. If the option `total_steps` is None, the number of training steps replaces it."""
         assert self.make_scheduler is not None
         if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
             # Before the Trainer exists, the options are only checked.
@@ -102,7 +104,7 @@ class Task(pl.LightningModule):
 
     @property
     def by_step(self) -> bool:
-        """True if the schedule changes the learning rate after each training step; False if after each epoch."""
+        """True if the learning rate changes after each training step; False if the learning rate changes after each epoch."""
         return bool(getattr(self.schedule, "by_step", False))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -116,15 +118,18 @@ class Task(pl.LightningModule):
 
     @property
     def validation_metrics(self) -> dict[str, Metric]:
-        """Metrics that `validation_step` updates, by the name under which the value of a metric is logged."""
+        """Dictionary from the logged name, such as `valid/loss`, to the metric. `validation_step` updates the metrics."""
         return {"valid/loss": self.valid_loss}
 
     def validation_values(self) -> dict[str, Tensor]:
-        """Return the values of all validation metrics by name. They cover all batches since the last reset."""
+        """Return the values of all validation metrics by name, computed from all batches since the last reset."""
         return {name: metric.compute() for name, metric in self.validation_metrics.items()}
 
     def reset_validation(self) -> None:
-        """Reset all validation metrics. Call this method only after a validation that Lightning has not run itself."""
+        """Reset all validation metrics.
+
+        Call this method only after a validation outside Lightning. After its own validations, Lightning resets the metrics.
+        """
         for metric in self.validation_metrics.values():
             metric.reset()
 
@@ -225,7 +230,10 @@ class Task(pl.LightningModule):
         return None if finite and not has_nan else ("weights", math.nan)
 
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
-        """Update the learning-rate schedule after an epoch. `metrics` is empty if the epoch had no validation."""
+        """Update the learning-rate schedule after an epoch.
+
+        `metrics` contains the logged values by name; empty if the epoch had no validation.
+        """
         monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if not self.by_step:

@@ -16,17 +16,17 @@ from unbraid.tasks.task import Task
 def choose_parameters(config: DictConfig, task: Task) -> str:
     """Freeze parameters, and add the matrices of LoRA, as the keys `freeze` and `lora` describe.
 
-    A frozen part computes as in evaluation: its statistics of batch norm do not change, and its dropout is off.
+    A frozen module computes in training as in evaluation: the statistics of batch norm do not change, and dropout is off.
 
     Args:
-        config: config of the run. Nothing changes if it has neither key, or if nothing is trained.
+        config: config of the run. If the run does not train (`train=false`), or if neither key is set, nothing changes.
         task: task of the run, which is changed in place.
 
     Returns:
-        Text that describes which parameters are trained; empty if all are.
+        Text that describes which parameters are trained; empty if nothing was changed.
 
     Raises:
-        InputError: a prefix fits no parameter, or nothing is left to train.
+        InputError: a prefix in `freeze` fits no parameter, or all parameters are frozen.
     """
     freeze, lora = [*config.get("freeze", [])], config.get("lora")
     if not config.get("train", True) or not (freeze or lora):

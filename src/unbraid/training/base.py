@@ -194,7 +194,10 @@ class Workflow(ABC):
         return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the first of the test items: at most `trainer.limit_test_batches` items, but at least one item."""
+        """Return the test items that are used: the first `trainer.limit_test_batches` items, but at least one item.
+
+        If `trainer.limit_test_batches` is a share, the number of items is this share of all items.
+        """
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])
 
@@ -227,7 +230,7 @@ class Workflow(ABC):
 
     @abstractmethod
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the test scores of this run, the content of `scores.json`, as a table of text."""
+        """Format the test scores of this run (the content of `scores.json`) as a text table."""
 
     @abstractmethod
     def test(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Use the checkpoint of the option `ckpt_path`: continue its training in a new run, or test its weights.
 
-A new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. If a `best.ckpt` is stored
-next to the checkpoint, it is copied, too, unless it is newer than the checkpoint. Later, the new run is resumed from its own
-`last.ckpt`, like every other run.
+A new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. A `best.ckpt`
+in the same folder as the checkpoint is copied, too, if `best.ckpt` is not from a later training step. When the new run is
+resumed, it continues from its own `last.ckpt`, like every other run.
 """
 
 import math
@@ -29,13 +29,13 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
     """Load the weights of the checkpoint `ckpt_path` into the task, and check that training can continue from the checkpoint.
 
     Args:
-        config: config of the run. If its key `ckpt_path` is None, this function does nothing.
+        config: config of the run. If the key `ckpt_path` is None, this function does nothing.
         task: task of the run, before training.
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the checkpoint is missing or damaged, or has already reached the limit of epochs or steps. Also if the
-            config differs from the checkpoint in the model, optimizer, schedule or number of processes.
+        InputError: the checkpoint is missing or damaged; the checkpoint has already reached the limit of epochs or steps; or
+            the config and the checkpoint have different models, optimizers, schedules or numbers of processes.
     """
     if config.get("ckpt_path") is None:
         return
@@ -99,7 +99,7 @@ def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
 def copy_checkpoint(config: DictConfig, folder: Path) -> None:
     """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run.
 
-    A `best.ckpt` next to the checkpoint is copied, too, unless it is newer than the checkpoint.
+    A `best.ckpt` in the same folder as the checkpoint is copied, too, if `best.ckpt` is not from a later training step.
 
     Args:
         config: config of the new run.

@@ -19,7 +19,7 @@ class Interruption:
     Attributes:
         waits: False: a stop signal raises `Interrupted` immediately. True: the first stop signal only sets `signum`, and a
             second stop signal raises `Interrupted` immediately.
-        signum: number of the first stop signal that was received while `waits` was True; 0 if no such signal was received.
+        signum: number of the first stop signal that was received while `waits` was True; 0 before the first stop signal.
     """
 
     def __init__(self) -> None:

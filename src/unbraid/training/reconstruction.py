@@ -74,7 +74,7 @@ class ReconstructionWorkflow(Workflow):
         return partial(self.reconstructions.leave_batches, self.task, batches, self.data.labels())
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format a table of text with the reconstruction errors of this run and of baselines such as PCA."""
+        """Return a text table of the reconstruction errors: of the autoencoder, and of baselines such as PCA."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class SeparationWorkflow(Workflow):
         self.mixtures = mixtures_for(separator, at, self.scorer.tracks, whole)
 
     def start_from_statistics(self) -> None:
-        """Measure mean and scale of the training mixtures for the first layer of the network, which normalizes the input."""
+        """Measure mean and scale of the training mixtures, and store both in the layer that normalizes the network's input."""
         separator = self.task.separator
         whitening = [net for net in separator.modules() if isinstance(net, Whitening)]
         if whitening and isinstance(separator, Masking):
@@ -130,7 +130,7 @@ class SeparationWorkflow(Workflow):
             self.evaluation.leave_clip(method, name, weights, self.folder)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format the test scores as a table of text.
+        """Format the test scores as a text table.
 
         Scores from publications for the same data and model are appended to the table, if they exist. For models that classify
         time-frequency bins, the accuracy of the classes is appended.
@@ -157,9 +157,10 @@ class SeparationWorkflow(Workflow):
         return partial(self.evaluation.leave_batches, separator, batches)
 
     def _segmentation(self) -> dict[str, Any]:
-        """Return accuracy and mean IoU (intersection over union) of the classes of time-frequency bins in each test track.
+        """Return a dictionary with one key, `segmentation`: accuracy and mean IoU of each test track.
 
-        If the model does not classify time-frequency bins, the returned dictionary is empty.
+        Both describe the classification of time-frequency bins. IoU is the intersection over union. If the model does not
+        classify time-frequency bins, the dictionary is empty.
         """
         if not isinstance(self.task, SegmentationTask):
             return {}

@@ -99,7 +99,7 @@ class SynthesisWorkflow(Workflow):
         return partial(self.resyntheses.leave_clips, self.task.net, clips, self.features)
 
     def report(self, scores: Mapping[str, Any]) -> str:
-        """Format a table of text with the errors of the instrument and of a baseline with constant spectra."""
+        """Return a text table of the test errors: of the instrument, and of a baseline with constant spectra."""
         return report(scores, THIS_RUN)
 
     def test(self) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
         The Trainer.
 
     Raises:
-        InputError: a value of the config group `trainer` is invalid. Also if loggers are used without the callback
-            `callbacks.table`, which writes the `metrics.csv` that loggers need.
+        InputError: a value of the config group `trainer` is invalid; or the run has loggers, but lacks the callback
+            `callbacks.table`. This callback writes `metrics.csv`, which the loggers read.
         InstantiationException: the Trainer cannot be built for another reason.
     """
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
@@ -143,8 +143,8 @@ def fit(
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
-        start: checkpoint from which training continues if the run folder contains no checkpoint. None: training then starts
-            with the current weights of the task.
+        start: checkpoint that is used only if the run folder contains no checkpoint. Training continues from it. None: training
+            starts with the current weights of the task.
     """
     checkpoint = latest(folder) or start
     # A checkpoint of the user's choice may have the state of a callback that this run does not use.

@@ -14,12 +14,12 @@ PATIENCE_SECONDS = 120  # waiting time after a signal; a run first finishes its 
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one run of a sweep, and the devices that the run needs.
+    """Describe one run of a sweep: its folder, and the machines and devices that the run needs.
 
     Args:
         number: number of the run in the sweep, from 0.
         folder: run folder that already contains the complete config of the run.
-        devices: number of processes on each machine; None: one process for each device that the launcher chooses for the run.
+        devices: number of devices on each machine, with one process per device; None: the launcher chooses the devices.
         nodes: number of machines.
         on_gpu: True: the run needs GPUs; False: the run uses the CPU; None: the run uses GPUs if the launcher has GPUs.
     """
@@ -47,9 +47,9 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state and the error message of a run whose process has ended. The message is None without an error.
+        """Return the final state of a run whose process has ended, and the error message (None if the run has no error).
 
-        If `run.json` still contains the state `running`, the process was killed, and the state is `interrupted`.
+        If `run.json` still contains the state `running`, the process was killed. The returned state is then `interrupted`.
         """
         record = read_record(self.folder) or {"state": "failed", "error": "its run folder is missing"}
         if record["state"] == "running":
@@ -100,7 +100,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def introduction(self, jobs: Sequence[Job]) -> str:
-        """Return a text for the user: devices for the jobs of a sweep, and number of jobs that run at the same time."""
+        """Return a text for the user. It states which devices the sweep uses, and how many jobs run at the same time."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:

@@ -40,7 +40,7 @@ class Local(Launcher):
         gpus_per_run: number of GPUs for each run.
         runs_per_gpu: number of runs on each GPU at the same time.
         cpu_slots: number of runs on the CPU at the same time.
-        fail_fast: number of failed runs with the same error message after which no more runs are started; None for no limit.
+        fail_fast: No more runs are started after this number of runs has failed with the same error message; None: no limit.
 
     Raises:
         InputError: a number is below 1, or the GPUs are invalid or fewer than `gpus_per_run`.

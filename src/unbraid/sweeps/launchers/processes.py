@@ -26,8 +26,8 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start a process that trains the run in a folder.
 
-    Ctrl-C reaches only the calling process, because the new process has its own session. The calling process must then
-    interrupt the run.
+    The new process has its own session, so Ctrl-C reaches only the calling process. After Ctrl-C, the calling process must send
+    a stop signal to the new process.
 
     Args:
         folder: run folder that contains the complete config of the run.

@@ -63,7 +63,8 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
     Args:
         script: script that each job runs.
-        options: options of sbatch by long name; True for an option without a value, None to omit the option.
+        options: dictionary from the long name of an sbatch option to its value. The value True is for an option without a
+            value. An option with the value None is omitted.
         environment: additional environment variables for the jobs. The jobs also get the variables of this process.
 
     Returns:
@@ -88,7 +89,10 @@ def slurm_jobs() -> list[SlurmJob]:
 
 
 def partitions() -> dict[str, bool]:
-    """Return a dictionary from Slurm partition to True (with GPUs) or False (without). The default partition comes first."""
+    """Return a dictionary from the name of each Slurm partition to True if the partition has GPUs, else False.
+
+    The default partition comes first.
+    """
     has_gpu: dict[str, bool] = {}
     for line in _output_of("sinfo", "--noheader", "--format=%P|%G").splitlines():
         name, _, resources = line.partition("|")

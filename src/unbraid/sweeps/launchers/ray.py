@@ -1,4 +1,6 @@
-"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster. Each task starts a process and waits for its end.
+"""Run the jobs of a sweep as Ray tasks, on this machine or on a cluster.
+
+Each task starts a process, and waits until the process ends.
 
 All machines of a cluster need the same project, the same Python and a shared disk. Without a cluster, use the launcher `local`,
 which does not need Ray. For a run that needs several machines, use the launcher `slurm`.
@@ -128,7 +130,7 @@ class Ray(Launcher):
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """Return the numbers of CPU cores and GPUs that a job needs on one machine.
 
-        If no machine has enough cores and GPUs, InputError is raised, because Ray would wait forever.
+        If no machine has so many cores and GPUs, InputError is raised. Otherwise Ray would wait forever.
         """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}

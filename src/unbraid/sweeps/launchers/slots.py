@@ -50,7 +50,10 @@ class Slot:
         return outside_slurm() | visible | shared(self.threads)
 
     def take(self) -> list[int] | None:
-        """Lock the GPUs of the slot, and return the file descriptors of the locks; None if another run has locked a GPU."""
+        """Lock all GPUs of the slot, and return the file descriptors of the locks.
+
+        If another run has locked one of these GPUs, return None.
+        """
         held: list[int] = []
         for gpu in self.gpus:
             descriptor = _locked(f"gpu-{gpu}-{self.share}.lock")

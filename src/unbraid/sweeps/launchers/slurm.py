@@ -131,7 +131,8 @@ class Slurm(Launcher):
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Submit the jobs to Slurm, and return when all jobs have ended.
 
-        If this process ends earlier, the jobs stay in the queue of Slurm. The same command finds these jobs later.
+        If this process ends earlier, the jobs stay in the queue of Slurm. If the user repeats the command of the sweep, the
+        repeated command finds these jobs.
 
         Args:
             jobs: jobs of one sweep.

@@ -51,10 +51,10 @@ class Options:
     conditions: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Check the ranges of numbers, the names of choices, and the combination of objective and pruner.
+        """Check the values of the options, and whether the objective and the pruner can be used together.
 
         Raises:
-            InputError: a number is out of range, a name is unknown, or two options do not fit together.
+            InputError: a number is out of range, a text is not an allowed value, or two options cannot be used together.
         """
         _one_of("direction", self.direction, DIRECTIONS)
         _one_of("sampler", self.sampler, SAMPLERS)

@@ -27,11 +27,11 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Condition:
-    """Describe when a config key is searched: only in trials in which another key has one of the given values.
+    """Condition of a config key: a trial searches this key only if another key has one of the given values.
 
     Args:
-        other: the other config key.
-        values: values of the other key for which the config key is searched.
+        other: the other key.
+        values: the values of the other key. With any other value, the trial does not search the config key.
     """
 
     other: str
@@ -64,7 +64,7 @@ class Parameter:
         raise AssertionError(f"unsupported distribution of Optuna: {self.distribution}")
 
     def first(self) -> list[Value]:
-        """Return a list with the first value of the key: the lowest number or the first choice."""
+        """Return a list that contains only the first value of the key: the lowest number or the first choice."""
         distribution: Any = self.distribution
         return [distribution.low if hasattr(distribution, "low") else distribution.choices[0]]
 
@@ -137,7 +137,7 @@ class Space:
     def described(self) -> dict[str, str]:
         """Return a dictionary from each searched key to a text with the values and the condition of the key.
 
-        Equal searches have equal dictionaries.
+        The dictionaries of two searches are equal only if the searches have the same keys, values and conditions.
         """
         return {parameter.key: self._description(parameter) for parameter in sorted(self.parameters, key=lambda p: p.key)}
 

@@ -93,13 +93,13 @@ class Search:
             claim.lock.release()
 
     def claim(self, most: int) -> list[Claim]:
-        """Reserve (claim) trials for this process, so that no other process runs these trials. Interrupted trials come first.
+        """Claim (reserve) trials for this process, so that no other process runs these trials. Interrupted trials come first.
 
         Args:
-            most: largest number of trials.
+            most: largest number of trials that are claimed.
 
         Returns:
-            The claimed trials; empty if all trials of the search have ended or are claimed by other processes.
+            The claimed trials. The list is empty if each trial of the search has ended or is claimed by another process.
         """
         with self.claiming:
             claims = self._interrupted(most)
@@ -137,7 +137,7 @@ class Search:
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return the trials that were started. Trials of a grid search that still wait for their start are left out."""
+        """Return all trials that were started. In a grid search, the study also stores waiting trials, which are left out."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:

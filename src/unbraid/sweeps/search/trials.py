@@ -25,10 +25,11 @@ class Trials:
     """Run the trials of one search command.
 
     Args:
-        search: study in which the trials of the search are stored.
-        launch: function that starts runs and waits for their end. Its arguments are a list of overrides for each run and the
-            number of the first run.
-        compose: function that makes a run from overrides and a number. Invalid overrides raise an exception.
+        search: the search, which assigns trials to this command and stores the results of the trials.
+        launch: function that starts runs, and returns when all runs have ended. The first argument contains a list of overrides
+            for each run. The second argument is the number of the first run.
+        compose: function that makes a run from a list of overrides and the number of the run. Invalid overrides raise an
+            exception.
         folder: sweep folder, in which `search.csv` is written.
     """
 

@@ -48,13 +48,17 @@ class BestCheckpoint(ModelCheckpoint):
         self._forget_warm_up(pl_module)
 
     def _should_save_on_train_epoch_end(self, trainer: pl.Trainer) -> bool:
-        """Return True if each validation follows the end of an epoch. Then `best.ckpt` is also saved at the end of an epoch."""
+        """Return True if the run is validated only at the end of an epoch; False if it is also validated within an epoch.
+
+        If True, Lightning saves `best.ckpt` at the end of the epoch.
+        """
         return trainer.val_check_interval == 1.0
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the logged values by name. The monitored value is replaced by that of the best weights.
+        """Return the logged values by name, with the monitored value of the best weights.
 
-        The best weights are the trained weights or an average of the weights.
+        The best weights are the trained weights or an average of the weights. If the average is better, its monitored value
+        replaces the logged one.
         """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:
@@ -98,13 +102,13 @@ class StopWithoutProgress(EarlyStopping):
         super().__init__(monitor, min_delta, patience, mode=mode, strict=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this epoch with the best earlier value. Do nothing in a warm-up epoch."""
+        """End training if the monitored value has not improved for `patience` epochs. Do nothing in a warm-up epoch."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the monitored value of this validation with the best earlier value. Do nothing in a warm-up epoch."""
+        """End training if the monitored value has not improved for `patience` validations. Do nothing in a warm-up epoch."""
         task: Any = pl_module
         if not task.is_warming_up:
             super().on_validation_end(trainer, pl_module)

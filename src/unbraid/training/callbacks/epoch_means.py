@@ -49,8 +49,8 @@ class EpochMeans(Logger):
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the keyword argument `logger` for the Trainer: a dictionary with an `EpochMeans`.
+    """Return a dictionary with the keyword argument `logger` for the Trainer. The value is an `EpochMeans`.
 
-    The dictionary is empty if no callback needs a logger.
+    If no callback needs a logger, the dictionary is empty.
     """
     return {"logger": EpochMeans()} if any(isinstance(callback, NEED_LOGGER) for callback in callbacks) else {}

@@ -91,9 +91,10 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
-        """Return whether any process of the run must write a checkpoint, and the stop signal (0: no signal).
+        """Return two values, which are the same in all processes of the run.
 
-        All processes of the run get the same two values. A stop signal is a number, such as 15 for SIGTERM.
+        The first value is True if at least one process must write a checkpoint (`due`). The second value is the number of the
+        stop signal that a process has received, such as 15 for SIGTERM; 0 if no process has received a stop signal.
         """
         if trainer.world_size == 1:
             return due, self.interruption.signum
@@ -176,7 +177,8 @@ def resumption_of(checkpoint: Mapping[str, Any], where: object, processes: int) 
         processes: number of processes of the present run.
 
     Returns:
-        The entry: latest metrics, number of processes and two flags.
+        The entry, a dictionary: latest metrics, number of processes, and two flags. `should_stop`: training has ended.
+        `complete`: training can continue from the checkpoint.
 
     Raises:
         InputError: an older version of unbraid wrote the checkpoint, or a run with another number of processes wrote it.

@@ -18,6 +18,6 @@ def was_pruned(trainer: pl.Trainer) -> bool:
 
 
 def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
-    """Return the callbacks of a Trainer as a typed list, since Lightning declares no type for them."""
+    """Return the callbacks of a Trainer as a typed list. Lightning declares no type for the attribute `callbacks`."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a part of the Trainer sets it
     return callbacks

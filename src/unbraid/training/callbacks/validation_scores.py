@@ -19,7 +19,7 @@ class ValidationScores(pl.Callback):
     """Score the validation tracks every few epochs.
 
     The callback logs `valid/<measure>/<target>` and `valid/scoring_share`. The scoring share is the time spent on scoring,
-    divided by the time since the previous scoring. In the first scoring, it is divided by the time since the start of training.
+    divided by the total time since the previous scoring. For the first scoring, the total time begins at the start of training.
 
     Args:
         protocol: definition of the scores: measures, windows and averages over tracks. Sample rate and number of channels of

@@ -1,6 +1,7 @@
-"""Choose the validation clips (short parts of tracks, or images), and the epochs in which the model is applied to the clips.
+"""Choose the validation clips, and the epochs in which the model is applied to the clips.
 
-The resulting audio and pictures are written to `media/` in the run folder.
+A clip is a short part of a track, or a batch of images. The estimated audio and pictures are written to `media/` in the run
+folder.
 """
 
 from collections.abc import Iterable
@@ -61,7 +62,8 @@ class Media:
 
     Args:
         every_n_epochs: number of epochs between two sets of audio and pictures, at least 1. The first set is made in epoch 0.
-        clips: number of clips. The clips are parts of the first validation tracks, or the first batches of validation images.
+        clips: number of clips. For audio, a clip is a part of a validation track. For images, a clip is a whole batch of
+            validation images. The first tracks or batches are used.
         seconds: length of the clip of a track, in seconds, at least 0.5. The clip is the part with the loudest targets.
         megabytes: limit on the size of all audio and pictures of a run, in MB. When the limit is reached, no more files are
             written.

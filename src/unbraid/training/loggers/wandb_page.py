@@ -163,7 +163,10 @@ class Wandb(Logger):
         )  # fmt: skip
 
     def _check_online(self, reason: str | None) -> None:
-        """Raise InputError if `mode=online` and W&B cannot be used online for the given reason. None: W&B can be used."""
+        """Raise InputError if `mode=online`, but W&B cannot be used online.
+
+        `reason` states why W&B cannot be used online; None: W&B can be used.
+        """
         if self.mode == "online" and reason:
             raise InputError("logger.wandb.mode=online", f"W&B is not usable ({reason})", hint="Set mode to auto or offline.")
 
@@ -198,7 +201,7 @@ def why_offline() -> str | None:
 def page_id(record: Mapping[str, Any]) -> str:
     """Return the id of the run's page at W&B. The id does not change when the run folder is moved.
 
-    In a W&B sweep, the agent of the sweep starts the runs and chooses their ids.
+    If the agent of a W&B sweep has started the run, the agent has chosen the id.
 
     Args:
         record: content of the run's `run.json`.
