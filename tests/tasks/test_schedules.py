@@ -77,13 +77,33 @@ def test_a_plateau_follows_its_measure():
     assert error.value.found == "valid/uSDR/mean" and "valid/loss" in error.value.expected
 
 
-def test_the_length_of_the_training_is_filled_in():
-    task = task_with(partial(WarmupCosine, warmup_steps=2, total_steps=None, end_factor=0.0), estimated_stepping_batches=40)
+def trainer_of(**options):
+    options = {"max_epochs": 5, "max_steps": -1, "accumulate_grad_batches": 1, "limit_train_batches": 1.0} | options
+    return {"datamodule": SimpleNamespace(steps_per_epoch=9), **options}
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, 45),
+        ({"accumulate_grad_batches": 2}, 25),
+        ({"limit_train_batches": 4}, 20),
+        ({"limit_train_batches": 0.5}, 20),
+        ({"max_steps": 7}, 7),
+        ({"max_steps": 70, "max_epochs": None}, 70),
+    ],
+)
+def test_the_length_of_the_training_is_filled_in(options, steps):
+    schedule = partial(WarmupCosine, warmup_steps=2, total_steps=None, end_factor=0.0)
+    task = task_with(schedule, **trainer_of(**options))
     task.configure_optimizers()
-    assert task.schedule.total_steps == 40 and task.by_step
-    endless = task_with(task.make_scheduler, estimated_stepping_batches=math.inf)
+    assert task.schedule.total_steps == steps and task.by_step
+
+
+def test_an_endless_training_has_no_length():
+    schedule = partial(WarmupCosine, warmup_steps=2, total_steps=None, end_factor=0.0)
     with pytest.raises(InputError) as error:
-        endless.configure_optimizers()
+        task_with(schedule, **trainer_of(max_epochs=-1)).configure_optimizers()
     assert error.value.where == "optim.scheduler.total_steps"
 
 

@@ -137,6 +137,11 @@ class Digits(pl.LightningDataModule):
     def _training_batches(self) -> "ShuffledBatches":
         return ShuffledBatches(self.splits["train"], self.batch_size, self.seed, *self._ranks())
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of training batches of an epoch."""
+        return len(self._training_batches())
+
     def train_dataloader(self) -> DataLoader[Images]:
         """Return the loader of the training batches of this process."""
         batches = self._training_batches()

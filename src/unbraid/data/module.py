@@ -192,6 +192,11 @@ class MultitrackData(pl.LightningDataModule):
 
     # From the store to batches
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of training batches of an epoch."""
+        return self.sampler().steps_per_epoch
+
     def train_dataloader(self) -> DataLoader[RawBatch]:
         """Return the loader of the training chunks. Create the `BatchMixer` that converts chunks to batches on the device."""
         tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()

@@ -26,6 +26,19 @@ def has_validation(trainer: pl.Trainer) -> bool:
     return (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
 
 
+def training_steps(trainer: pl.Trainer) -> float:
+    """Return the number of optimizer steps of a training, infinite if it has no limit.
+
+    Lightning's `estimated_stepping_batches` would create the loader before a resumed run knows its position in the data.
+    """
+    batches = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+    return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+
+
 class Task(pl.LightningModule):
     """Train the parameters of a network. A subclass defines the metric `valid_loss`, and updates it in `validation_step`.
 
@@ -95,7 +108,7 @@ class Task(pl.LightningModule):
         assert self.make_scheduler is not None
         if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
             # Before the Trainer exists, the options are only checked.
-            steps = 10**9 if self._trainer is None else self.trainer.estimated_stepping_batches
+            steps = 10**9 if self._trainer is None else training_steps(self.trainer)
             if steps == math.inf:
                 hint = "Set trainer.max_epochs or trainer.max_steps, or a number of steps"
                 raise InputError("optim.scheduler.total_steps", "the number of training steps is unknown", hint=hint)

@@ -43,6 +43,8 @@ class Batches(torch.utils.data.Dataset):
 
 
 class Data(pl.LightningDataModule):
+    steps_per_epoch = STEPS
+
     def train_dataloader(self):
         return StepLoader(Batches(1000), batch_size=None, sampler=EpochSteps(STEPS, lambda: epoch_position(self.trainer)))
 
