@@ -37,7 +37,7 @@ class SourceNames(ConfigSource):
             Config in which the target NAME consists of the source NAME.
 
         Raises:
-            InputError: NAME is not a valid name of a source, for example `-vocals` or `*`.
+            InputError: NAME is `*` or begins with `-`, so NAME is not the name of a single source.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":

@@ -46,7 +46,9 @@ failed_runs: list[str] = []  # names of the failed runs of this process's sweep,
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Return a decorator that makes a command-line program from a command, a function with a composed config as argument.
+    """Return a decorator that makes a command-line program from a command.
+
+    A command is a function whose only argument is a composed config.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -193,7 +195,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     Args:
         error: exception that ended a command.
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
-        folder: run folder, which the message names if an error of the operating system does not name a file.
+        folder: run folder. The message names this folder if `error` is an error of the operating system without a file name.
 
     Returns:
         The message; None if a bug of unbraid, and not the input, caused the error.

@@ -29,7 +29,7 @@ class ReportConfig:
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         labels: names of the variants, in the order of the table; empty: names made from the overrides of the runs.
         protocol: config of the protocol whose scores are shown; None: the protocol that scored the runs after training.
-        plugins: packages that contain the config of the protocol, see `unbraid.runs.plugins`. Runs need no plugin here.
+        plugins: packages that contain the config of `protocol`, see `unbraid.runs.plugins`.
     """
 
     sweep: str | None
