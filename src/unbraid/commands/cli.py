@@ -101,7 +101,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """After an error of the user or a stop signal in the `with` block, print one line and end the process."""
+    """If an error of the user or a stop signal ends the `with` block, print one line and end the process."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -226,7 +226,10 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint with a choice of `targets` that resembles an unknown source; an empty text if no choice resembles it."""
+    """If an error is about an unknown source, return a hint with the most similar choice of `targets`.
+
+    Return an empty text for other errors, and if no choice is similar to the source.
+    """
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

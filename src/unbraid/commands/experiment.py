@@ -54,7 +54,7 @@ class Experiment:
         evaluation: settings of the evaluation after training.
         train: True to train the model; False to only test the weights of `ckpt_path` or `init`.
         test: True to score the test data with the best weights after training.
-        ckpt_path: checkpoint of another run. Training continues from this checkpoint. Without training, the weights of this
+        ckpt_path: checkpoint of another run. Training continues from this checkpoint. If `train` is False, the weights of this
             checkpoint are tested.
         tags: words that are recorded with the run.
         notes: text that is recorded with the run.

@@ -246,7 +246,7 @@ def plain_config(tree: Any, path: Path) -> DictConfig:
     """Convert nested dictionaries and lists, which a file contains, to an OmegaConf config.
 
     Args:
-        tree: content of the file, a mapping. It must not contain interpolations such as `${x}`.
+        tree: content of the file, a mapping. The mapping must not contain interpolations such as `${x}`.
         path: path of the file, for error messages.
 
     Returns:

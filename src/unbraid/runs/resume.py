@@ -67,7 +67,7 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder with a lock file, and return the folder. Use another name if another process was faster."""
+    """Reserve a new run folder with a lock file, and return the folder. If the folder belongs to another process, use another name."""
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)

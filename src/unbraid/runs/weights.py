@@ -142,7 +142,9 @@ def memory_of(state: Mapping[str, Any]) -> int:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Load tensors into a module. Names or shapes that differ from those in the module, or NaN, raise InputError.
+    """Load tensors into a module.
+
+    InputError is raised if a name or a shape does not fit the module, or if a tensor contains NaN or infinity.
 
     Args:
         module: module that receives the tensors.
