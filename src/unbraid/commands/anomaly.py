@@ -30,7 +30,7 @@ class AnomalyConfig(TrainedRunConfig):
         quantile: number in (0, 1). The threshold is this quantile of the reconstruction errors of all frames in the validation
             tracks. A frame with an error above the threshold is flagged as an anomaly.
         smooth_seconds: length of the moving average that smooths the reconstruction error of the frames, in s.
-        gap_seconds: length in s. Two flagged intervals are joined if the gap between the intervals is not longer.
+        gap_seconds: longest gap in s. Two flagged intervals are joined if the gap between these intervals is not longer.
         seed: random seed of the injected anomalies.
     """
 

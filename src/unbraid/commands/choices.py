@@ -81,7 +81,7 @@ def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. Listed
     plugins are always trusted.
 
-    A package can also register itself as a plugin when it is installed. This function trusts registered plugins only for commands
+    A package can also register itself as a plugin when it is installed. Registered plugins are trusted here only for commands
     that never load a run, because a run of another person could misuse the code of a registered plugin.
 
     Args:

@@ -60,7 +60,7 @@ class Experiment:
         notes: text that is recorded with the run.
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
         freeze: list of prefixes. A parameter is not trained if its name begins with one of these prefixes.
-        lora: settings of low-rank adaptation (two small matrices are trained for each layer); None: the layers are trained.
+        lora: settings of low-rank adaptation, which trains two small matrices for each layer. None: the layers are trained.
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a config
-            group has a value but the chosen model and data do not use the group, or two keys that must be equal are different.
+        InputError: a key or value is invalid, see `unbraid.runs.config.check`; the model cannot use the data; the model and the
+            data do not use a config group that has a value; or two keys that must be equal have different values.
     """
     _check_data(config)
     check(config, schema)

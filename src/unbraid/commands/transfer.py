@@ -41,8 +41,8 @@ class TransferConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
         output: audio file. The control curves of the synthesizer are written next to this file as .png and .npz.
-        least_voiced: smallest accepted share, in [0, 1], of frames with a pitch among the frames that are not silent. An input
-            with a smaller share is rejected, because the input may contain several voices.
+        least_voiced: number in [0, 1]. Of the frames that are not silent, at least this share must have a pitch. Otherwise the
+            input is rejected, because the input may contain several voices.
     """
 
     run: str | None

@@ -67,7 +67,10 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder with a lock file, and return the folder. If the folder belongs to another process, use another name."""
+    """Reserve a new run folder with a lock file, and return the folder.
+
+    If another process has reserved the folder, a number is appended to the name of the folder.
+    """
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
