@@ -1,4 +1,6 @@
-"""Hydra launcher of `python train.py -m`: pass the runs of a sweep to the launcher of unbraid that the config chooses.
+"""Hydra plugin that starts the runs of the sweep `python train.py -m`.
+
+The key `launcher` of the config chooses how the runs are started, for example as Slurm jobs.
 
 Each run is trained in new processes. Hydra imports this module at every start, so large modules are imported only when a sweep
 begins.
@@ -13,10 +15,13 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(BasicLauncher):
-    """Start the runs of a sweep: for `train.py` in new processes, for all other scripts one after the other in this process."""
+    """Start the runs of a sweep. The runs of `train.py` start in new processes.
+
+    The runs of all other scripts are executed one by one in this process.
+    """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the arguments. For `train.py`, also set the sweep folder in the config for Hydra's sweeper."""
+        """Store the arguments. For `train.py`, also write the path of the sweep folder into the config."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:

@@ -1,4 +1,4 @@
-"""Hydra sweeper for `sweeper=optuna`: search hyperparameters with Optuna. The launcher in the config starts the trials.
+"""Hydra sweeper for `sweeper=optuna`: search hyperparameters with Optuna, and train one run for each trial.
 
 Hydra imports this module at every start. Therefore Optuna and other large modules are imported only when a search begins. `from
 __future__ import annotations` must not be used here, because with this import, Hydra cannot load a plugin that contains a
@@ -55,13 +55,13 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Start trials of the search until the study contains `n_trials` started trials.
+        """Train runs of the search until the Optuna study contains `n_trials` trials.
 
         Args:
             arguments: overrides of the command line.
 
         Raises:
-            ModuleNotFoundError: a package other than Optuna is not installed.
+            ModuleNotFoundError: a Python package that unbraid needs is missing, and this package is not Optuna.
             InputError: the script is not `train.py`, Optuna is not installed, or an option, the search space or a run is
                 invalid.
         """

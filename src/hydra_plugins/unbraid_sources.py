@@ -37,7 +37,7 @@ class SourceNames(ConfigSource):
             Config in which the target NAME consists of the source NAME.
 
         Raises:
-            InputError: NAME is not a valid name of a source, for example `-vocals` or `*`.
+            InputError: NAME is `*` or begins with `-`, so NAME is not the name of a single source.
         """
         name = config_path.removeprefix(GROUP)
         if name.startswith("-") or name == "*":
@@ -68,7 +68,7 @@ class UnbraidSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the config folders of plugins to Hydra's search path, and then `SourceNames` as the last entry.
 
-        Nothing is added if the search path lacks the configs of unbraid, as in other programs that use Hydra.
+        In other programs that use Hydra, the search path lacks the configs of unbraid. In this case, nothing is added.
         """
         from unbraid.commands.choices import CONF, added
 

@@ -20,7 +20,7 @@ class WordsConf:
     """Config node of the class `WordsSweeper`.
 
     Args:
-        params: dictionary from each searched key of the chosen experiment to its values, as text.
+        params: dictionary from each searched key of the chosen experiment to a text with the values of the key.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
@@ -33,10 +33,10 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command `wandb_sweep` once, and pass all overrides of the experiment and the command line in the key `words`.
+    """Call the command `wandb_sweep` once. The key `words` passes the overrides of the experiment and of the command line.
 
     Args:
-        params: dictionary from each searched key of the chosen experiment to its values, as text.
+        params: dictionary from each searched key of the chosen experiment to a text with the values of the key.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
@@ -48,7 +48,9 @@ class WordsSweeper(Sweeper):
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Write overrides and conditions to the config keys `words` and `conditions`, and call the command `wandb_sweep`.
+        """Set the config keys `words` and `conditions`, and call the command `wandb_sweep`.
+
+        `words` contains the overrides of the experiment, and then the overrides of the command line.
 
         Args:
             arguments: overrides of the command line.

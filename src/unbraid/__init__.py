@@ -12,7 +12,7 @@ MODULES = {"compose": "unbraid.commands.compose", "load": "unbraid.inference.loa
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function when it is first used, because importing it also imports PyTorch."""
+    """Import a function of this package when the function is first used, because the import of PyTorch is slow."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(MODULES[name]), name)

@@ -30,7 +30,7 @@ class AnomalyConfig(TrainedRunConfig):
         quantile: number in (0, 1). The threshold is this quantile of the reconstruction errors of all frames in the validation
             tracks. A frame with an error above the threshold is flagged as an anomaly.
         smooth_seconds: length of the moving average that smooths the reconstruction error of the frames, in s.
-        gap_seconds: longest gap between two flagged intervals, in s, across which the intervals are joined.
+        gap_seconds: longest gap in s. Two flagged intervals are joined if the gap between these intervals is not longer.
         seed: random seed of the injected anomalies.
     """
 
@@ -45,7 +45,7 @@ class AnomalyConfig(TrainedRunConfig):
 def anomaly(config: DictConfig) -> None:
     """Detect anomalies in each sound, and write a picture and a table of the flagged intervals.
 
-    If the true anomalies are known, the area under the ROC curve of the frame scores is printed.
+    If the true anomalies are known, the AUROC (area under the ROC curve) of the detector is printed.
 
     Args:
         config: composed config, see `AnomalyConfig`.

@@ -34,8 +34,7 @@ class AppConfig:
         port: TCP port of the page on 127.0.0.1; 0: any free port.
         max_megabytes: largest size of an uploaded file, in MB.
         max_waiting: largest number of uploaded songs that wait for separation.
-        keep_minutes: time in minutes after which a song is deleted, counted from the last time that the user requested the
-            song.
+        keep_minutes: number of minutes. A song is deleted when the user has not requested the song for this time.
         device: device that the model runs on, such as `cuda:1`; None: a GPU, or the CPU if there is no GPU.
     """
 

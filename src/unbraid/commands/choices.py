@@ -32,12 +32,14 @@ PARSER = OverridesParser.create()
 
 @dataclass(frozen=True)
 class AddedFolders:
-    """Store the config folders that plugins and Hydra's option `--config-dir` add to the folder `conf` of unbraid.
+    """Store the config folders that are used in addition to the folder `conf` of unbraid.
+
+    These added folders come from plugins and from Hydra's option `--config-dir`.
 
     Args:
-        folders: dictionary from name (of a plugin, or `--config-dir`) to added folder, in the order of the search path.
-        first: rule for yaml files of the same name. True: the yaml file of the added folder is used; False: the yaml file of
-            unbraid is used.
+        folders: dictionary from origin (name of a plugin, or `--config-dir`) to added folder, in the order of the search path.
+        first: True if a yaml file in an added folder replaces the yaml file of unbraid with the same name; False if the yaml
+            file of unbraid is used.
     """
 
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -76,11 +78,11 @@ def file_of(group: str, name: str) -> Path | None:
 def command_line(config_name: str, words: Sequence[str]) -> Iterator[None]:
     """Trust plugins (packages of the user with classes and configs), and add their configs, inside a `with` block.
 
-    The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. If the
-    command does not load a run, installed packages that register a plugin are trusted, too. If the command loads a run, these
-    packages are not trusted, because the run may come from another person and could execute the code of the packages.
-    `evaluate` loads a run only if the key `run` or `sweep` is set. Therefore `evaluate` itself decides whether to trust the
-    packages.
+    The user lists plugins in the key `plugins` of the command line or in the environment variable `UNBRAID_PLUGINS`. Listed
+    plugins are always trusted.
+
+    A package can also register itself as a plugin when it is installed. Registered plugins are trusted here only for commands
+    that never load a run, because a run of another person could misuse the code of a registered plugin.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -169,7 +171,7 @@ def _value(words: Sequence[str], key: str) -> Any:
 def _print_notices(typed: Sequence[str]) -> None:
     """Print the plugins that lack a config folder, and the yaml files that are not used.
 
-    A yaml file is not used if an earlier config folder contains a yaml file with the same path.
+    A yaml file is not used if another config folder comes first in the search order and contains a file of the same name.
     """
     others, used = added.get(), dict[str, str]()
     for name in typed:

@@ -46,7 +46,9 @@ failed_runs: list[str] = []  # names of the failed runs of this process's sweep,
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Return a decorator that makes a command-line program from a command, a function with a composed config as argument.
+    """Return a decorator that makes a command-line program from a command.
+
+    A command is a function whose only argument is a composed config.
 
     Args:
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
@@ -99,7 +101,7 @@ def frozen(command: Callable[[Path], None], folder: str) -> None:
 
 @contextmanager
 def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str | None = None) -> Iterator[None]:
-    """After an error of the user or a stop signal in the `with` block, print one line and end the process."""
+    """If an error of the user or a stop signal ends the `with` block, print one line and end the process."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -193,7 +195,7 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     Args:
         error: exception that ended a command.
         config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
-        folder: run folder, which the message names if an error of the operating system does not name a file.
+        folder: run folder. The message names this folder if `error` is an error of the operating system without a file name.
 
     Returns:
         The message; None if a bug of unbraid, and not the input, caused the error.
@@ -224,7 +226,10 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """Return a hint with a choice of `targets` that resembles an unknown source; an empty text if no choice resembles it."""
+    """If an error is about an unknown source, return a hint with the most similar choice of `targets`.
+
+    Return an empty text for other errors, and if no choice is similar to the source.
+    """
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
     close = get_close_matches(name, known, n=1, cutoff=0.75)

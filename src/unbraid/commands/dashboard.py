@@ -1,7 +1,7 @@
 """Command `dashboard`: make a dashboard on Weights & Biases (W&B) for the runs of a sweep.
 
-The dashboard has panels for the results in the run folders: scores by variant, learning curves with their spread over seeds,
-audio and pictures, and scores of each track. The dashboard also shows the scores for each value of a swept key (a config key
+A variant is a group of runs that differ only in the seed. The panels of the dashboard show the scores of each variant, learning
+curves, audio, pictures and the scores of each track. More panels show the scores for each value of a swept key (a config key
 that differs between the runs). The dashboard is written to a JSON file. If W&B can be reached, the dashboard is also saved as a
 view of the W&B project.
 """

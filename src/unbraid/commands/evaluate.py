@@ -59,15 +59,15 @@ class EvaluateConfig(Experiment):
         sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run, checkpoint file, published folder, or checkpoint of another tool.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
-        start: run or file with the weights before a fine-tuning, for `interpolate`.
-        interpolate: share of the weights of `run` in a mixture with those of `start`.
+        start: run or file with the weights before a fine-tuning. This key is only used together with `interpolate`.
+        interpolate: share s in [0, 1]. The scored weights are s * (weights of `run`) + (1 - s) * (weights of `start`).
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
-        compare_with: run folders or `scores.json` files of other models. Their scores are shown in the same table, and a paired
-            test compares them with the scored model.
+        compare_with: run folders or `scores.json` files of other models. The table also shows the scores of these models, and a
+            paired test compares each of these models with the scored model.
     """
 
     sweep: str | None = None
@@ -272,7 +272,7 @@ class Session:
 
     @cached_property
     def origin(self) -> Origin:
-        """The origin of the weights. A missing file raises InputError."""
+        """The file with the weights and the config of the model, see `Origin`. A missing file raises InputError."""
         return find_origin(Path(self.node.run), self.node.checkpoint, self.node.config)
 
     @property
@@ -297,9 +297,10 @@ class Session:
 
 
 def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores of this command with the scores from a paper that the config key `published` lists.
+    """Compare the scores of this command with published scores, and return the comparison.
 
-    The result is an empty dictionary if the key `published` is null, or if an oracle is scored.
+    The config key `published` describes the published scores. The comparison is a dictionary with the key `reference`. The
+    dictionary is empty if `published` is null, or if an oracle is scored.
     """
     if config.published is None or config.oracle is not None:
         return {}

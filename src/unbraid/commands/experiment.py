@@ -49,32 +49,32 @@ class Experiment:
         data: DataModule with the training, validation and test data.
         model: task (LightningModule) with the loss and the network: a separator, an autoencoder or a DDSP synthesizer.
         trainer: Lightning Trainer.
-        callbacks: callbacks of the Lightning Trainer, by name.
-        logger: loggers by name. The file `metrics.csv` is written in any case. A logger with the value None is left out.
+        callbacks: dictionary from name to callback of the Lightning Trainer.
+        logger: dictionary from name to logger. A logger with the value None is left out. `metrics.csv` is always written.
         evaluation: settings of the evaluation after training.
         train: True to train the model; False to only test the weights of `ckpt_path` or `init`.
         test: True to score the test data with the best weights after training.
-        ckpt_path: checkpoint of another run. Training continues from this checkpoint. Without training, the weights of this
+        ckpt_path: checkpoint of another run. Training continues from this checkpoint. If `train` is False, the weights of this
             checkpoint are tested.
         tags: words that are recorded with the run.
         notes: text that is recorded with the run.
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
-        freeze: beginnings of the names of parameters that are not trained.
-        lora: low-rank adaptation, which trains two small matrices for each layer; None: the layers themselves are trained.
+        freeze: list of prefixes. A parameter is not trained if its name begins with one of these prefixes.
+        lora: settings of low-rank adaptation, which trains two small matrices for each layer. None: the layers are trained.
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
         phase: method that computes waveforms from the estimated magnitude spectra, for example with the phase of the mixture.
         targets: for each target (stem) of the separation, a list of source names. A target is the sum of these sources.
-        augmentation: augmentations of training chunks, by name.
-        offline_augmentation: augmentations that add training tracks with another pitch or tempo, by name.
+        augmentation: dictionary from name to augmentation of the training chunks.
+        offline_augmentation: dictionary from name to an augmentation that adds training tracks with another pitch or tempo.
         optim: optimizer and learning-rate scheduler of the model.
         protocol: protocol that scores the test tracks after training.
         published: scores from a paper. The scores of the run are compared with these scores.
         resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
         plan: True for a dry run, which prints the time and memory that the training would need.
-        power: difference between variants, in dB. A dry run prints how many seeds and test songs are needed to detect this
-            difference.
+        power: difference between the scores of two models, in dB. A dry run prints how many seeds and test songs are needed to
+            detect this difference.
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
         launcher: launcher that starts the runs of a sweep.
         search: callback that reports the objective of a hyperparameter search to Optuna; `sweeper=optuna` adds this callback.
@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a chosen config
-            group is not used, or two keys that must be equal have different values.
+        InputError: a key or value is invalid, see `unbraid.runs.config.check`; the model cannot use the data; the model and the
+            data do not use a config group that has a value; or two keys that must be equal have different values.
     """
     _check_data(config)
     check(config, schema)
@@ -258,7 +258,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the override that the command line contains for one of Hydra's keys, such as `hydra.run.dir=FOLDER`.
+    """Return the override of one of Hydra's keys from the command line. An example of an override is `hydra.run.dir=FOLDER`.
 
     Args:
         hydra: the `hydra` node of a composed config.

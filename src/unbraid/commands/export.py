@@ -36,7 +36,9 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Command-line keys of `scripts/export.py`, except the key `data`, which chooses the test tracks for `quantise`.
+    """Command-line keys of `scripts/export.py`, except the key `data`.
+
+    The key `data` chooses the data set whose test tracks are scored if `quantise` is set.
 
     Args:
         run: folder of a trained run.
@@ -58,14 +60,15 @@ class ExportConfig:
 
 
 def export(config: DictConfig) -> None:
-    """Export a trained separator. The output is written under a temporary name and renamed when it is complete.
+    """Export a trained separator. The output gets a temporary name until it is complete.
+
+    If the key `quantise` is set, the test tracks are scored with the original weights and with the 8-bit weights.
 
     Args:
-        config: composed config, see `ExportConfig`. With `quantise`, the test tracks are scored with the original weights and
-            with the 8-bit weights.
+        config: composed config, see `ExportConfig`.
 
     Raises:
-        InputError: a key is invalid, the model cannot be exported in the format, or the output already exists.
+        InputError: a key is invalid, the model cannot be exported in the chosen `format`, or the output already exists.
     """
     with open_dict(config):
         data = config.pop("data")
@@ -101,7 +104,7 @@ def export(config: DictConfig) -> None:
 
 
 def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:
-    """Check that the model is a separator that can be exported in the format."""
+    """Check that the model is a separator, and that the separator can be exported in the format `output_format`."""
     if node_at(run_config, "model.separator") is None:
         raise InputError(f"run={run}", "only separators can be exported, but the model of this run is not a separator")
     if output_format == "openunmix":
@@ -132,7 +135,10 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
 
 
 def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
-    """Compare the outputs of exported and PyTorch model for noise of two lengths. Return the largest difference as text."""
+    """Check that the exported model has the same outputs as the PyTorch model. Return the largest difference as text.
+
+    The input of both models is noise of two lengths. Outputs that differ too much raise InputError.
+    """
     chunk, worst = separator.chunk_samples, 0.0
     for batch, samples in ((1, chunk), (3, chunk + chunk // 3 + 7)):
         inputs = example(separator, batch, samples)

@@ -62,7 +62,7 @@ ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|
 def quote_paths(words: Sequence[str], sweeps: bool) -> list[str]:
     """Quote the paths on a command line, so that Hydra passes the paths to the command unchanged.
 
-    The path of an existing file or folder is quoted as a whole. For other values, there are exceptions:
+    If a value is the path of an existing file or folder, the whole value is quoted. The rules for other values are:
 
     - `null`, `${…}` and a value in quotation marks are not changed.
     - If a key takes a list, each item of a list is quoted separately.
@@ -196,7 +196,10 @@ def _quote_word(word: str, sweeps: bool) -> str:
 
 
 def _without_tilde(text: str) -> str:
-    """Replace a leading `~` of a path by the home folder. If a file with the unchanged path exists, make the path absolute."""
+    """Replace a leading `~` of a path by the home folder.
+
+    If a file exists whose name begins with `~`, the absolute path of this file is returned instead.
+    """
     if not text.startswith("~"):
         return text
     home = os.path.expanduser(text)  # noqa: PTH111  pathlib raises RuntimeError if the user does not exist

@@ -39,7 +39,8 @@ def prepare(config: DictConfig) -> None:
         config: composed config, see `PrepareConfig`.
 
     Raises:
-        InputError: the data set contains no tracks to decode, cannot be read, or has a split without tracks.
+        InputError: the data set contains no audio tracks (such as a data set of images), cannot be read, or has a split without
+            tracks.
     """
     chosen = HydraConfig.get().runtime.choices["data"]
     if "layout" not in config.data:

@@ -66,7 +66,7 @@ def probe(folder: Path) -> None:
 
 
 def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
-    """Return the measured values: numbers of parameters, steps and songs, bytes of memory and disk, speed and duration."""
+    """Return the measured values, such as the number of parameters, the memory in bytes and the number of steps per second."""
     trainer, limits = workflow.trainer, run.config.trainer
     epoch = math.ceil(trainer.num_training_batches / limits.accumulate_grad_batches)
     epochs = limits.max_epochs if trainer.optimizers else 1  # a closed-form solution takes one epoch

@@ -121,7 +121,10 @@ def _public(run_config: DictConfig) -> dict[str, Any]:
 
 
 def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the content of a run's `scores.json`, without the folder of the checkpoint; None if the file is missing."""
+    """Return the content of a run's `scores.json`; None if the file is missing.
+
+    The path of the checkpoint is shortened to the file name, so that no folder of this machine is published.
+    """
     path = run / "scores.json"
     if not path.is_file():
         return None

@@ -24,12 +24,12 @@ class ReportConfig:
         runs: folders of the runs that are compared, if `sweep` is not given.
         output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure by which the variants are ranked; None: the first measure in the list NSDR, SDR, SI-SDRi, … that the
-            protocol contains.
+        measure: measure by which the variants are ranked; None: the first measure of the protocol in the order
+            NSDR, SDR, SI-SDRi, ….
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         labels: names of the variants, in the order of the table; empty: names made from the overrides of the runs.
         protocol: config of the protocol whose scores are shown; None: the protocol that scored the runs after training.
-        plugins: packages that contain the config of the protocol, see `unbraid.runs.plugins`. Runs need no plugin here.
+        plugins: packages that contain the config of `protocol`, see `unbraid.runs.plugins`.
     """
 
     sweep: str | None

@@ -85,7 +85,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
 
 
 def _take_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> None:
-    """Set the phase of the separator: the typed choice, else that of the run."""
+    """Set the phase method of the separator: the method on the command line, or else the method of the run."""
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             problem = f"the model of run={config.run} does not use this config group"
@@ -107,7 +107,10 @@ def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
 
 
 def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
-    """Check that no typed key is read from the run. The targets of a model of another tool can be typed."""
+    """Check that the command line contains no key whose value must come from the run.
+
+    The key `targets` is allowed if the model comes from another tool.
+    """
     allowed = (*WITH_RUN, *(["targets"] if config.config is not None else []))
     for key in typed:
         if key.split(".")[0].split("/")[0] not in allowed and key not in SOUND:
@@ -116,10 +119,10 @@ def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the command with the model of another tool, whose config file the key `config` names.
+    """Return the config of the command with the model of another tool. The key `config` is the path of this tool's config file.
 
-    Without typed `targets`, the target X is the source X of the data. If the model estimates a source and `other`, the target
-    `other` is everything else in the mixture.
+    If the command line does not contain `targets`, each target X of the model is the source X of the data. If the model has two
+    targets, X and `other`, the target `other` is the mixture without the source X.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None

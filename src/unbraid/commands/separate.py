@@ -40,8 +40,8 @@ class SeparateConfig:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
-        start: run or file with the weights before a fine-tuning, for `interpolate`.
-        interpolate: share of the weights of `run` in a mixture with those of `start`.
+        start: run or file with the weights before a fine-tuning. This key is only used together with `interpolate`.
+        interpolate: share s in [0, 1]. The weights of the model are s * (weights of `run`) + (1 - s) * (weights of `start`).
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
@@ -204,7 +204,10 @@ def _filled(template: str, track: str, target: str) -> str:
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Check that the stems have different paths, and do not replace input files or (without `overwrite`) other files."""
+    """Check the paths of the stems. Two stems with the same path, or a stem that would replace an input file, are errors.
+
+    Without `overwrite`, a stem that would replace any other file is also an error.
+    """
     input_paths = {path.resolve() for path in inputs.values()}
     contents: dict[Path, str] = {}
     for track, paths in outputs.items():

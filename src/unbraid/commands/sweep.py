@@ -312,7 +312,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return whether the run folder already contains a run with the same config that is done or pruned."""
+    """Return True if the folder contains a run with the same config, and if this earlier run has the state done or pruned."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 

@@ -57,7 +57,7 @@ def train(config: DictConfig) -> None:
 
 
 def _train(new: Run, pinned: bool) -> None:
-    """Train a run in this process, or in new processes. `pinned` is True if the user has named the run folder."""
+    """Train a run in this process, or in new processes. `pinned` is True if the user has typed the path of the run folder."""
     with settled(new, pinned) as run:
         workflow = build_workflow(run)  # raises its errors before anything is recorded
         if workflow.starts_processes:
@@ -120,9 +120,9 @@ def _reason(error: BaseException, folder: Path) -> str:
 
 
 def _start_processes(run: Run) -> None:
-    """Start the first process of a run with several processes, and wait for its end. The first process starts the others.
+    """Train a run in several processes: start the first process, and wait until the first process ends.
 
-    All processes read `config.yaml` in the run folder.
+    The first process starts the remaining processes. All processes read `config.yaml` in the run folder.
     """
     run.freeze()
     process = start(run.folder)

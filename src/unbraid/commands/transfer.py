@@ -40,9 +40,9 @@ class TransferConfig:
         checkpoint: checkpoint of the run: best, last or a file.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: audio file with one voice.
-        output: audio file. The control curves of the sound are written next to this file as .png and .npz.
-        least_voiced: smallest accepted share of the sounding frames that have a pitch, in [0, 1]. A recording with a smaller
-            share is rejected, because the recording may contain several voices.
+        output: audio file. The control curves of the synthesizer are written next to this file as .png and .npz.
+        least_voiced: number in [0, 1]. Of the frames that are not silent, at least this share must have a pitch. Otherwise the
+            input is rejected, because the input may contain several voices.
     """
 
     run: str | None
@@ -61,8 +61,7 @@ class TransferConfig:
 def transfer(config: DictConfig) -> None:
     """Play the melody of the input with a trained DDSP synthesizer of one instrument, and write the sound.
 
-    The control curves of the synthesizer, such as pitch and loudness, are written to two more files. Incomplete files are not
-    written.
+    The control curves of the synthesizer, such as pitch and loudness, are written to two more files.
 
     Args:
         config: composed config, see `TransferConfig`.

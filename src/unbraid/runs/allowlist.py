@@ -27,9 +27,9 @@ COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
     """Import the class that the key `_target_` of a config node names, if the class is allowed.
 
-    Only classes with public names are allowed. Functions are not allowed, because they could have side effects. The name in the
-    config and the module of the class must both belong to an allowed package, so `unbraid.data.layouts.demo.os.system` is not
-    allowed. Trusted plugins are allowed packages, too, see `unbraid.runs.plugins`.
+    Only classes with public names are allowed. Functions are not allowed, because functions could have side effects. The name
+    in the config must begin with an allowed package, and an allowed package must also define the class. Trusted plugins are
+    allowed packages, too, see `unbraid.runs.plugins`.
 
     Args:
         target: dotted name of the class.

@@ -194,10 +194,11 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Add the config key to the text `where` from the error of a constructor.
+    """Return where an error of a constructor occurred in the config, for the error message.
 
-    If the text begins with the name of an argument, such as `batch_size`, the result begins with the full config key, such as
-    `data.batch_size`. Otherwise the result is the key of the node, a colon and the text.
+    `where` is the text from the error of the constructor. If the text begins with the name of an argument, such as
+    `batch_size`, the key of the node and a dot are put in front: `data.batch_size`. Otherwise the key of the node and a colon
+    are put in front.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -245,7 +246,7 @@ def plain_config(tree: Any, path: Path) -> DictConfig:
     """Convert nested dictionaries and lists, which a file contains, to an OmegaConf config.
 
     Args:
-        tree: content of the file, a mapping. It must not contain interpolations such as `${x}`.
+        tree: content of the file, a mapping. The mapping must not contain interpolations such as `${x}`.
         path: path of the file, for error messages.
 
     Returns:
@@ -285,7 +286,7 @@ def config_tree(path: Path) -> dict[str, Any]:
 
 
 def _plain(tree: Any, path: Path) -> dict[str, Any]:
-    """Check that the content of a file is a mapping without interpolations, and return it."""
+    """Check that the content of a file is a mapping without interpolations, and return the mapping."""
     if not isinstance(tree, dict):
         raise InputError(path, "the file is not a config", found=type(tree).__name__, expected="a mapping from keys to values")
     _check_plain(tree, path)

@@ -100,7 +100,7 @@ def check_counts(**counts: int | None) -> None:
     """Check that each given count is None or at least 1.
 
     Args:
-        **counts: counts, passed as keyword arguments with the names for the error message.
+        **counts: dictionary from name to count. The error message shows the name.
 
     Raises:
         InputError: a count is below 1.

@@ -1,6 +1,6 @@
 """Write files atomically, and turn untrusted names into safe file names.
 
-With `atomic_write`, a file is complete or does not exist, even if the process is killed or the power fails. Names of targets,
+`atomic_write` never leaves an incomplete file, even if the process is killed or the power fails. Names of targets,
 tracks, measures and protocols can come from untrusted files. `below` turns such names into a path, and `file_name` turns any
 text into a file name.
 """
@@ -52,7 +52,7 @@ def below(folder: Path, *names: str) -> Path:
     """Join a folder and names from an untrusted file, and check that the resulting path is below the folder.
 
     Args:
-        folder: folder that the user has named.
+        folder: trusted folder, for example a run folder.
         *names: parts of the path below `folder`. The path need not exist.
 
     Returns:
@@ -79,7 +79,7 @@ def file_name(text: str, distinct: bool = False) -> str:
     """Turn any text into a file name that is safe in paths and web addresses.
 
     Args:
-        text: name from an untrusted file.
+        text: any text, for example a track name from an untrusted file.
         distinct: True to add a hash if the file name differs from the text, so that two texts never get the same file name.
 
     Returns:

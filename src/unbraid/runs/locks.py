@@ -1,7 +1,7 @@
 """Lock a run folder, so that one process at a time trains in it.
 
 A process locks the file `.lock` in the run folder with a file lock of the kernel. The kernel releases the lock when the process
-ends, even after `kill -9`. On Windows, which is untested, it is a lock of the C runtime.
+ends, even after `kill -9`. On Windows, the file is locked with a function of the C runtime (not tested).
 """
 
 import os
@@ -42,7 +42,7 @@ def lock(file: IO[Any], shared: bool = False) -> bool:
 
     Args:
         file: open file.
-        shared: True for a lock that several processes can have. It needs no permission to write. Windows has no such lock.
+        shared: True for a shared lock, which several processes can hold at the same time. On Windows, `shared` is ignored.
 
     Returns:
         Whether this process has the lock now.

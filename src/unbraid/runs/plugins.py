@@ -46,17 +46,17 @@ def names() -> tuple[str, ...]:
 
 
 def checked(name: Any, where: str) -> str:
-    """Check that a plugin can have a name.
+    """Check that a name is allowed as the name of a plugin.
 
     Args:
-        name: name of a package.
+        name: name to check.
         where: key or argument that contains the name.
 
     Returns:
         The name.
 
     Raises:
-        InputError: the name is invalid, or belongs to the standard library, to unbraid or to a library of its allowlist.
+        InputError: the name is not a valid package name, or is the name of a package of Python, PyTorch or unbraid.
     """
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise InputError(
@@ -121,7 +121,7 @@ def _installed(packages: Sequence[str], where: str) -> list[str]:
 def _places(name: str) -> list[Path]:
     """Return the folders of a package, or the file of a module; an empty list if the package is not installed.
 
-    The package is not imported. Of a dotted name such as `a.b`, only the outer package `a` is imported.
+    The package itself is not imported. For a dotted name such as `a.b`, Python must import the outer package `a`.
     """
     try:
         spec = find_spec(name)
@@ -142,13 +142,15 @@ def import_error(name: str, error: BaseException, where: str = "plugins") -> Inp
 
 
 def conf_folder(name: str) -> Path | None:
-    """Return the folder with the configs of a plugin: `conf` in the package, else `conf` next to `src` of its project.
+    """Return the folder with the configs of a plugin: the folder `conf` in the package.
+
+    If the package lacks this folder and is in a folder `src`, the folder `conf` next to `src` is returned.
 
     Args:
         name: name of the package.
 
     Returns:
-        The folder; None if it does not exist.
+        The folder; None if neither folder exists.
     """
     places = _places(name)
     projects = [place.parents[1] for place in places if place.parent.name == "src" and len(place.parents) > 1]
@@ -166,7 +168,7 @@ def entry_points() -> list[str]:
 
 
 def package_of(target: str) -> str | None:
-    """Return the trusted plugin that contains the class with a dotted name; None if no trusted plugin contains the class."""
+    """Return the trusted plugin that contains the class `target` (a dotted name); None if there is no such plugin."""
     return next((name for name in names() if target.startswith(f"{name}.")), None)
 
 
@@ -182,14 +184,14 @@ def advice(target: object) -> str:
 
 
 def used(tree: Any) -> dict[str, dict[str, str | None]]:
-    """Return the trusted plugins whose classes a config uses, with their versions.
+    """Return the name, version and source hash of each trusted plugin whose classes a config uses.
 
     Args:
         tree: resolved config as plain values.
 
     Returns:
-        For each plugin, by name, a dictionary with two entries: the `version` (None if no installed distribution contains the
-        plugin), and the hash of the source code as `source`.
+        For each plugin name, a dictionary with two entries. `version` is the version of the plugin (None if no installed
+        distribution contains the plugin). `source` is the hash of the source code.
     """
     packages = sorted({name for target in _targets(tree) if (name := package_of(target))})
     return {name: {"version": _version(name), "source": source_hash(_places(name))} for name in packages}

@@ -126,7 +126,7 @@ def sweep_overrides(words: Sequence[str]) -> list[str]:
 def variant_name(words: Sequence[str]) -> str:
     """Return the name of a variant (runs that differ only in the seed).
 
-    The name consists of the overrides without seed, paths and launch options. Without other overrides, the name is `as it is`.
+    The name consists of the overrides without seed, paths and launch options. If no override remains, the name is `as it is`.
     """
     return " ".join(word for word in sweep_overrides(words) if not word.startswith("seed=")) or "as it is"
 

@@ -42,12 +42,12 @@ NEVER = "type resume=never to start a new run"
 def settled(run: Run, pinned: bool) -> Iterator[Run]:
     """Choose the folder of a run. Inside the `with` block, no other command can choose the same folder.
 
-    A new folder is removed if it does not contain `run.json` at the end of the block. InputError is raised if the user has
-    named the folder of an earlier run that cannot be continued, see `obstacle`.
+    A new folder is removed if the folder does not contain `run.json` at the end of the block. InputError is raised if the
+    command line names the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
-        run: new run. Its empty folder is removed if an earlier run is resumed or continued.
-        pinned: True if the user has named the run folder on the command line.
+        run: new run. The empty folder of the new run is removed if an earlier run is resumed or continued.
+        pinned: True if the command line contains the path of the run folder.
 
     Yields:
         The run with its final folder.
@@ -67,7 +67,10 @@ def settled(run: Run, pinned: bool) -> Iterator[Run]:
 
 
 def _claimed(folder: Path) -> Path:
-    """Reserve a new run folder with a lock file, and return the folder. Use another name if another process was faster."""
+    """Reserve a new run folder with a lock file, and return the folder.
+
+    If another process has reserved the folder, a number is appended to the name of the folder.
+    """
     for number in count(1):
         path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
@@ -82,11 +85,11 @@ def _claimed(folder: Path) -> Path:
 def resumed_or_new(run: Run, pinned: bool) -> Run:
     """Return the earlier run that is resumed or continued. If no earlier run is suitable, return the new run.
 
-    InputError is raised if the user has named the folder of an earlier run that cannot be continued, see `obstacle`.
+    InputError is raised if the command line names the folder of an earlier run that cannot be continued, see `obstacle`.
 
     Args:
-        run: new run. Its empty folder is removed if an earlier run is used.
-        pinned: True if the user has named the run folder on the command line.
+        run: new run. The empty folder of the new run is removed if an earlier run is used.
+        pinned: True if the command line contains the path of the run folder.
 
     Returns:
         The earlier run with the config of the new run, or the new run.
@@ -120,7 +123,10 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run, with `continues=True` if the run folder contains the same experiment with a shorter training."""
+    """Return the new run. If the folder contains a shorter run of the same experiment, `continues` is True in the result.
+
+    If this shorter run cannot be continued, InputError is raised.
+    """
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":
         return run

@@ -31,13 +31,13 @@ def code() -> str:
 
 
 def source_hash(places: Iterable[Path]) -> str:
-    """Return a hash of the Python files of a package, 16 characters long.
+    """Return a hash of Python files, 16 characters long.
 
     Args:
-        places: folders of the package, or the file of a module.
+        places: Python files, or folders that contain Python files.
 
     Returns:
-        The hash, which does not depend on the location of the package.
+        The hash. The same files in another folder have the same hash.
     """
     total = hashlib.sha256()
     for place in places:

@@ -77,10 +77,10 @@ def _is_number(text: str) -> bool:
 
 
 def redact_paths(value: Any) -> Any:
-    """Replace each file path in nested values by `…/` and the last part of the path, so that the values can be published.
+    """Shorten each file path in nested values to `…/` and the last part of the path, so that the values can be published.
 
-    A path begins with `/`, `~`, `./` or `../` anywhere in a text. All text from this beginning to the last slash before the
-    next path is replaced, because file names may contain blanks. User names and passwords are removed from web addresses.
+    A path starts at `/`, `~`, `./` or `../`. Folder names may contain blanks, so words between the start of a path and a later
+    slash are removed, too. User names and passwords are removed from web addresses.
 
     Args:
         value: nested dictionaries, lists, texts and numbers.

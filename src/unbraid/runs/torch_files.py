@@ -1,8 +1,13 @@
 """Read files of `torch.save` from untrusted sources, after a check that a small file cannot use much memory or time.
 
 `torch.load(weights_only=True)` does not run code from a file, but trusts the sizes that the file states. Torch can therefore
-use all memory or run for hours, even if the file is small. Compressed entries, wrong lengths, strides of tensors, and nested
-tuples with shared parts can have this effect.
+use all memory or run for hours, even if the file is small. Four kinds of content can have this
+effect:
+
+- compressed entries of the zip archive,
+- lengths that are larger than the data in the file,
+- strides of tensors, because a tensor with strides can be larger than its storage,
+- nested tuples, because the same tuple can be used many times.
 
 `check_torch_file` reads the index of the zip archive, and follows the operations of the pickle with placeholders instead of
 tensors. The function accepts only the operations and classes that `torch.save` writes for state dicts and checkpoints. Files in

@@ -45,8 +45,8 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
 
     Args:
         checkpoint: path of the checkpoint.
-        merge: True to add the matrices of LoRA to the weights of their layers, so that the names are those of a model without
-            adapters. False to keep them, to continue the training.
+        merge: True to add the matrices of LoRA to the weights of the layers. The tensors then have the same names as in a model
+            that was trained without LoRA. False to keep the matrices of LoRA as separate tensors.
 
     Returns:
         A dictionary from name to tensor.
@@ -70,18 +70,18 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
 
 
 def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str, Tensor]:
-    """Add the matrices of LoRA (low-rank adaptation) to the weights of their layers.
+    """Add the product of both LoRA (low-rank adaptation) matrices of each layer to the weight of the layer.
 
     Args:
-        state: tensors by name, with the names of the package peft.
-        scale: factor of the product of the matrices.
+        state: dictionary from name to tensor. The package peft has made the names.
+        scale: factor by which the product of the matrices is multiplied.
         where: file of the tensors, for error messages.
 
     Returns:
-        Tensors by their names in the model without adapters.
+        A dictionary from name to tensor, with the same names as in a model that was trained without LoRA.
 
     Raises:
-        InputError: the shapes of the matrices do not fit the weight of their layer.
+        InputError: the shapes of the matrices of a layer do not fit the weight of the layer.
     """
     plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
     for name in (name for name in state if name.endswith(f"{ADAPTER}weight")):
@@ -137,12 +137,14 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
 
 
 def memory_of(state: Mapping[str, Any]) -> int:
-    """Return the memory of the floating-point weights of a module with these tensors, in bytes."""
+    """Return the memory in bytes that the tensors in a state dict need as 32-bit floats."""
     return ELEMENT_BYTES * sum(tensor.numel() for tensor in state.values() if isinstance(tensor, Tensor))
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Load tensors into a module. Names or shapes that differ from those in the module, or NaN, raise InputError.
+    """Load tensors into a module.
+
+    InputError is raised if a name or a shape does not fit the module, or if a tensor contains NaN or infinity.
 
     Args:
         module: module that receives the tensors.
@@ -156,15 +158,15 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
 
 
 def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Compare the names and shapes of tensors with those that a module needs.
+    """Find the tensors that do not fit a module, because the name or the shape differs.
 
     Args:
-        state: tensors by name, for example of a checkpoint.
+        state: dictionary from name to tensor, for example of a checkpoint.
         expected: state dict of the module.
 
     Returns:
-        Found and expected shape as text, by the name of each tensor that does not fit. The shape of a missing tensor is
-        `missing`.
+        A dictionary from the name of each tensor that does not fit to a pair of texts: the found shape and the expected shape.
+        The shape of a missing tensor is `missing`.
     """
     shapes = {name: (_shape(state.get(name)), _shape(expected.get(name))) for name in dict(expected) | dict(state)}
     return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
