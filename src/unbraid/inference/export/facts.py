@@ -25,8 +25,8 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: number of samples. An output sample depends on this number of input samples before it, and on as many
-            after it. None: it depends on all input samples.
+        receptive_field: number of input samples before an output sample that influence the output sample; the same number of
+            input samples after the output sample also has influence. None: all input samples have influence.
         normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
             whole song, and restore the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
         settings: options with which masks are converted to waveforms, such as the phase method, as a dictionary from name to
