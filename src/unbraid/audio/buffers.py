@@ -28,8 +28,8 @@ class BufferPool:
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """Return an array with arbitrary content, like `numpy.empty`. The memory comes from the pool if possible.
 
-        The memory of the returned array is used for another array later: when the program no longer refers to the returned
-        array, or to a tensor in the same memory.
+        The pool can use the memory for another array as soon as neither the returned array nor a tensor with the same memory
+        exists.
 
         Args:
             shape: shape of the array.

@@ -113,7 +113,7 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the declared length of this file. `end` is the byte position of the end of the audio, from the header."""
+        """Return the declared length of this file, if its header states that the audio ends at the byte position `end`."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 

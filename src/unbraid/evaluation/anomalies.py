@@ -1,7 +1,7 @@
 """Detect anomalies in sounds with a trained autoencoder, and mix artificial anomalies into sounds to test the detection.
 
-The autoencoder reconstructs a spectrogram. Each frame has a reconstruction error in each octave. The logarithms of the errors
-of a frame are called error profile. A frame is anomalous if its error profile is far from the error profiles of normal frames.
+The autoencoder reconstructs a spectrogram. Each frame has a reconstruction error in each octave. The logarithms of these errors
+are the error profile of the frame. A frame is anomalous if its error profile is far from the error profiles of normal frames.
 An anomalous frame can have a large error (an unknown sound) or a small error (a gap in the audio, since silence is easy to
 reconstruct).
 """

@@ -67,7 +67,7 @@ class SeparatorMethod(Method):
     """Separate tracks in the same way as `scripts/separate.py`, so that the scores are valid for the audio that users get.
 
     Args:
-        separator: separator, already moved to the device that computes.
+        separator: separator. The computation runs on its device.
         weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
         mixtures: dictionary from the name of each track to the track. The tracks have the sample rate of the protocol. They
             have as many channels as the protocol or as the separator, whichever number is larger.

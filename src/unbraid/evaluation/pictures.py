@@ -150,8 +150,8 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: dictionary from the label of each panel to its curve. A curve has one value for each point in time, or K values.
-            K values are drawn as an image: the colours show dB, and the vertical axis shows the index from 1 to K.
+        curves: dictionary from the label of each panel to its curve. For each point in time, a curve has one value or K values.
+            A curve with K values is drawn as an image: the colours show dB, and the vertical axis shows the index from 1 to K.
         seconds: time between two points, in seconds.
 
     Shape:

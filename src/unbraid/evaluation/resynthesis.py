@@ -83,7 +83,7 @@ class Resyntheses:
         """Resynthesize clips with the current weights, and write audio and pictures to one folder per clip.
 
         Args:
-            instrument: instrument, already moved to the device that computes.
+            instrument: DDSP synthesizer. The computation runs on its device.
             chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch [F] and loudness
                 [F]).
             features: object that extracted the controls.
@@ -135,9 +135,9 @@ def measures(
     Returns:
         Dictionary of four measures. `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch
         over the points in time at which both sounds have a pitch. `loudness error (dB)`: median absolute difference of loudness
-        over the points at which the original sound is not silent. `voiced`: of all points at which the
-        original sound has a pitch, the share at which the resynthesized sound also has a pitch. The last three measures are
-        None if there are no such points.
+        over the points at which the original sound is not silent. `voiced`: of all points at which the original sound has a
+        pitch, the share at which the resynthesized sound also has a pitch. The last three measures are None if there are no
+        such points.
 
     Shape:
         played [samples], sound [samples], controls [F].

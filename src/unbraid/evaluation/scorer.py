@@ -50,7 +50,7 @@ class Evaluation:
         """Create a `SeparatorMethod` from a separator, and from the tracks that the separator will separate.
 
         Args:
-            separator: separator, already moved to the device that computes.
+            separator: separator. The computation runs on its device.
             weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
             mixtures: tracks whose mixtures are separated, the result of `mixtures_for`.
             protocol: protocol of the scores.
@@ -93,7 +93,7 @@ class Evaluation:
         """Separate clips, and write audio and pictures to one folder per clip.
 
         Args:
-            separator: separator, already moved to the device that computes.
+            separator: separator. The computation runs on its device.
             batches: dictionary from the name of each clip to a batch with the mixture and the sources of the clip.
             folder: parent of the folders of all clips.
         """

@@ -285,7 +285,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
 
 
 def _with_valid_names(separator: Separator, path: Path) -> Separator:
-    """Return the separator unchanged. InputError is raised if a target name is not a valid file name, for example too long."""
+    """Return the separator unchanged. InputError is raised if a target name is not valid as a file name."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
             raise InputError(path, "the name of a target cannot be a file name", found=repr(target))

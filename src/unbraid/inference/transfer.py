@@ -34,8 +34,8 @@ class TransferOptions:
     Args:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves with which the median pitch of the voice is
             in the pitch range of the training data. If no such shift exists, the shift to the nearest end of the range.
-        loudness: `match`: mean and standard deviation of the voice's loudness are changed to those of the training data, but
-            the standard deviation changes at most by a factor of 2. `keep`: the loudness is not changed.
+        loudness: `match`: the loudness of the voice gets the mean and the standard deviation of the loudness in the training
+            data. The factor for the standard deviation is limited to [0.5, 2]. `keep`: the loudness is not changed.
         silence_db: level difference in dB. A part of the voice is played as silence if the part is more than `silence_db`
             quieter than the loudest part.
         reverb: whether to add the room reverberation that the instrument has learnt.

@@ -17,7 +17,9 @@ from unbraid.runs.errors import InputError
 
 
 class Features(nn.Module, ABC):
-    """Interface of features: patches or vectors, which are computed from a batch of data. An autoencoder reconstructs them.
+    """Interface of features: values that are computed from a batch of data, and that an autoencoder reconstructs.
+
+    The values are arranged as patches (images or sections of spectrograms) or as vectors.
 
     Attributes:
         kind: kind of data from which the features are computed: `audio` or `images`.

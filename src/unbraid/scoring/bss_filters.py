@@ -37,8 +37,8 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
 
     Returns:
         The filters. The first dimension is the reference channel that is filtered. The last dimension is the estimate channel
-        to which the filters are fitted: first all estimate channels, with filters of all references; then the C estimate
-        channels of each pair. The filters of a pair are 0 for all references except the source of the pair.
+        to which the filters are fitted. It starts with all S * C estimate channels, for which all references are filtered. The
+        C estimate channels of each pair follow. The filters of a pair are 0 for all references except the source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels

@@ -146,7 +146,7 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a copy of the protocol. If sample rate or number of channels is None, the copy has the value of a network.
+        """Return a copy of the protocol. If sample rate or number of channels is None, the value of a network replaces None.
 
         Args:
             sample_rate: sample rate of the network in Hz.

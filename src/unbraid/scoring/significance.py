@@ -19,8 +19,8 @@ system a; var: sample variance, ddof = 1):
 `rest` is part of both terms, so that the variance is too large rather than too small.
 
 Interval. mean ± sqrt(t_t² V_t + t_s² V_s), with the quantile t of the degrees of freedom of each term (Banerjee 1960). A single
-Satterthwaite quantile for the whole variance gives intervals that are too short in some cases: with three tracks, or with two
-seeds per system whose scores differ much. The 95 % interval then contains the true difference in only 88 to 93 % of simulated
+Satterthwaite quantile for the whole variance gives too short intervals in some cases: with three tracks, or with two seeds per
+system whose scores differ much. The 95 % interval then contains the true difference in only 88 to 93 % of simulated
 comparisons (`scripts/bench/verdicts.py`). The p-value is the level at which one end of the interval is 0, so that p < 0.05
 means that the 95 % interval excludes 0.
 

@@ -189,7 +189,7 @@ class Masking(Separator):
     ) -> Estimate:
         """Return the true sources and the true magnitudes, see `Separator.training_target`.
 
-        The true magnitudes are multiplied by `estimate.scale`, as the network's input is.
+        The true magnitudes are multiplied by `estimate.scale`, the scale of the network's input.
         """
         if estimate.scale is None:
             raise ValueError(

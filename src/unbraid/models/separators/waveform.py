@@ -20,8 +20,8 @@ class WaveformSeparator(Separator):
     and σ are the mean and the standard deviation of the mixture, averaged over its channels.
 
     With `normalisation: song`, m and σ are computed over the whole song in validation, test and every use of the trained model.
-    In training, a chunk can contain sources of several songs. Each source is then normalised with m and σ of the song from
-    which the source comes, before augmentation. The loss compares normalised waveforms, as in Demucs and SCNet.
+    In training, a chunk can contain sources of several songs. Before augmentation, each source is normalised with m and σ of
+    the song from which the source comes. The loss compares normalised waveforms, as in Demucs and SCNet.
 
     Args:
         net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] (batch,
