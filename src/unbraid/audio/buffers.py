@@ -1,8 +1,6 @@
 """Pool of large arrays: when the program releases an array, the pool uses the memory of the array for the next array.
 
-The pool makes the decoding of many audio files faster.
-
-The operating system needs about as long to provide new memory as a program needs to fill this memory with samples. Use
+The pool makes the decoding of many audio files faster, because the operating system needs much time to provide new memory. Use
 `numpy.empty` for small arrays and for arrays that are created once.
 """
 
@@ -21,17 +19,17 @@ class BufferPool:
     """Provide arrays. When the program no longer refers to an array, the memory of the array is used for other arrays.
 
     Args:
-        kept: maximum number of arrays whose memory the pool keeps for later use. The largest arrays are kept.
+        kept: maximum number of memory blocks that the pool keeps for later arrays. The pool keeps the largest blocks.
     """
 
     def __init__(self, kept: int) -> None:
         self.kept, self.arrays = kept, list[np.ndarray]()
 
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        """Return an array with arbitrary content, like `numpy.empty`, in memory of the pool if possible.
+        """Return an array with arbitrary content, like `numpy.empty`. The memory comes from the pool if possible.
 
-        The pool uses the memory for another array only when the returned array, and all tensors that share its memory, are
-        deleted.
+        The pool can use the memory for another array as soon as neither the returned array nor a tensor with the same memory
+        exists.
 
         Args:
             shape: shape of the array.

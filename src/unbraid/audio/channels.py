@@ -1,9 +1,13 @@
 """Change the number of channels: surround sound to stereo, stereo to mono, mono to stereo.
 
-The downmix follows Recommendation ITU-R BS.775. The centre channel and the surround channels are added to the front channels at
--3 dB, and the low-frequency effects channel is dropped. The recommendation does not cover height channels; here, height
-channels are treated as surround channels. The default is the downmix, because films carry the voice in the centre channel.
-Choose `front` (front left and front right only) if these two channels are a complete stereo mix.
+There are two ways to convert surround sound to stereo:
+
+- `downmix` (the default) follows Recommendation ITU-R BS.775. The centre channel and the surround channels are attenuated by
+  3 dB and added to the front channels. The low-frequency effects channel is dropped. The recommendation does not cover height
+  channels; here, height channels are treated as surround channels.
+- `front` uses the channels front left and front right only. Choose `front` if these two channels are a complete stereo mix.
+
+In films, the voice is in the centre channel, so `front` would lose the voice.
 """
 
 from collections.abc import Sequence
@@ -36,8 +40,8 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
     """Return the matrix that converts surround sound to stereo, and a message that describes the conversion.
 
     Args:
-        names: FFmpeg's name of each channel (FL, FR, FC, LFE, …). If FL or FR is missing, the default channel order for this
-            number of channels is assumed.
+        names: FFmpeg's name of each channel (FL, FR, FC, LFE, …). If FL or FR is missing, the names are ignored. The number of
+            channels then determines the channel order.
         choice: `downmix` (ITU-R BS.775) or `front` (front left and front right only).
 
     Returns:
@@ -59,10 +63,10 @@ def stereo_gains(names: Sequence[str], choice: ChannelChoice) -> tuple[np.ndarra
 
 
 def downmix(samples: np.ndarray, choice: ChannelChoice = "downmix") -> np.ndarray:
-    """Convert surround sound to stereo, assuming the default channel order for this number of channels.
+    """Convert surround sound to stereo. The order of the channels is derived from the number of channels.
 
     Args:
-        samples: multichannel signal. A signal with one or two channels is returned unchanged.
+        samples: surround sound, or a mono or stereo signal. A mono or stereo signal is returned unchanged.
         choice: `downmix` (all channels, ITU-R BS.775) or `front` (front left and front right only).
 
     Shape:

@@ -8,7 +8,7 @@ or the length of the audio in samples. A length is
   and DSF.
 - exact in mp3 files that have a Xing or Info header.
 - an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams).
-- unknown if a program wrote the file to a pipe, because the program could not fill in the length fields at the end.
+- unknown if a program wrote the file to a pipe. At the end, such a program cannot go back to write the length into the header.
 
 Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
 and TAK. For these two formats, the decoder gets the length from FFmpeg.
@@ -40,11 +40,11 @@ class Declared:
         missing: number of bytes by which the file is shorter than its header declares.
         extra: number of unexpected bytes after the declared end of the audio; known chunks and short tags are not counted.
         samples: exact number of samples per channel; None if the header does not state this number.
-        slack: tolerance: number of samples by which a complete file may be shorter than `samples`.
+        slack: tolerance in samples. A complete file can be shorter than `samples` by at most `slack` samples.
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
         is_joined: True if the file contains a second audio file after the end of the first audio file.
         is_unended: True if the end mark that the container format requires is missing.
-        overflows: True if the file has 4 GB or more, so that its 32-bit length field is wrong.
+        overflows: True if the file has 4 GB or more. Its 32-bit length field is then wrong.
     """
 
     missing: int = 0
@@ -113,7 +113,7 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the declared length of a file whose audio ends at the byte position `end` according to its header."""
+        """Return the declared length of this file, if its header states that the audio ends at the byte position `end`."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 
@@ -126,7 +126,7 @@ def declared_length(path: Path, demuxer: str) -> Declared:
         demuxer: FFmpeg's name of the container format, for example `wav`.
 
     Returns:
-        The declared length. `is_exact` is False if the header does not declare an exact length.
+        The declared length, as a `Declared`. Its field `is_exact` is False if the header does not declare an exact length.
     """
     if not path.stat().st_size:
         return Declared()
@@ -266,9 +266,9 @@ def _tta(file: _File) -> Declared:
 def _mp3(file: _File) -> Declared:
     """Read the number of samples of an mp3 file from its Xing or Info header.
 
-    The delay and the padding of the encoder, which the LAME tag states, are subtracted.
+    The LAME tag states the delay and the padding of the encoder. Both are subtracted from the number of samples.
 
-    Format of the tag: http://gabriel.mp3-tech.org/mp3infotag.html
+    Format of the Xing header and of the LAME tag: http://gabriel.mp3-tech.org/mp3infotag.html
     """
     start = _after_id3(file)
     is_mpeg1 = file.number(start + 1, 1) & 0x18 == 0x18

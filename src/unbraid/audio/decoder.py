@@ -167,8 +167,8 @@ class StreamDecoder:
     def _after_error(self, error: av.FFmpegError, end: int, is_complete: bool) -> None:
         """Handle an error of FFmpeg at the position `end`: ignore the error, or raise an `InputError`.
 
-        The error is ignored if the stream is complete, and only bytes that are not audio follow. If a second audio file
-        follows, an `InputError` is raised.
+        The error is ignored if both conditions hold: the stream is complete, and only bytes that are not audio follow after
+        `end`. Otherwise, for example if a second audio file follows, an `InputError` is raised.
         """
         with self.path.open("rb") as file:
             magic = file.read(4)
@@ -218,7 +218,7 @@ def decode_streams(
         each block: [channels (1 or 2), samples].
 
     Yields:
-        The index of a stream in the container, and a block of its samples.
+        Pairs: the index of a stream in the container, and a block of samples of this stream.
     """
     by_index = {decoder.stream.index: decoder for decoder in decoders}
     error, end = None, 0

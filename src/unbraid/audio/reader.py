@@ -268,7 +268,7 @@ def _chosen_stream(container: av.container.InputContainer, index: int) -> str | 
 
 
 def _seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the duration of an audio stream in seconds, which FFmpeg reads or estimates; 0 if the duration is unknown."""
+    """Return the duration of an audio stream in seconds, as FFmpeg states or estimates it; 0 if it is unknown."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return max((container.duration or 0) / av.time_base, 0.0)

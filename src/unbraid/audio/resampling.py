@@ -1,7 +1,7 @@
 """Change the sample rate with soxr (quality "very high"), for whole signals or block by block.
 
-soxr is fast for all pairs of sample rates. From 8192 Hz to 44.1 kHz (a ratio of 2048 to 11025), soxr is 100 times faster than
-torchaudio, which needs 2048 filters of 11,000 taps for this ratio. Use torchaudio if gradients must pass through the resampler.
+soxr is fast for all pairs of sample rates. torchaudio is slow for some pairs: to convert 8192 Hz to 44.1 kHz, torchaudio takes
+100 times as long as soxr. Use torchaudio if gradients must pass through the resampler.
 """
 
 from collections.abc import Iterable, Iterator

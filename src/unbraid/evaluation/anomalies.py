@@ -1,8 +1,9 @@
 """Detect anomalies in sounds with a trained autoencoder, and mix artificial anomalies into sounds to test the detection.
 
-The autoencoder reconstructs a spectrogram. The error profile of a frame is the logarithm of its reconstruction error in each
-octave. A frame is anomalous if its error profile is far from the error profiles of normal frames. The error may be too large
-(an unknown sound) or too small (a gap in the audio, since silence is easy to reconstruct).
+The autoencoder reconstructs a spectrogram. Each frame has a reconstruction error in each octave. The logarithms of these errors
+are the error profile of the frame. A frame is anomalous if its error profile is far from the error profiles of normal frames.
+An anomalous frame can have a large error (an unknown sound) or a small error (a gap in the audio, since silence is easy to
+reconstruct).
 """
 
 import csv
@@ -40,9 +41,10 @@ class Anomaly:
 
 
 class Detector:
-    """Score each frame of a sound by the distance of its error profile from the error profiles of normal frames.
+    """Score each frame of a sound: a high score means that the frame differs from the frames of normal sounds.
 
-    The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
+    Frames are compared by error profiles. The error profile of a frame is the logarithm of the autoencoder's reconstruction
+    error in each octave.
 
     Args:
         task: trained autoencoder of spectrograms.
@@ -58,14 +60,15 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and the limit: the largest normal distance from these error profiles.
+        """Learn the error profiles of normal frames, and a limit for the distance from these error profiles.
 
-        The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave.
+        The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave. A frame is
+        anomalous if the distance exceeds the limit.
 
         Args:
             train: waveforms of normal sounds, from which the error profiles are learned.
             valid: waveforms of other normal sounds, from which the limit is learned.
-            quantile: share of the frames in `valid` with a distance of at most the limit, in (0, 1).
+            quantile: share in (0, 1). The limit is chosen so that this share of the frames in `valid` is not anomalous.
 
         Shape:
             Each waveform is [C, samples].

@@ -67,13 +67,12 @@ class SeparatorMethod(Method):
     """Separate tracks in the same way as `scripts/separate.py`, so that the scores are valid for the audio that users get.
 
     Args:
-        separator: separator on the device on which it runs.
+        separator: separator. The computation runs on its device.
         weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
-        mixtures: dictionary from the name of each track to the track. The tracks have the sample rate of the protocol. Their
-            number of channels is that of the protocol or that of the separator, whichever is larger.
+        mixtures: dictionary from the name of each track to the track. The tracks have the sample rate of the protocol. They
+            have as many channels as the protocol or as the separator, whichever number is larger.
         sample_rate: sample rate of the mixtures in Hz.
-        options: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
-            format.
+        options: options of the separation, such as the chunk length.
     """
 
     separator: Separator
@@ -133,20 +132,20 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the test tracks in the format in which a separator reads the mixtures.
+    """Return the tracks from which a separator reads the mixtures, with enough channels for the separator.
 
-    The tracks have the sample rate of the protocol. Their number of channels is that of the protocol or that of the
-    separator, whichever is larger.
+    The returned tracks have the sample rate of the protocol. They have as many channels as the protocol or as the separator,
+    whichever number is larger.
 
     Args:
         separator: separator that reads the mixtures.
         protocol: protocol of the scores.
         tracks: scored tracks, with the sample rate and the number of channels of the protocol.
-        whole: function from a sample rate in Hz and a number of channels to the scored tracks in this format. It is called
-            only if the separator has more channels than the protocol.
+        whole: function that returns the scored tracks with a given sample rate in Hz and a given number of channels. The
+            function is called only if the separator has more channels than the protocol.
 
     Returns:
-        Tracks in the order of `tracks`.
+        The tracks, in the order of `tracks`.
     """
     rate, channels = protocol.format
     return tracks if separator.channels <= channels else whole(rate, separator.channels)
@@ -180,7 +179,7 @@ class Oracle(Method):
 
 @dataclass(frozen=True)
 class EstimateFiles(Method):
-    """Read the estimates from audio files that another program has written.
+    """Read the estimated sources of a track from audio files that another program has written.
 
     Args:
         files: reader of the folder with the audio files.
@@ -205,7 +204,7 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
 
     Args:
         stft: STFT in which the oracle masks are applied.
-        protocol: protocol of the scores. If its measure is BSS Eval, silence is left out, because BSS Eval does not define
+        protocol: protocol of the scores. If the protocol uses BSS Eval, silence is left out, because BSS Eval does not define
             scores of silence.
 
     Returns:

@@ -66,10 +66,9 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tupl
 
     Args:
         path: PNG file to write.
-        shown: dictionary from the name of each row to its images. For a spectrogram, the first line of an image (the lowest
-            bin) is drawn at the bottom. Otherwise the first line is drawn at the top.
-        colours: name of a colour map of matplotlib. `gray_r`: the images are not spectrograms; any other name: the images are
-            spectrograms.
+        shown: dictionary from the name of each row to the images in this row.
+        colours: name of a colour map of matplotlib. With `gray_r`, the images are drawn as photos, with the first line of
+            pixels at the top. With any other name, they are drawn as spectrograms, with the lowest bin at the bottom.
         axes_names: names of the horizontal and the vertical axis, such as `frame` and `bin`. The names are written at the first
             image of the last row. None: no axes are drawn.
 
@@ -151,12 +150,12 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     Args:
         path: PNG file to write.
         title: title of the picture.
-        curves: dictionary from the label of each vertical axis to its curve. A curve with several columns is drawn as an image:
-            colours show dB, and the vertical axis shows the number of the column, with the first column at the bottom.
+        curves: dictionary from the label of each panel to its curve. For each point in time, a curve has one value or K values.
+            A curve with K values is drawn as an image: the colours show dB, and the vertical axis shows the index from 1 to K.
         seconds: time between two points, in seconds.
 
     Shape:
-        curves [points] or [points, columns] each.
+        curves [points] or [points, K] each.
     """
     check_finite(path, curves)
     figure = Figure(figsize=(10, 1.9 * len(curves)), layout="constrained")

@@ -1,4 +1,7 @@
-"""Test autoencoders: measure the errors of reconstructed test data, compare them with PCA, and write pictures and audio."""
+"""Test autoencoders: measure the errors of reconstructed test data, and write pictures and audio.
+
+The baseline is a principal component analysis (PCA), which also reconstructs the test data.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +36,7 @@ class Data(Protocol):
         """Return a loader of all batches of a split. The order of the batches is the same at each call."""
 
     def labels(self) -> list[str]:
-        """Return the names of the classes (images) or of the sources (audio). The number of a class or source is its index."""
+        """Return the names of the classes (images) or of the sources (audio). Class or source n has the name at index n."""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Gathered:
         columns: largest number of patches in a row of a picture.
         rows: dictionary from the name of each row, such as `input` or `rebuilt`, to the patches in this row.
         codes: codes of all patches, one tensor per batch.
-        labels: number of the class (images) or of the source (audio) of each code, one tensor per batch.
+        labels: label of each code, one tensor per batch. A label is the number of a class (images) or of a source (audio).
     """
 
     columns: int
@@ -67,7 +70,7 @@ class Gathered:
         Args:
             task: autoencoder.
             clean: clean patches, [N, C, H, W].
-            labels: number of the class (images) or of the source (audio) of each patch, [N].
+            labels: label of each patch, [N]. A label is the number of a class (images) or of a source (audio).
         """
         code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
         self.codes.append(code.cpu())
@@ -83,8 +86,8 @@ class Reconstructions:
     Args:
         examples: number of spectrogram patches or images in the picture, at least 1.
         clips: number of tracks whose audio is written. The first tracks are used.
-        phase: phase of the written audio, because the autoencoder reconstructs only magnitudes. `input`: phase of the input;
-            `griffin_lim`: phase that is estimated from the magnitudes.
+        phase: origin of the phase of the written audio; the autoencoder reconstructs only magnitudes. `input`: the phase of the
+            input is used; `griffin_lim`: the phase is estimated from the reconstructed magnitudes.
         iterations: number of Griffin-Lim iterations, at least 1.
         momentum: momentum of Griffin-Lim, in [0, 1).
 
@@ -154,12 +157,12 @@ class Reconstructions:
 
     @torch.inference_mode()
     def leave_batches(self, task: ReconstructionTask, batches: Mapping[str, Any], labels: Sequence[str], folder: Path) -> None:
-        """Reconstruct clips, and write pictures of reconstructions and codes. If the clips are tracks, also write audio.
+        """Reconstruct batches of data, and write pictures of reconstructions and codes. For audio, also write the sound.
 
         Args:
             task: autoencoder with its current weights.
-            batches: dictionary from the name of each clip to its batch.
-            labels: names of the classes (images) or of the sources (audio). The number of a class or source is its index.
+            batches: dictionary from a name to each batch.
+            labels: names of the classes (images) or of the sources (audio). Class or source n has the name at index n.
             folder: folder to which all files are written.
         """
         gathered = Gathered(self.examples)
@@ -212,13 +215,13 @@ class Reconstructions:
 
 
 def spectra_of(task: ReconstructionTask) -> Spectra:
-    """Return the object with which an autoencoder converts waveforms to spectrograms and back.
+    """Return the `Spectra` of an autoencoder, the object that converts waveforms to spectrograms and back.
 
     Args:
         task: the trained autoencoder.
 
     Returns:
-        The value of `task.features`.
+        The `Spectra`, the value of `task.features`.
 
     Raises:
         InputError: the autoencoder was trained on images.
@@ -258,10 +261,10 @@ def is_corrupting(task: ReconstructionTask) -> bool:
 
 
 def fitted_pca(task: ReconstructionTask, data: Data) -> PCA | None:
-    """Fit a PCA to the training data, as a baseline for an autoencoder.
+    """Fit a PCA to the vectors of the training data, as a baseline for an autoencoder.
 
-    A vector is one spectrogram frame, or all pixels of an image. The number of PCA components is the number of code values with
-    which the autoencoder encodes one vector.
+    A vector is one spectrogram frame, or all pixels of an image. The PCA encodes a vector with as many numbers as the
+    autoencoder does.
 
     Args:
         task: autoencoder that is compared with the PCA.
@@ -283,7 +286,7 @@ def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
     """Convert codes to points in a plane for a scatter plot. Codes of more than two values are projected by PCA.
 
     Args:
-        codes: codes of all patches or vectors.
+        codes: codes from the autoencoder.
 
     Returns:
         Points in the plane, and the names of both axes.

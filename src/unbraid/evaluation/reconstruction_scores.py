@@ -18,7 +18,7 @@ MEASURES = ("error", "SNR")
 
 @dataclass
 class Unit:
-    """Store the feature vectors of one source of a track, or of one image.
+    """Store feature vectors: for audio, all vectors of one source in one track; for images, the vector of one image.
 
     A feature vector is one spectrogram frame, or all pixels of an image.
 
@@ -36,7 +36,7 @@ class Unit:
     versions: Mapping[str, Tensor]
 
     def measures(self, row: str) -> dict[str, float | None]:
-        """Compare one version of the vectors with the true vectors.
+        """Compute the error and the signal-to-noise ratio of one version of the vectors. The reference is the true vectors.
 
         Args:
             row: name of the version: `rebuilt`, `pca` or `corrupted`.
@@ -55,18 +55,18 @@ class Unit:
 def units_of(
     features: Features, track: str | None, clean: Tensor, patches: Mapping[str, Tensor], labels: Tensor, names: Sequence[str]
 ) -> Iterator[Unit]:
-    """Divide the patches of a batch into one `Unit` per source of a track, or one `Unit` per image.
+    """Divide the patches of a batch into units. For audio, a `Unit` is one source of the track; for images, one image.
 
     Args:
         features: features of the autoencoder, which convert patches to vectors.
         track: name of the track; None for images.
         clean: true patches of the batch.
         patches: dictionary from the name of a version (`rebuilt`, `pca` or `corrupted`) to the patches of this version.
-        labels: number of the class (images) or of the source (audio) of each patch.
-        names: names of the classes (images) or of the sources (audio). The number of a class or source is its index.
+        labels: label of each patch. A label is the number of a class (images) or of a source (audio).
+        names: names of the classes (images) or of the sources (audio). Class or source n has the name at index n.
 
     Yields:
-        The vectors of one source or image.
+        One `Unit` for each source or image, with its vectors.
 
     Shape:
         clean [N, C, H, W] for N patches of C channels, patches [N, C, H, W] each, labels [N].

@@ -53,7 +53,7 @@ class Resyntheses:
             features: object that extracts pitch and loudness from a waveform.
             constant: baseline instrument with constant spectra.
             tracks: one triple for each track: name, waveform [samples], and controls (pitch [F] and loudness [F]).
-            source: name of the target that the instrument plays.
+            source: name of the source that the instrument plays, for `scores.json`.
             folder: run folder.
 
         Returns:
@@ -83,7 +83,7 @@ class Resyntheses:
         """Resynthesize clips with the current weights, and write audio and pictures to one folder per clip.
 
         Args:
-            instrument: instrument on the device on which it runs.
+            instrument: DDSP synthesizer. The computation runs on its device.
             chosen: dictionary from the name of each clip to its waveform [samples] and its controls (pitch [F] and loudness
                 [F]).
             features: object that extracted the controls.
@@ -133,11 +133,11 @@ def measures(
         features: object that extracts pitch and loudness from the resynthesized waveform.
 
     Returns:
-        Dictionary of four measures. A measure over points in time is None if no point can be used. `loss`: distance of the
-        waveforms. `f0 error (cents)`: median absolute difference of pitch over the points that are voiced (have a pitch) in
-        both sounds. `loudness error (dB)`: median absolute difference of loudness over the points at which the original sound
-        is not silent. `voiced`: share of the voiced points of the original sound that are also voiced in the resynthesized
-        sound.
+        Dictionary of four measures. `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch
+        over the points in time at which both sounds have a pitch. `loudness error (dB)`: median absolute difference of loudness
+        over the points at which the original sound is not silent. `voiced`: of all points at which the original sound has a
+        pitch, the share at which the resynthesized sound also has a pitch. The last three measures are None if there are no
+        such points.
 
     Shape:
         played [samples], sound [samples], controls [F].
@@ -182,7 +182,7 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
 
 
 def _quantiles(values: Tensor, shares: Sequence[float]) -> list[float]:
-    """Return the quantiles of `values` for each share in `shares`, numbers in [0, 1]."""
+    """Return one quantile of `values` for each share in `shares`. A share is in [0, 1]; 0.5 gives the median."""
     ordered = values.sort().values
     return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
 

@@ -34,8 +34,7 @@ class Evaluation:
     """Store the options for testing separators, and write audio and pictures of separated tracks.
 
     Args:
-        inference: options of the separation: chunk length, overlap, number of shifted copies that are averaged, and number
-            format.
+        inference: options of the separation, such as the chunk length.
         clips: number of tracks whose audio and pictures are written. The first tracks are used.
 
     Raises:
@@ -48,10 +47,10 @@ class Evaluation:
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
-        """Combine a separator and the tracks to separate into an object that can be scored.
+        """Create a `SeparatorMethod` from a separator, and from the tracks that the separator will separate.
 
         Args:
-            separator: separator on the device on which it runs.
+            separator: separator. The computation runs on its device.
             weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
             mixtures: tracks whose mixtures are separated, the result of `mixtures_for`.
             protocol: protocol of the scores.
@@ -94,7 +93,7 @@ class Evaluation:
         """Separate clips, and write audio and pictures to one folder per clip.
 
         Args:
-            separator: separator on the device on which it runs.
+            separator: separator. The computation runs on its device.
             batches: dictionary from the name of each clip to a batch with the mixture and the sources of the clip.
             folder: parent of the folders of all clips.
         """
@@ -129,10 +128,10 @@ class Scorer:
 
     Args:
         protocol: definition of the scores, with sample rate and number of channels.
-        source_group: scored sources, by name. Each scored source is a weighted sum of the sources in the data set.
+        source_group: names of the scored sources. Each scored source is a weighted sum of the sources in the data set.
         targets: weights [targets, sources]; row s contains the weights of the data set's sources in target s.
         tracks: all test tracks, in the sample rate and with the channels of the protocol.
-        folder: folder for the scores of the tested method. In this folder, the file `<row>/test/<track>.json` contains the
+        folder: folder for the scores of the tested method. In this folder, the file `estimate/test/<track>.json` contains the
             scores of a track.
         shared: folder for the scores of the unchanged mixture and of oracles. All runs use the same folder.
         device: device on which scores are computed.

@@ -50,8 +50,8 @@ class InferenceOptions:
     Args:
         chunk_seconds: length of a chunk in seconds; None: the length used in training. A chunk is at least as long as the
             shortest input that the network accepts.
-        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]. None: twice the receptive field of the
-            network, or 0.25 if the receptive field is not finite.
+        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]. None: the share is computed from the
+            receptive field of the network, and may exceed 0.75; it is 0.25 if the receptive field is not finite.
         batch_size: number of chunks that the network processes at once. None: 1 on a CPU; on other devices, as many chunks as
             fit into 48 seconds of audio.
         shifts: number of estimates of each chunk. Each estimate is computed with another delay of less than 0.5 s, and the
@@ -86,10 +86,12 @@ class InferenceOptions:
 def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
-    The overlap is `options.overlap`, as a share of the chunk. If `options.overlap` is None and the receptive field of the
-    network is finite, the overlap is twice the receptive field plus a cross-fade of 512 samples. A chunk is at least as long as
-    the shortest input of the network. The distance between the starts of adjacent chunks is a multiple of
-    `model.chunk_alignment`.
+    If `options.overlap` is a number, the overlap is this share of a chunk. If `options.overlap` is None, the overlap depends on
+    the receptive field of the network. With a finite receptive field, the overlap is at least twice the receptive field plus a
+    cross-fade of 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
+
+    A chunk is at least as long as the shortest input of the network. The distance between the starts of adjacent chunks is a
+    multiple of `model.chunk_alignment`.
 
     Args:
         model: separator that will process the chunks.
@@ -257,18 +259,18 @@ def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
 
 
 def song_scale(model: Separator, blocks: Blocks, rate: int) -> InputScale | None:
-    """Compute the scale by which a separator normalises a song.
+    """Compute the mean and the standard deviation with which a separator normalises a song.
 
     Args:
         model: separator that will process the song.
-        blocks: consecutive blocks of the whole song. They are read only if the separator has `normalisation: song`.
+        blocks: consecutive blocks of the whole song. The blocks are read only if the separator has `normalisation: song`.
         rate: sample rate of the song in Hz.
 
     Shape:
         blocks [c, n], with c channels and any lengths n.
 
     Returns:
-        Mean and standard deviation of the song; None if the separator does not need them.
+        The mean and the standard deviation; None if the separator does not have `normalisation: song`.
     """
     return model.song_scale(at_rate(model, blocks, rate))
 
@@ -315,7 +317,9 @@ def streamed(
 def _with_sources(mixture: np.ndarray, flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Convert the sources to the number of channels of the mixture. Return the mixture and the converted sources.
 
-    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n]. `count` is the number S of sources.
+    `flat` contains the channels of all sources, one source after another. `count` is the number S of sources.
+
+    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n].
     """
     sources = flat.reshape(count, -1, flat.shape[1])
     return mixture, np.stack([audio.to_channels(source, len(mixture)) for source in sources])

@@ -49,7 +49,7 @@ class Chunk(NamedTuple):
 
     Args:
         samples: samples of the chunk, of the shape [C, n].
-        keep: range of samples. Only the samples of the separated chunk in this range are used.
+        keep: range of samples in the chunk. After the separation, only the samples in this range are used.
         last: True for the last chunk of the signal.
     """
 

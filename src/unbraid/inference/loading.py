@@ -110,8 +110,8 @@ class Loaded:
             sample_rate: sample rate of the waveform in Hz.
             options: chunk length, overlap and other options for long waveforms; None: the options of this object.
             channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo; `front`:
-                only the front left and front right channels are used. The number of channels determines which channel is which
-                loudspeaker (6 channels: 5.1).
+                only the front left and front right channels are used. The order of the channels is derived from the number of
+                channels; 6 channels are taken as 5.1 sound.
 
         Shape:
             waveform [C, T] -> [C, T] per source. The sources have 2 channels if the waveform has more than 2.
@@ -262,7 +262,8 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
         folder: folder of the run, for error messages.
 
     Returns:
-        A function that builds the separator. The function raises InputError if the name of a target cannot be a file name.
+        A function that builds the separator. The function raises InputError if a target name is not a valid file name, see
+        `unbraid.runs.files.is_name`.
 
     Raises:
         InputError: the config lacks the key `model.separator`, or contains a class outside the modules in `BUILT`.
@@ -284,7 +285,7 @@ def separator_builder(config: DictConfig, folder: Path) -> Callable[[], Separato
 
 
 def _with_valid_names(separator: Separator, path: Path) -> Separator:
-    """Return the separator unchanged. InputError is raised if a target name cannot be a file name on every operating system."""
+    """Return the separator unchanged. InputError is raised if a target name is not valid as a file name."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
             raise InputError(path, "the name of a target cannot be a file name", found=repr(target))

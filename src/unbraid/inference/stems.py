@@ -74,8 +74,8 @@ class OutputFormat:
             targets: names of the separator's sources.
 
         Returns:
-            The names of the stems. For `stem.mp4`, they include the mixture as the first name, and have the order of the
-            streams in the file.
+            The names of the stems. For `stem.mp4`, the mixture is the first name, and the order of the names is the order of
+            the streams in the file.
 
         Raises:
             InputError: two stems would have the same name, or `accompaniment` is True and no source has the name `vocals`.
@@ -210,7 +210,7 @@ def _write(
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Create a folder for a `with` block. If the block raises an error, remove the new folders that are empty."""
+    """Create a folder and its missing parents for a `with` block. If the block fails, remove the created folders if empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

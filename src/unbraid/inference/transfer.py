@@ -34,11 +34,10 @@ class TransferOptions:
     Args:
         shift: pitch shift in semitones. `auto`: the smallest shift by whole octaves with which the median pitch of the voice is
             in the pitch range of the training data. If no such shift exists, the shift to the nearest end of the range.
-        loudness: `match`: the loudness of the voice gets the mean of the training data. The standard deviation of the loudness
-            is multiplied by a factor in [0.5, 2], to bring it closer to that of the training data. `keep`: the loudness is not
-            changed.
-        silence_db: level difference in dB. A part of the voice is played as silence if its level is lower than the level of the
-            loudest part by more than this difference.
+        loudness: `match`: the loudness of the voice gets the mean and the standard deviation of the loudness in the training
+            data. The factor for the standard deviation is limited to [0.5, 2]. `keep`: the loudness is not changed.
+        silence_db: level difference in dB. A part of the voice is played as silence if the part is more than `silence_db`
+            quieter than the loudest part.
         reverb: whether to add the room reverberation that the instrument has learnt.
         seed: random seed of the noise generator.
 
@@ -197,7 +196,7 @@ def moved(controls: Controls, features: Extraction, training: Training, options:
         options: pitch shift, treatment of loudness, and threshold of silence.
 
     Returns:
-        Pitch, loudness and gate that the instrument will play.
+        Pitch and loudness that the instrument will play, and a gate (a gain that is 0 in silent parts).
     """
     voiced = features.voiced(controls)
     f0 = features.settled(controls).f0

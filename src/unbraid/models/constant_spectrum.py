@@ -22,9 +22,11 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold one second of training data: the sound, and pitch and loudness at F + 1 control points.
+    """Hold one second of training data: the sound, and pitch `f0` in Hz and loudness in dB at F + 1 control points.
 
-    Shape: `sound` [F * hop_length]; `f0` in Hz and `loudness` in dB: [F + 1].
+    `hop_length` is the number of samples between two control points.
+
+    Shape: sound [F * hop_length], f0 and loudness [F + 1].
     """
 
     sound: Tensor
@@ -58,7 +60,7 @@ class ConstantSpectrum:
         distribution: relative amplitudes of the harmonics. The amplitudes are scaled so that their sum is 1.
         noise: gains of the noise bands from 0 Hz to half the sample rate, relative to the sum of the amplitudes of the
             harmonics.
-        features: extraction of pitch and loudness, which defines the sample rate and the hop length.
+        features: object that extracts pitch and loudness from sound. It also defines the sample rate and the hop length.
 
     Shape:
         distribution [K] for K harmonics, noise [bands].
@@ -80,7 +82,7 @@ class ConstantSpectrum:
             sounds: pairs of a waveform [samples] and its controls: pitch and loudness [F] at F control points.
             harmonics: number of harmonics.
             bands: number of noise bands.
-            features: extraction of pitch and loudness, which defines the sample rate and the hop length.
+            features: object that extracts pitch and loudness from sound. It also defines the sample rate and the hop length.
             loss: loss between two waveforms. To compare with a DDSP instrument, use the loss that trains the instrument.
 
         Returns:
@@ -99,9 +101,9 @@ class ConstantSpectrum:
 
     @torch.enable_grad()
     def fitted(self, pieces: list[Piece], loss: nn.Module) -> "ConstantSpectrum":
-        """Fit both spectra to pieces of training data, by gradient descent on the logarithms of the spectra.
+        """Fit the spectra of harmonics and noise to pieces of training data.
 
-        The result is deterministic.
+        The logarithms of the spectra are fitted by gradient descent. The result is deterministic.
         """
         logs = [part.clamp(min=1e-4).log().requires_grad_() for part in (self.distribution, self.noise)]
         optimizer = torch.optim.Adam(logs, RATE)

@@ -29,7 +29,7 @@ class Gaussian:
     """Add white Gaussian noise to the items (images or spectrogram patches).
 
     Args:
-        deviation: standard deviation of the noise, at least 0. Pixels and logarithmic magnitudes are in [0, 1].
+        deviation: standard deviation of the noise, at least 0. For comparison: the values of the items are in [0, 1].
 
     Raises:
         InputError: `deviation` is negative or not finite.

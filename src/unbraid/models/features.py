@@ -17,7 +17,9 @@ from unbraid.runs.errors import InputError
 
 
 class Features(nn.Module, ABC):
-    """Interface of features: compute patches or vectors, which an autoencoder reconstructs, from a batch of data.
+    """Interface of features: values that are computed from a batch of data, and that an autoencoder reconstructs.
+
+    The values are arranged as patches (images or sections of spectrograms) or as vectors.
 
     Attributes:
         kind: kind of data from which the features are computed: `audio` or `images`.
@@ -31,7 +33,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the N patches [N, C, H, W] of a batch, and the index of the label or source of each patch [N]."""
+        """Compute the N patches [N, C, H, W] of a batch, and the number of the class or source of each patch [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
@@ -83,10 +85,9 @@ class Spectra(Features):
         chunk_seconds: length of a patch in seconds.
         stft: STFT from which the magnitudes are computed.
         bins: number of bins that are kept, starting at 0 Hz. All higher bins are silent after reconstruction.
-        magnitude: scale of the magnitudes. `linear`: a sine of full scale has the value 1; `log`: decibels, scaled such that
-            `floor_db` has the value 0 and a sine of full scale has the value 1.
-        floor_db: level in dB, below 0, that has the value 0 in the scale `log`. Quieter bins also have the value 0. A sine of
-            full scale has 0 dB.
+        magnitude: scale of the magnitudes. `linear`: a sine of full scale gets the value 1. `log`: levels in dB are mapped to
+            [0, 1]. A sine of full scale gets the value 1; bins of the level `floor_db` and quieter bins get the value 0.
+        floor_db: lowest level of the scale `log` in dB, below 0. A sine of full scale has the level 0 dB.
 
     Raises:
         InputError: an argument is out of range.
@@ -122,7 +123,7 @@ class Spectra(Features):
         self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the patches of all sources in a batch [N, C, H, W], and the index of the source of each patch [N]."""
+        """Compute N patches [N, C, H, W] from all sources in a batch, and the number of the source of each patch [N]."""
         sources = batch.sources
         spectra = self.analyse(sources.flatten(0, 1))
         patches = self.cut(spectra)
@@ -137,7 +138,7 @@ class Spectra(Features):
         return (1 - 20 * relative.clamp(min=1e-12).log10() / self.floor_db).clamp(0, 1)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """Convert features to STFT magnitudes. All bins above the lowest `bins` bins are 0.
+        """Convert features to STFT magnitudes. The features contain only the lowest bins; all higher bins become 0.
 
         Shape: [..., bins, T] -> [..., n_fft // 2 + 1, T].
         """

@@ -36,9 +36,9 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
         reference and estimate [S, C, T] (sources, channels, samples) -> filters [S * C, taps, S * C + C * pairs].
 
     Returns:
-        Row k contains the filters of reference channel k. The last dimension contains the filters for all estimate channels,
-        followed by the filters for the C estimate channels of each pair. The filters of a pair are 0 for all sources except the
-        source of the pair.
+        The filters. The first dimension is the reference channel that is filtered. The last dimension is the estimate channel
+        to which the filters are fitted. It starts with all S * C estimate channels, for which all references are filtered. The
+        C estimate channels of each pair follow. The filters of a pair are 0 for all references except the source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -56,7 +56,7 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
 
 
 def frequency_response(filters: Tensor) -> Tensor:
-    """Compute the frequency responses of filters, the input of `apply_filters`.
+    """Compute the frequency responses of filters. `apply_filters` takes these frequency responses as input.
 
     Args:
         filters: result of `fit_filters`.
@@ -85,7 +85,8 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         1].
 
     Returns:
-        The sum of the filtered reference channels, for each output and window.
+        The sum of the filtered reference channels, for each output and window. The outputs are the entries of the last
+        dimension of the filters from `fit_filters`.
     """
     step, size = _steps(taps)
     tail = taps - 1
@@ -102,11 +103,11 @@ def items_at_once(samples: int) -> int:
 
 
 def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
-    """Fit filters by least squares, so that the sum of the filtered references approximates other signals.
+    """Fit filters by least squares, so that the sum of the filtered references approximates given signals, such as estimates.
 
     Args:
         correlations: correlations of the references with each other.
-        cross: correlations of the references with the other signals.
+        cross: correlations of the references with the given signals.
 
     Shape:
         correlations [I, I, taps], cross [I, taps, signals] -> filters [I, taps, signals], for I reference channels.
@@ -122,7 +123,7 @@ def _fit(correlations: Tensor, cross: Tensor) -> Tensor:
 
 
 def _independent(products: Tensor) -> list[int]:
-    """Find the independent reference channels. They are not silent, and not a weighted sum of earlier channels.
+    """Find the independent reference channels: channels that are neither silent nor a weighted sum of earlier channels.
 
     Many recordings contain copies of a channel, for example mono sources in stereo files. A filter for a copied channel does
     not improve the fit, and it would make the matrix of the least-squares fit singular.
@@ -183,7 +184,9 @@ def _spectra(blocks: Tensor, size: int) -> Tensor:
 
 
 def _gram(correlations: Tensor) -> Tensor:
-    """Compute the inner products of all references, delayed by 0 to taps - 1 samples, from correlations of the references.
+    """Compute the inner products of all pairs of delayed references. Each reference has all delays from 0 to taps - 1 samples.
+
+    The inner products are read from the correlations of the references.
 
     Shape: [I, I, taps] -> [I, taps, I, taps], for I reference channels.
     """
@@ -200,8 +203,9 @@ def _gram(correlations: Tensor) -> Tensor:
 def solve(gram: Tensor, cross: Tensor) -> Tensor:
     """Solve the normal equations of the least-squares fit of the filters.
 
-    Cholesky factorisation is tried first. If the matrix is not positive definite, LU factorisation is used. If the matrix is
-    singular, least squares is used. Each matrix is solved separately, because LU of a batch hangs on CPUs with torch 2.11.
+    Cholesky factorisation of the matrix `gram` is tried first. If `gram` is not positive definite, LU factorisation is used. If
+    `gram` is singular, least squares is used. Do not pass a batch of matrices: LU factorisation of a batch hangs on CPUs with
+    torch 2.11.
 
     Args:
         gram: inner products of the delayed references with each other.

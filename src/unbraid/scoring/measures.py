@@ -1,7 +1,7 @@
 """Measure the quality of an estimate of a whole track in dB: energy ratios (uSDR, SI-SDR) and the log-spectral distance.
 
-An energy ratio is None if the reference (the true source) is silent. `usdr` is also the SNR of a reconstruction. For SDR, SIR
-and SAR of BSS Eval, in which a filtered source is not an error, use `unbraid.scoring.bss_eval`.
+An energy ratio is None if the reference (the true source) is silent. `usdr` is also the SNR of a reconstruction. The scores of
+BSS Eval (SDR, ISR, SIR and SAR) are in `unbraid.scoring.bss_eval`.
 """
 
 import math
@@ -18,8 +18,8 @@ from unbraid.dsp.stft import STFT
 class Measure(ABC):
     """Base class of measures. A measure computes scores of one source of one track. A plugin can define a subclass.
 
-    Larger scores are better. The attributes of a measure are its options, and must have plain values (numbers or texts). The
-    options are stored as a part of the protocol.
+    Larger scores are better. The instance attributes of a subclass are the options of the measure, and must be numbers or
+    texts. The options are stored as a part of the protocol.
 
     Attributes:
         names: names of the scores, the columns of tables.

@@ -138,9 +138,9 @@ def _with_residual(mixture: Tensor, sources: Tensor) -> list[Tensor]:
 def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the multichannel Wiener filter, computed from the powers and spatial covariances of the true sources.
 
-    In the model, a source has a power in each bin, and a spatial covariance (between its channels) at each frequency. The model
-    is the local Gaussian model of Duong, Vincent & Gribonval (IEEE TASLP 2010). With one channel, the filter equals
-    `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
+    The filter uses the local Gaussian model (Duong, Vincent & Gribonval, IEEE TASLP 2010). In this model, a source has a power
+    in each bin, and a spatial covariance (between the channels of the source) at each frequency. With one channel, the filter
+    equals `ratio_of_powers`. The residual (mixture minus all sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.
@@ -169,7 +169,7 @@ def multichannel_wiener(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _models(sources: list[Tensor], stft: STFT) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the power [F, frames] of each bin and the spatial covariance [C, C, F, 1] of each frequency, for each source."""
+    """Yield two tensors for each source: the powers of all bins [F, frames], and the spatial covariances [C, C, F, 1]."""
     for source in sources:
         spectrum = stft(source)
         power = spectrum.abs().square().mean(dim=0)

@@ -31,12 +31,13 @@ MIDPOINTS = (np.arange(40) + 0.5) / 40
 class Deviations:
     """Store three standard deviations in dB, which describe how much the scores of separation systems vary.
 
-    A score belongs to one system, trained with one seed, on one track. Its random part is a sum of independent effects: of the
-    track, of the seed, and a rest that is different for each score. The model is in `unbraid.scoring.significance`.
+    Each score is from one system, trained with one seed, on one track. A score contains three independent random effects: the
+    effect of the track, the effect of the seed, and a rest that is different for each score. The model is described in
+    `unbraid.scoring.significance`.
 
     Args:
-        tracks: standard deviation, over the tracks, of the score difference of two systems, without the rest.
-        seeds: standard deviation, over the seeds, of the mean score of a system on all tracks, without the rest.
+        tracks: standard deviation of the track effects on the score difference of two systems.
+        seeds: standard deviation of the seed effects on the mean score of a system.
         rest: standard deviation of the rest.
     """
 

@@ -39,8 +39,8 @@ class SourceGroup:
     """Define which sources are scored together. Compute the references and the estimates of these sources.
 
     Args:
-        names: names of the targets. If the residual (mixture minus all targets) is scored, its name follows.
-        weights: weights [names, sources]; row k contains the weights of the data set's sources in the source with name k.
+        names: names of the scored sources: the targets and, if scored, the residual (mixture minus all targets).
+        weights: weights [names, sources]; row k contains the weights of the data set's sources in scored source k.
         has_rest: True if the last name is the residual.
     """
 
@@ -88,9 +88,9 @@ class Protocol:
         measure: `bss_eval`: all sources are scored together. `energy_ratios` (uSDR and SI-SDR), or an object of the class
             `Measure` (from a plugin of the user): each target is scored alone.
         version: version of BSS Eval; None for other measures.
-        sources: sets of sources that are scored together. The targets of a run must be one of these sets, or a set without one
-            of its sources. In the second case, the residual (mixture minus all targets) is the estimate of the missing source.
-            None: all targets are accepted, and the residual is scored if the targets do not sum to the mixture.
+        sources: allowed sets of sources that are scored together. The targets of a run must match one set, completely or with
+            one source missing. The estimate of a missing source is the residual (mixture minus all targets). None: all targets
+            are accepted, and the residual is scored if the targets do not sum to the mixture.
         sample_rate: sample rate of scored audio in Hz; None: the sample rate of the network.
         channels: number of channels of scored audio, 1 or 2; None: the number of channels of the network.
         window_seconds: length of a window in seconds; None: one window over the whole track.
@@ -146,7 +146,7 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a copy of the protocol. A sample rate or number of channels that is None is replaced by that of a network.
+        """Return a copy of the protocol. If sample rate or number of channels is None, the value of a network replaces None.
 
         Args:
             sample_rate: sample rate of the network in Hz.

@@ -51,10 +51,10 @@ class PublishedScores:
             trained_on: names of the scored tracks that were used to train or validate the run.
 
         Returns:
-            A dictionary with the source of the published scores. If the scores can be compared, the key `distances` contains,
-            for each target and measure, `found` (the score of the run), `reference` (the published score) and `distance`
-            (`found` minus `reference`). `found` and `distance` are None if the score of the run is undefined. If the scores
-            cannot be compared, the key `differs` contains the reason.
+            A dictionary that names the publication. If the scores cannot be compared, the key `differs` contains the reason.
+            Otherwise, the key `distances` contains three values for each target and measure: `found` (the score of the run),
+            `reference` (the published score) and `distance` (`found` minus `reference`). `found` and `distance` are None if
+            the score of the run is undefined.
         """
         source = {"name": self.name, "statistic": self.statistic}
         differs = self._difference(scores, data, model)

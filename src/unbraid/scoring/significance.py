@@ -19,9 +19,10 @@ system a; var: sample variance, ddof = 1):
 `rest` is part of both terms, so that the variance is too large rather than too small.
 
 Interval. mean ± sqrt(t_t² V_t + t_s² V_s), with the quantile t of the degrees of freedom of each term (Banerjee 1960). A single
-Satterthwaite quantile for the whole variance gives shorter intervals. These shorter intervals cover the true difference in only
-88 to 93 % of cases if two runs per system differ much or if there are three tracks (`scripts/bench/verdicts.py`). The p-value
-is the level at which one end of the interval is 0, so that p < 0.05 means that the 95 % interval excludes 0.
+Satterthwaite quantile for the whole variance gives too short intervals in some cases: with three tracks, or with two seeds per
+system whose scores differ much. The 95 % interval then contains the true difference in only 88 to 93 % of simulated
+comparisons (`scripts/bench/verdicts.py`). The p-value is the level at which one end of the interval is 0, so that p < 0.05
+means that the 95 % interval excludes 0.
 
 If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
 tracks, and are valid only for the trained networks. With one track the interval is undefined. Use `unbraid.scoring.power` to
@@ -106,9 +107,9 @@ def seed_term(variance: Any, other: Any, seeds: int) -> tuple[Any, Any]:
     """Compute how much the seeds contribute to the variance of the score difference of two systems.
 
     Args:
-        variance: variance of the mean score of one system. It is the variance of the mean over tracks between the seeds,
-            divided by the number of seeds; a number or an array.
-        other: the same value of the other system; a number or an array.
+        variance: variance of the mean score of the first system, a number or an array. It is computed in two steps: the scores
+            of each seed are averaged over the tracks; the variance of these means is divided by the number of seeds.
+        other: variance of the mean score of the second system, in the same form.
         seeds: smaller number of seeds of the two systems.
 
     Returns:

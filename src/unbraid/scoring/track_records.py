@@ -27,7 +27,7 @@ class TrackScores:
         frames: scores of each source, measure and window.
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
-        silent_estimates: names of the sources whose estimate, but not the reference, is silent in the whole track.
+        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not.
     """
 
     frames: Frames
@@ -62,7 +62,7 @@ def write_track(
         path: path of the file, see `record_path`.
         scores: scores of the track.
         protocol: record of the protocol, the result of `Protocol.record`.
-        origin: text that identifies how the estimates were computed. For example, it names the checkpoint.
+        origin: text that identifies how the estimates were computed, for example with the name of the checkpoint.
         versions: versions of the packages that influence the scores.
     """
     whole = scores.samples / protocol["sample_rate"]

@@ -25,10 +25,10 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: number of samples. An output sample depends on this number of input samples before it, and on as many
-            after it. None: it depends on all input samples.
+        receptive_field: number of input samples on each side of an output sample that influence the output sample. None: all
+            input samples influence it.
         normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
-            whole song, and restore the scale of the sources; `none`, `chunk`: the mixture is passed as it is.
+            whole song, and must restore the scale of the sources. `none` or `chunk`: no normalisation outside of the model.
         settings: options with which masks are converted to waveforms, such as the phase method, as a dictionary from name to
             value.
         model: name of the model config, such as `unet`.

@@ -1,4 +1,4 @@
-"""Rewrite a separator with real numbers only, from mixture waveforms to source waveforms, so that it can be exported.
+"""Rewrite a separator so that it can be exported: all steps from mixture waveform to source waveforms use real numbers only.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
 The inverse STFT consists of the ONNX operators DFT and Col2Im, so the exported file does not contain large matrices of sines.
@@ -167,30 +167,32 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
 
 
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
-    """Return the argument `dynamic_shapes` of PyTorch's exporters for any batch size and any number of samples.
+    """Return the argument `dynamic_shapes` of PyTorch's exporters, so that the model accepts any batch size and any length.
 
     All variable sizes are declared as `Dim.AUTO`. With a named `Dim`, the exported graph of a recurrent network silently
     accepts only one length.
 
     Args:
-        inputs: example inputs by name.
+        inputs: dictionary from the name of each input to an example tensor.
 
     Returns:
-        Dictionary from the name of each input to another dictionary. The inner dictionary maps each dimension of variable size
-        to `Dim.AUTO`.
+        Nested dictionaries. The outer keys are the names of the inputs, the inner keys are the numbers of the dimensions with a
+        variable size, and the values are `Dim.AUTO`.
     """
     return {name: {0: Dim.AUTO, 2: Dim.AUTO} if value.ndim == 3 else {0: Dim.AUTO} for name, value in inputs.items()}
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of the cause of an error from an exporter or from onnxruntime.
+    """Return a text that explains why an export, or a call of onnxruntime, has failed.
+
+    An error can have a cause, which is another error with a cause of its own, and so on.
 
     Args:
         error: error that the exporter or onnxruntime has raised.
 
     Returns:
-        The message of the first InputError in the chain of causes. If the chain contains no InputError, the message of the last
-        error in the chain. The message is cut to 300 characters.
+        The message of the first InputError among the error and its causes; if there is no InputError, the message of the last
+        cause. The message is cut to 300 characters.
     """
     causes = [error]
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:

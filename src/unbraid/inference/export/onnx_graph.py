@@ -70,9 +70,9 @@ def _refused(data: mmap.mmap) -> Iterator[str]:
 
 
 def _field(data: mmap.mmap, position: int) -> tuple[int, int, int]:
-    """Read the header of a protobuf field. Return the field number, the start of the value and the end of the value.
+    """Read the header of a protobuf field. Return the field id, the start of the value and the end of the value.
 
-    The returned field number is negative if the value is a number, and positive if the value consists of bytes.
+    The sign of the id shows the kind of the value: negative for an integer or a float, positive for a sequence of bytes.
     """
     key, position = _varint(data, position)
     if key >= 2**32:  # other parsers use the lowest 32 bits

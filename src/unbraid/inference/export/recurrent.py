@@ -37,7 +37,7 @@ class GraphLSTM(nn.Module):
         self.per_layer = len(self.weights) // lstm.num_layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Return the output of the last layer. The second value is None, in place of the final state of the LSTM."""
+        """Return a pair: the output of the last layer, and None. `nn.LSTM` returns the final state in place of None."""
         x = x.transpose(0, 1) if self.batch_first else x
         for first in range(0, len(self.weights), self.per_layer):
             y = ops.symbolic(

@@ -217,7 +217,7 @@ class Guard:
     def _redirect(self, request: Request) -> Response | None:
         """If the address contains the token, return a redirect to the address without the token. Otherwise return None.
 
-        The redirect stores the token as a cookie, because browsers show addresses but not cookies.
+        The redirect stores the token as a cookie. The address bar of the browser then no longer shows the token.
         """
         if "token" not in request.query_params:
             return None

@@ -34,8 +34,8 @@ class Estimate:
         magnitudes: magnitudes of each target in the scale of the network's input. None: `masks` times `mixture`.
         scale: factor by which STFT magnitudes are multiplied to get the network's input.
         mixture: magnitudes of the mixture in the scale of the network's input.
-        logits: logits of the classes of each bin. The classes are the targets and, if the network estimates it, the residual
-            (mixture minus all targets).
+        logits: logits of the classes of each bin. The classes are the targets and, in some networks, the residual (mixture
+            minus all targets).
         labels: true class of each bin. Losses ignore bins with negative values.
         embeddings: embedding of each bin, of unit norm.
         weights: weight of each bin in a loss that compares embeddings.
@@ -92,9 +92,9 @@ class Separator(nn.Module, ABC):
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.
 
     Attributes:
-        normalisation: scaling of the mixture before the network. `song`: the caller normalises the mixture by the scale of the
-            whole song, which `song_scale` computes, and restores the scale of the sources. `none`, `chunk`: the caller passes
-            the mixture as it is.
+        normalisation: where the mixture is normalised. `song`: before a call, the caller normalises the mixture by the result
+            of `song_scale`; after the call, the caller restores the scale of the sources. `chunk`: the separator normalises
+            each chunk. `none`: the mixture is not normalised.
 
     Raises:
         InputError: `targets` is empty, or another argument is out of range.
@@ -121,17 +121,17 @@ class Separator(nn.Module, ABC):
         self.chunk_samples = round(chunk_seconds * sample_rate)
 
     def song_scale(self, blocks: Iterable[Tensor]) -> InputScale | None:
-        """Compute the scale by which a song is normalised before it is cut into chunks.
+        """Compute the mean and the standard deviation by which a song is normalised before the song is cut into chunks.
 
         Args:
-            blocks: consecutive blocks of the whole song, with the sample rate and channels of the separator. They are read only
-                if `normalisation` is `song`.
+            blocks: consecutive blocks of the whole song, with the sample rate and channels of the separator. The blocks are
+                read only if `normalisation` is `song`.
 
         Shape:
             blocks [C, n], with C channels and any lengths n.
 
         Returns:
-            Mean and standard deviation of the song; None if `normalisation` is not `song`.
+            The mean and the standard deviation; None if `normalisation` is not `song`.
         """
         return InputScale.of(blocks) if self.normalisation == "song" else None
 

@@ -187,7 +187,10 @@ class Masking(Separator):
     def training_target(
         self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
     ) -> Estimate:
-        """Return the true sources and their magnitudes in the scale of `estimate`, see `Separator.training_target`."""
+        """Return the true sources and the true magnitudes, see `Separator.training_target`.
+
+        The true magnitudes are multiplied by `estimate.scale`, the scale of the network's input.
+        """
         if estimate.scale is None:
             raise ValueError(
                 "estimate.scale is None, but the training target needs it. Separators that mask spectrograms set estimate.scale"

@@ -17,9 +17,11 @@ class WaveformSeparator(Separator):
     This class does not compute an STFT. A network that needs an STFT computes the STFT itself.
 
     With normalisation, the network gets (x - m) / σ instead of the mixture x, and its output y becomes σ y + m. The numbers m
-    and σ are the mean and the standard deviation of the mixture, averaged over its channels. With `song` they are computed over
-    the whole song, in validation, test and every use of the trained model. In training, each source of a chunk is normalised
-    with m and σ of its own song before augmentation, and the loss compares normalised waveforms, as in Demucs and SCNet.
+    and σ are the mean and the standard deviation of the mixture, averaged over its channels.
+
+    With `normalisation: song`, m and σ are computed over the whole song in validation, test and every use of the trained model.
+    In training, a chunk can contain sources of several songs. Before augmentation, each source is normalised with m and σ of
+    the song from which the source comes. The loss compares normalised waveforms, as in Demucs and SCNet.
 
     Args:
         net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] (batch,
@@ -57,7 +59,7 @@ class WaveformSeparator(Separator):
         return stride_of(self.net)
 
     def forward(self, mixture: Tensor) -> Estimate:
-        """Estimate the sources of a batch of mixture chunks, already normalised if `normalisation` is `song`: [B, C, T]."""
+        """Estimate the sources of a batch of mixture chunks [B, C, T]. If `normalisation` is `song`, pass normalised chunks."""
         sources = run_normalised(self.net, mixture) if self.normalisation == "chunk" else self.net(mixture)
         return Estimate(sources.float())
 
