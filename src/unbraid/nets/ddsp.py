@@ -161,7 +161,7 @@ class Instrument(nn.Module):
         self.register_buffer("training_data", torch.tensor([36.0, 60.0, 84.0, -40.0, 20.0]))
 
     def start_from(self, training: Training) -> None:
-        """Store statistics of the training data with the weights.
+        """Store statistics of the training data in this network. Checkpoints contain these statistics.
 
         The network standardises the loudness by the mean and standard deviation of the training data. Timbre transfer shifts
         the pitch of a voice into the pitch range of the training data.
