@@ -281,7 +281,7 @@ class Instrument(nn.Module):
             samples and F control points.
 
         Yields:
-            The samples of a piece, and the parameters of the synthesizer at its control points [1, points, …].
+            The samples of a piece, and the parameters of the synthesizer at the control points of the piece [1, points, …].
         """
         state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
 

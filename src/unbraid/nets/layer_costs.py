@@ -152,7 +152,8 @@ def _of_function(func: Any, inputs: list[Any], result: Any) -> int:
 def _of_einsum(equation: str, operands: Any) -> int:
     """Return the multiply-accumulate operations of `einsum`: the product of the sizes of all indices.
 
-    The sizes of the dimensions behind `...` are taken from the operand with the most dimensions.
+    The dots `...` in `equation` count as one index. The size of this index is the product of the sizes of the dimensions for
+    which the dots stand. If the operands differ in these dimensions, the largest product is used.
     """
     sizes: dict[str, int] = {}
     for term, operand in zip(equation.replace(" ", "").split("->")[0].split(","), operands, strict=False):

@@ -1,4 +1,4 @@
-"""Measure the bandwidth of a recording. Lossy encoding or an earlier low sample rate limits the bandwidth.
+"""Measure the bandwidth of a recording. Lossy encoding limits the bandwidth, and so does a conversion from a low sample rate.
 
 The share of energy above a frequency is not a useful measure, because music is weak at high frequencies anyway. A band limit is
 detected by an edge in the long-term average spectrum. At an edge, the spectrum falls by tens of dB within a few hundred Hz, and
