@@ -176,7 +176,7 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the texts that are put before the track names of a folder or CSV file, to distinguish folders and files.
+    """Return the texts that are put before the track names of a folder or CSV file.
 
     The texts are the parts of `path`. If `path` is absolute, the result is only the name of the folder or file.
     """
