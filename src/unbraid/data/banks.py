@@ -3,8 +3,8 @@
 A bank is an object that keeps these samples. For each track, the bank has rows (waveforms): the mixture and the sources. The
 residency of a bank is the place of the samples. There are three residencies:
 
-- `disk`: each chunk is read from the files of decoded tracks. The kernel keeps these files in its page cache, which all runs on
-  a machine share. The memory of a process does not grow with the size of the data set.
+- `disk`: each chunk is read from the files of decoded tracks. The memory of a process does not grow with the size of the data
+  set. The operating system caches the files, and all runs on a machine share this cache.
 - `host`: all samples are in RAM.
 - `device`: all samples are in GPU memory. One indexing operation returns all chunks of a batch.
 """
@@ -157,7 +157,7 @@ class DeviceBank:
 
 
 def _row_index(track: StoredTrack, name: str) -> int:
-    """Return the row index of the mixture or source `name` in the samples of a track; -1 if the track lacks this source."""
+    """Return the index of the row with the waveform `name` (mixture or source) of a track; -1 if the track lacks the source."""
     return track.row(name) if name in (*track.rows, MIXTURE) else -1
 
 

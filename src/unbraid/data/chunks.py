@@ -29,9 +29,9 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, so its waveform
-            in `sources` is the mixture minus all other sources. The true magnitudes of this target are computed as the STFT
-            magnitudes of the mixture minus the STFT magnitudes of all other sources.
+        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, and the
+            target's waveform in `sources` is the mixture minus all other sources. The true magnitudes of this target are
+            computed as the STFT magnitudes of the mixture minus the STFT magnitudes of all other sources.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
 
@@ -89,7 +89,7 @@ class ChunkBatches(Dataset[RawBatch]):
 
     Args:
         sampler: object that draws the tracks and the start positions of the chunks of a step.
-        rows: names of the waveforms (rows) of an example: `mixture` or names of sources. The chunk of the mixture has the track
+        rows: names of the waveforms (rows) of an example: `mixture` or names of sources. The mixture uses the track
             and the start position that are drawn for the first source.
         bank: object that keeps the samples in RAM or on disk. None if the samples are in GPU memory; the raw batch then
             contains only tracks and start positions.
@@ -111,8 +111,8 @@ class BatchMixer:
 
     Args:
         tracks: tracks of the training split.
-        rows: names of the waveforms in a raw batch: `mixture` and the sources that the targets contain. If `mixture` is not in
-            `rows`, then `rows` contains all sources, and the mixture is computed as their sum.
+        rows: names of the waveforms in a raw batch: either `mixture` and the sources that the targets contain, or all sources
+            without `mixture`. In the second case, the mixture is computed as the sum of the sources.
         targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
         magnitude_difference: True or False for each target, see `Batch.magnitude_difference`.
         augmentation: augmentations by name, applied in this order. Augmentations are not applied if `rows` contains the
@@ -123,8 +123,8 @@ class BatchMixer:
         bank: object that keeps the samples in GPU memory; None if the raw batches already contain the samples.
         side_info: object that returns additional information about the chunks, such as their pitch. If the sources of an
             example are chunks of different tracks, the information describes the chunk of the first source.
-        song_scales: mean and standard deviation of the mixture of each track. The chunk of each source (and of the mixture) is
-            normalised by those of its own track before augmentation. None: chunks are not normalised.
+        song_scales: mean and standard deviation of the mixture of each track. Before augmentation, each chunk is normalised by
+            the values of the track from which the chunk is taken. None: chunks are not normalised.
 
     Shape:
         targets: [targets, sources]; song_scales: [2, tracks].
@@ -151,7 +151,7 @@ class BatchMixer:
         self.seed, self.rank = seed, rank
 
     def __call__(self, chunks: RawBatch) -> Batch:
-        """Convert a raw batch to float32 mixtures and targets. Sources are not augmented if `rows` contains the mixture."""
+        """Convert a raw batch to float32 mixtures and targets. Augment the sources, unless the raw batch contains mixtures."""
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None

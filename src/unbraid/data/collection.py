@@ -102,7 +102,7 @@ class TrackCollection:
 
         Raises:
             InputError: the listing has errors, one of `splits` is empty, a target contains a source that the data set lacks, or
-                a validation or test track does not have all sources.
+                a validation or test track lacks a source.
         """
         self.left_out |= listing.left_out
         self.messages, self._own_splits = [*listing.messages], listing.own_splits
@@ -163,8 +163,8 @@ class TrackCollection:
         ]
 
     def _remember(self) -> None:
-        """Add the paths of this data set to the file `roots.jsonl`, so that later commands may read these paths.
+        """Add the paths of this data set to `roots.jsonl`, the list of the paths from which this user has read data.
 
-        The user has given these paths, see `unbraid.data.roots`.
+        Later commands may read these paths, even if only the config of a run contains the paths. See `unbraid.data.roots`.
         """
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

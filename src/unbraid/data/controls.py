@@ -99,7 +99,10 @@ class Extraction:
         return Controls(torch.from_numpy(hz), levels, torch.from_numpy(periodicity))
 
     def voiced(self, controls: Controls) -> Tensor:
-        """Return True for each control point in a voiced passage, which has a pitch for at least 0.04 s. Shape: bool [F]."""
+        """Return True for each control point in a voiced passage. A passage is voiced if it has a pitch for at least 0.04 s.
+
+        Shape: bool [F].
+        """
         periodic = ((controls.periodicity >= self.voicing) & sounding(controls.loudness)).float()[None]
         width = 2 * round(SHORTEST_SECONDS * self.sample_rate / self.hop_length / 2) + 1
         narrow = 1 - functional.max_pool1d(1 - periodic, width, 1, width // 2)

@@ -150,7 +150,10 @@ def _channel(samples: np.ndarray, stream: AudioStream) -> np.ndarray:
 
 
 def _sum(parts: Sequence[np.ndarray], silence: np.ndarray) -> np.ndarray:
-    """Return the sum of the waveforms `parts`; `silence` if `parts` is empty. A mono waveform is added to each channel."""
+    """Return the sum of the waveforms in `parts`. A mono waveform is added to each channel.
+
+    If `parts` is empty, the argument `silence` (a silent waveform) is returned.
+    """
     if len(parts) == 1:
         return parts[0]
     total = np.zeros((max((len(part) for part in parts), default=len(silence)), silence.shape[1]), np.float32)

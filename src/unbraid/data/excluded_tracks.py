@@ -38,10 +38,10 @@ def voices_and_instruments(file: str) -> str:
 
 
 def outside_splits(root: Path) -> dict[str, str]:
-    """Return the subfolders of a data set that are excluded because their name is not `train`, `valid` or `test`.
+    """Find the subfolders of a data set whose name is not `train`, `valid` or `test`. These subfolders are excluded.
 
-    The result maps the name of each subfolder to the reason. The result is empty if `root` contains neither `train` nor `valid`
-    nor `test`.
+    The result is a dictionary from the name of each excluded subfolder to the reason. The result is empty if none of the
+    folders `train`, `valid` and `test` exists.
     """
     splits = split_folders(root)
     return {folder.name: OUTSIDE_SPLITS for folder in subfolders(root) if splits and folder.name not in splits}

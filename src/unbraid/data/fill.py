@@ -75,7 +75,7 @@ class Order:
     def has_own_mixture(self) -> bool:
         """Return True if the mixture is read from a file, and False if it is computed as the sum of the sources.
 
-        The result is False for a copy at another pitch or tempo.
+        The mixture of a copy at another pitch or tempo is always computed, so the result is False for a copy.
         """
         return self.track.mixture is not None and self.track.stretch is None
 
@@ -163,10 +163,10 @@ def _write(order: Order, folder: Path) -> None:
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
-    """Return a dictionary from `mixture` and each source to its waveform, at the sample rate of the request `order`.
+    """Return a dictionary from name (`mixture` or a source) to waveform, at the sample rate of the request `order`.
 
-    If the track has one source and no separate mixture file, the mixture is omitted. The sources are removed from `decoded`, so
-    that their memory is free.
+    If the track has one source and no separate mixture file, the mixture is omitted. This function removes the sources from
+    `decoded` to free memory.
     """
     names = list(decoded.sources)
     rows = {MIXTURE: _convert(order, decoded.mixture, decoded.rate)} if order.has_own_mixture else {}

@@ -36,7 +36,7 @@ def outline(listing: Listing, root: Path) -> str:
 
 
 def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
-    """Return the lines of one section of a text: an empty line, a heading with the number of entries, and the entries.
+    """Format one section of a text as lines: an empty line, a heading with the number of entries, and the entries.
 
     Args:
         title: title of the section.
@@ -153,7 +153,7 @@ def options_of(layout: Layout) -> Mapping[str, Any]:
 
 
 def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError:
-    """Convert an error of a layout (a class that lists data sets) to an error with the full key of the wrong option.
+    """Convert an error of a layout (a class that lists data sets) to the error that the user sees.
 
     Args:
         error: error that the layout raised or returned.
@@ -161,8 +161,8 @@ def error_of_layout(error: InputError, layout: Layout, root: Path) -> InputError
         root: folder of the data set.
 
     Returns:
-        A `LayoutError` if the error is about the root. If the error is about an option of the layout, the same error with the
-        full key `data.layout.<option>`. Any other error is returned unchanged.
+        The converted error. An error about the root becomes a `LayoutError` (the files do not match the layout). An error about
+        an option of the layout gets the key `data.layout.<option>`. Any other error is unchanged.
     """
     where, kind = error.where, type(error)
     if where == str(root):

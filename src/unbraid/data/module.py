@@ -48,8 +48,8 @@ class MultitrackData(pl.LightningDataModule):
         sampling: options for drawing the chunks, see `Sampling`.
         augmentation: augmentations of the training chunks by name, applied in this order. An augmentation that is None is
             skipped.
-        offline_augmentation: changes of pitch and tempo by name. Each change adds a copy of every training track, which is
-            rendered before training. A change that is None is skipped.
+        offline_augmentation: changes of pitch and tempo by name. Each change adds a copy of every training track. The
+            copies are rendered before training. A change that is None is skipped.
         residency: place of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
             `banks`.
         num_workers: number of loader processes. 0: the training process gathers the chunks itself, which is fast enough for
@@ -240,14 +240,17 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Set the function that returns additional information about tracks, such as the pitch. Batches contain the results."""
+        """Add information about the tracks, such as the pitch, to the batches. `function` returns this information."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
         return None if self._side_info is None else self._side_info(tracks)
 
     def normalise_songs(self) -> None:
-        """Normalise the sources in training batches by mean and standard deviation of the mixture of their own track."""
+        """Switch on the normalisation of training batches by the mean and standard deviation of the mixture of each track.
+
+        A source is normalised by the values of the track from which the source is taken.
+        """
         self._normalise_songs = True
 
     def _song_scales(self, tracks: Sequence[StoredTrack]) -> Tensor | None:
@@ -301,7 +304,7 @@ class MultitrackData(pl.LightningDataModule):
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
-        """Return the place of the training samples, which is chosen once: `disk`, `host` (RAM) or `device` (GPU memory)."""
+        """Return the place of the training samples: `disk`, `host` (RAM) or `device` (GPU memory). The first call chooses."""
         if self._place is None:
             processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
             self._place = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)

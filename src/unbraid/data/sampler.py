@@ -6,8 +6,8 @@ together draw the same chunks as one process with a batch of the same total size
 
 For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
 slots in random order (the deck), each slot once. So no slot is used twice in an epoch, on any rank, and a track has the same
-number of chunks in every epoch. There are two exceptions. The last slots of the deck are not used if they do not fill a batch.
-If a chunk is silent, another chunk is drawn instead, which may start at any position.
+number of chunks in every epoch. This rule has two exceptions. If the last slots of the deck do not fill a batch, they are not
+used. If a chunk is silent, it is replaced by a chunk at any position of any track.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Sampling:
         remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
         skip_below_db: if a target of a chunk is below this RMS level, another chunk is drawn instead. The level is in dB
             relative to full scale, and below 0. None: all chunks are used.
-        keep_silent: share of the chunks with a target below `skip_below_db` that are used anyway, in [0, 1].
+        keep_silent: share, in [0, 1], of the silent chunks (see `skip_below_db`) that are not replaced.
     """
 
     over: Literal["tracks", "time"]
@@ -119,8 +119,8 @@ class ChunkSampler:
         batch_size: number of chunks per step and rank.
         chunks_per_track: average number of chunks per track in an epoch.
         sampling: options for drawing the chunks.
-        silent: function that returns True for each silent chunk, from the tracks and start positions of the chunks. Required if
-            `sampling.skip_below_db` is set.
+        silent: function that gets the tracks and the start positions of chunks, and returns True for each silent chunk.
+            Required if `sampling.skip_below_db` is set.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -142,7 +142,10 @@ class ChunkSampler:
 
     @cached_property
     def positions(self) -> list[Positions]:
-        """Return the possible start positions of each source, divided into slots. Tracks without the source are omitted."""
+        """Return, for each source, the positions at which a chunk can start, in all tracks that contain the source.
+
+        The positions are divided into slots (ranges of positions).
+        """
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
         columns = [np.flatnonzero(column) for column in self.holds.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]

@@ -57,7 +57,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
 
 
 def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> Tensor:
-    """Return the mean and the standard deviation of each mixture, by which its sources are normalised in training.
+    """Return the mean and the standard deviation of the mixture of each track, for the normalisation in training.
 
     Args:
         tracks: tracks at one sample rate.
@@ -80,7 +80,7 @@ def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> 
 
 
 def _stored(folder: Path, key: list[Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Return stored arrays, which are computed first if their file is missing. The file name is a hash of the key."""
+    """Read arrays from a file whose name is a hash of the key. If the file is missing, compute and store the arrays first."""
     path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 An entry of the store is a folder for one track. The name of this folder is a hash of all values on which the samples depend:
 paths, sizes and modification times of the files, sample rate, channels and store version. A changed file therefore gets a new
-entry, and several runs can use the same entry. While an entry is written, it is locked and has a temporary name; when it is
-complete, it is renamed. If a run is killed, the next run decodes the missing tracks.
+entry, and several runs can use the same entry. While an entry is written, the entry is locked and has a
+temporary name. The complete entry gets its final name. If a run is killed, the next run decodes the missing tracks.
 """
 
 import math
@@ -257,7 +257,7 @@ class Store:
 
 
 def _durations(orders: Sequence[Order]) -> Iterator[float]:
-    """Yield the length of each track in seconds, read from the header of its first file; 0 if the header cannot be read.
+    """Yield the duration of each track in seconds, from the header of its first file. 0 if the header cannot be read.
 
     The error about an unreadable file is raised later, when the file is decoded.
     """

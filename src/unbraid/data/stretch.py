@@ -25,9 +25,9 @@ from unbraid.runs.errors import InputError
 class Stretch:
     """Change the pitch and the tempo of a track.
 
-    The package `python-stretch` plays the track faster by the factor `tempo / 2 ** (semitones / 12)`, at the same pitch. If
-    this factor is near 1, attacks of notes move by less than 1 ms. If the factor is outside [0.5, 2], attacks are blurred by up
-    to 20 ms, and the pitch of steady tones fluctuates.
+    The quality depends on the factor `tempo / 2 ** (semitones / 12)`, by which the package `python-stretch` changes the speed.
+    If this factor is near 1, attacks of notes move by less than 1 ms. If the factor is outside [0.5, 2], attacks are blurred by
+    up to 20 ms, and the pitch of steady tones fluctuates.
 
     Args:
         semitones: pitch shift in semitones, in [-12, 12]; positive values raise the pitch.

@@ -116,8 +116,8 @@ Choice = float | list[str]
 def refuse_ids(valid: Choice, test: Choice) -> None:
     """Check that `valid` and `test` are not lists, for a data set whose folders or table define the splits.
 
-    Both options are ignored, because the folders or the table define the splits. A share is accepted, because it may be the
-    default value. A list raises an error, because a list is never the default value.
+    Such a data set does not use these options. A list raises an error, because the user has typed it. A share does not raise
+    an error, because it may be the default value.
 
     Args:
         valid: option `valid` of a layout.

@@ -49,8 +49,8 @@ class Crepe:
 
     Args:
         model: `full` (22 M parameters) or `tiny` (0.5 M parameters, twenty times as fast).
-        every: distance between evaluations of the network, in control points. With `every=4`, the network is evaluated at every
-            fourth control point. At the three control points between, the pitch is interpolated.
+        every: step in control points. With `every=4`, the network estimates the pitch at every fourth control point, and the
+            pitch at all other control points is interpolated.
         fmin: lowest pitch that can be estimated, in Hz.
         fmax: highest pitch that can be estimated, in Hz.
 

@@ -105,8 +105,8 @@ def up_to(size: int, unit: int) -> int:
 def magnitudes_of(spectrum: Tensor) -> Tensor:
     """Return the magnitudes of a complex spectrum.
 
-    If gradients are not needed, `torch.hypot` is used. It is twice as fast as `torch.abs` on CPUs, but its gradient is
-    undefined at 0.
+    `torch.hypot` is twice as fast as `torch.abs` on CPUs, but the gradient of `torch.hypot` is undefined at 0. Therefore,
+    `torch.hypot` is used only if gradients are not needed.
     """
     return spectrum.abs() if spectrum.requires_grad else torch.hypot(spectrum.real, spectrum.imag)
 

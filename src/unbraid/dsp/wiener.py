@@ -49,7 +49,7 @@ def wiener(spectra: Tensor, mixture: Tensor, iterations: int, softmask: bool, re
 
 
 def _maximise(spectra: Tensor, mixture: Tensor, iterations: int) -> Tensor:
-    """Apply expectation maximisation to one window of frames, with real arithmetic if possible. Shape: as in `wiener`."""
+    """Apply expectation maximisation to one window of frames. Shape: as in `wiener`."""
     # b batch, s source, c channel, f bin, t frame
     # Open-Unmix scales the mixture to LARGEST. Scaling both regularisations instead is equivalent and cheaper.
     scale = (magnitudes_of(mixture).amax(dim=(1, 2, 3)) / LARGEST).clamp(min=1).square().view(-1, 1, 1)
@@ -77,7 +77,7 @@ def _times(spectra: Tensor, powers: Tensor) -> Tensor:
 
 
 def _correlation(spectra: Tensor) -> Tensor:
-    """Sum left · conj(right) of the two channels over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
+    """Sum left channel times conj(right channel) over time. Shape: complex [B, S, 2, F, T] -> complex [B, S, F]."""
     (a, b), (c, d) = (torch.view_as_real(spectra[:, :, channel]).unbind(-1) for channel in (0, 1))
     return torch.complex((a * c + b * d).sum(dim=-1), (b * c - a * d).sum(dim=-1))
 

@@ -1,7 +1,7 @@
-"""Adapters for networks of torchaudio, which map a mixture waveform to source waveforms of the same length.
+"""Adapters for networks of torchaudio. A network maps a mixture waveform to source waveforms of the same length.
 
-Each adapter stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their
-names. An adapter does not have other parameters.
+Each adapter stores the network of torchaudio as `net`, and has no other parameters. To load published weights, put the prefix
+`net.` before the names of the tensors.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ class HDemucs(nn.Module):
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
         growth: factor by which the number of channels grows from layer to layer.
-        n_fft: length of the STFT window in samples; the hop is a quarter of it. The encoder has `depth` layers, which must
+        n_fft: length of the STFT window in samples; the hop is n_fft / 4. The encoder has `depth` layers, which must
             reduce the frequency bins to one. For 4096 samples, 6 layers are needed.
         depth: number of encoder layers.
         freq_emb: weight of the frequency embedding (a learned vector for each frequency); 0: no frequency embedding.
@@ -29,8 +29,8 @@ class HDemucs(nn.Module):
         kernel_size: size of the kernels.
         time_stride: stride in time of the layers whose input has only one frequency left.
         stride: stride of all other layers.
-        context: number of positions on either side that the gated convolutions (GLU) of the decoder read.
-        context_enc: number of positions on either side that the gated convolutions (GLU) of the encoder read.
+        context: number of positions, on each side of a position, that the gated convolutions (GLU) of the decoder read.
+        context_enc: number of positions, on each side of a position, that the gated convolutions (GLU) of the encoder read.
         norm_starts: index of the first layer with group normalisation.
         norm_groups: number of groups of the group normalisation.
         dconv_depth: number of layers of the residual branch (DConv) in each layer.
@@ -92,7 +92,8 @@ class ConvTasNet(nn.Module):
 
     Args:
         sources: number of sources.
-        enc_kernel_size: window of the learned transform in samples, L in the paper, an even number. The hop is half of it.
+        enc_kernel_size: window of the learned transform in samples, L in the paper, an even number. The hop is half of this
+            window.
         enc_num_feats: number of filters of the learned transform, N in the paper.
         msk_kernel_size: kernel size of the dilated convolutions, P in the paper, an odd number.
         msk_num_feats: number of channels between blocks, B and Sc in the paper.

@@ -133,17 +133,17 @@ class ConvolutionalAutoencoder(Autoencoder):
 
 
 def widened(x: Tensor, up: Up) -> Tensor:
-    """Double height and width of a feature map by interpolation if `up` is `nearest` or `bilinear`.
+    """Double height and width of a feature map by interpolation if `up` is `nearest` or `bilinear`, else do nothing.
 
     Args:
         x: feature map.
         up: method of doubling, as in `ConvolutionalAutoencoder`.
 
     Shape:
-        [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] for all other methods.
+        [N, C, H, W] -> [N, C, 2H, 2W], or [N, C, H, W] if `up` is another method.
 
     Returns:
-        The doubled feature map; for all other methods, the unchanged feature map.
+        The doubled feature map; the unchanged feature map if `up` is another method.
     """
     if up == "nearest":
         return functional.interpolate(x, scale_factor=2, mode="nearest")

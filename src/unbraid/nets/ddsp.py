@@ -161,7 +161,7 @@ class Instrument(nn.Module):
         self.register_buffer("training_data", torch.tensor([36.0, 60.0, 84.0, -40.0, 20.0]))
 
     def start_from(self, training: Training) -> None:
-        """Store statistics of the training data with the weights.
+        """Store statistics of the training data in this network. Checkpoints contain these statistics.
 
         The network standardises the loudness by the mean and standard deviation of the training data. Timbre transfer shifts
         the pitch of a voice into the pitch range of the training data.
@@ -281,7 +281,7 @@ class Instrument(nn.Module):
             samples and F control points.
 
         Yields:
-            The samples of a piece, and the parameters of the synthesizer at its control points [1, points, …].
+            The samples of a piece, and the parameters of the synthesizer at the control points of the piece [1, points, …].
         """
         state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
 

@@ -172,7 +172,9 @@ def run_layer(layer: nn.Module, *inputs: Any, recompute: bool) -> Any:
 
 @torch.no_grad()
 def rescale(module: nn.Module, reference: float) -> None:
-    """Multiply the initial weights of all convolutions by (reference / σ)**0.5, where σ is their standard deviation.
+    """Multiply the initial weights of each convolution by (reference / σ)**0.5.
+
+    σ is the standard deviation of the weights of this convolution.
 
     Args:
         module: network whose convolutions are changed.

@@ -24,8 +24,8 @@ class Bounded(Protocol):
     """A network with a finite receptive field.
 
     Attributes:
-        receptive_field: number of input frames, before and after a frame, on which the output of this frame depends. The
-            overlap of chunks is computed from this number.
+        receptive_field: number of frames on each side. The output of a frame depends on this number of input frames before
+            the frame, and on as many after the frame. The overlap of chunks is computed from this number.
     """
 
     receptive_field: int

@@ -1,7 +1,7 @@
 """Count the parameters and multiply-accumulate operations (MACs) of the layers of a network in one forward pass.
 
-Counted: convolutions, linear layers, LSTM, GRU and plain recurrent layers, `nn.MultiheadAttention`, and the matrix products,
-`einsum` and scaled dot-product attention that a module calls itself.
+Counted layers: convolutions, linear layers, LSTM, GRU and plain recurrent layers, `nn.MultiheadAttention`. Counted functions,
+if the network calls them directly: matrix products, `einsum` and scaled dot-product attention.
 
 Not counted: normalization, activations, pooling, element-wise operations, biases, embeddings, Fourier transforms, and
 operations outside of the network, such as the loss. A training step costs about three times as much as a forward pass.
@@ -71,7 +71,7 @@ def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Return whether one formula counts all operations of a module, as for `nn.LSTM`, so that inner calls are not counted."""
+    """Return whether one formula counts all operations of a module, as for `nn.LSTM`. Inner modules are then not counted."""
     return isinstance(module, Convolution | Transposed | nn.Linear | nn.RNNBase | nn.MultiheadAttention)
 
 
@@ -152,7 +152,8 @@ def _of_function(func: Any, inputs: list[Any], result: Any) -> int:
 def _of_einsum(equation: str, operands: Any) -> int:
     """Return the multiply-accumulate operations of `einsum`: the product of the sizes of all indices.
 
-    The sizes of the dimensions behind `...` are taken from the operand with the most dimensions.
+    The dots `...` in `equation` count as one index. The size of this index is the product of the sizes of the dimensions for
+    which the dots stand. If the operands differ in these dimensions, the largest product is used.
     """
     sizes: dict[str, int] = {}
     for term, operand in zip(equation.replace(" ", "").split("->")[0].split(","), operands, strict=False):

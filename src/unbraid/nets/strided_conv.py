@@ -2,12 +2,13 @@
 
 Three cases are computed in another way than in torch:
 
-- Small maps: the coarsest levels have few pixels and hundreds of channels. Torch's convolutions are vectorised along the width
-  of a map, which is only two pixels there. Here the convolution is one matrix product with the windows of the map (im2col;
-  Chellapilla, Puri & Simard, 2006).
-- Few output channels: the last layer has one channel, which uses one lane of the CPU's vector units. Here the 2 × 2 output
-  pixels of an input pixel are computed as four channels, and the channels are then rearranged to pixels (pixel shuffle; Shi et
-  al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a copy.
+- Small maps: at the coarsest levels, a map has hundreds of channels, but is only two pixels wide. Torch's convolutions are slow
+  for such maps, because they are vectorised along the width. Here the convolution is one matrix product with the windows of the
+  map (im2col; Chellapilla, Puri & Simard, 2006).
+- Few output channels: the last layer has one channel, so torch uses only a part of the CPU's vector units. Here the 2 × 2
+  output pixels of an input pixel are computed as four channels, and the channels are then rearranged to pixels (pixel shuffle;
+  Shi et al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a
+  copy.
 - Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
 
 On a GPU, in evaluation, and for all other sizes, torch's own layers are used.

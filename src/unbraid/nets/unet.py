@@ -112,7 +112,7 @@ class UNet(nn.Module):
 
 
 def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
-    """Remove one frequency bin, and append silent frames up to a multiple of `2 ** levels` frames.
+    """Remove one frequency bin, and append silent frames until the number of frames is a multiple of `2 ** levels`.
 
     Args:
         magnitudes: magnitudes of the mixture.

@@ -140,7 +140,8 @@ def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Cal
         sources: [B, S, C, T]; chosen: bool [B, S]; curves: [bins] -> [chosen sources, bins]; the result: [B, S, C, T].
 
     Returns:
-        The sources, in a new tensor; `sources` itself if no source is chosen.
+        A new tensor with all sources of the batch: the chosen sources are filtered, all other sources are unchanged. If no
+        source is chosen, the tensor `sources` itself.
     """
     if not chosen.any():
         return sources

@@ -83,11 +83,11 @@ def floats(values: np.ndarray, like: Tensor) -> Tensor:
 def factors(values: np.ndarray, sources: Tensor) -> Tensor:
     """Copy an array to the device of `sources` as float32, and append two axes of length 1. Shape: [...] -> [..., 1, 1].
 
-    The two new axes are those of channels and samples, so that the result can be multiplied by `sources`.
+    The two new axes stand for channels and samples, so that the result can be multiplied by `sources`.
     """
     return floats(values, sources)[..., None, None]
 
 
 def numbers(values: np.ndarray, sources: Tensor) -> Tensor:
-    """Copy an integer array of any shape to the device of `sources`, as a tensor with one axis. Shape: [...] -> [n]."""
+    """Flatten an integer array, and copy the result to the device of `sources`. Shape: [...] -> [n], for n integers."""
     return torch.from_numpy(values.reshape(-1)).to(sources.device, non_blocking=True)

@@ -215,7 +215,9 @@ def play(
 def struck(
     pitch: float, rng: np.random.Generator, *, tilt: float, pluck: float, ring: float, damping: float, tine: float, pick: float
 ) -> np.ndarray:
-    """Synthesise a plucked or struck string: decaying harmonics, detuned between left and right, and attack noise.
+    """Synthesise a plucked or struck string from decaying harmonics and attack noise.
+
+    The pitch of the left channel is slightly lower than the pitch of the right channel.
 
     Args:
         pitch: MIDI pitch.

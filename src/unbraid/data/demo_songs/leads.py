@@ -43,7 +43,7 @@ class Maker:
             harmonics [harmonics], their frequencies in Hz [frames, harmonics], and the loudness in [0, 1] [frames, 1].
         attack: duration of the attack of a note, in seconds.
         vibrato: largest depth of the vibrato, in semitones.
-        air: level of the breath or bow noise, and its lower cut-off frequency in Hz.
+        air: two numbers: the level of the breath or bow noise, and the lower cut-off frequency of this noise in Hz.
     """
 
     pitch: tuple[float, float]
@@ -151,9 +151,10 @@ def play_phrase(phrase: Phrase, maker: Maker, rng: np.random.Generator) -> tuple
 
 
 def _gain(line: Line, attack: float, legato: bool) -> np.ndarray:
-    """Return the loudness curve of a phrase. If `legato` is True, the notes are joined, with a short dip between them.
+    """Return the loudness curve of a phrase. Shape: [frames].
 
-    If `legato` is False, the notes are separate. Shape: [frames].
+    If `legato` is True, the notes are joined, with a short dip in the loudness between notes. If `legato` is False, each note
+    fades in and out.
     """
     if not legato:
         return envelope(line, attack, 0.05) * (0.75 + 0.25 * np.exp(-np.clip(line.age, 0, None) / 0.3))

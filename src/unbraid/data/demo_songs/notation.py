@@ -107,8 +107,8 @@ class Style:
 
     Args:
         tempo: tempo in beats per minute.
-        swing: delay of the middle of each swing group (a long and a short note), as a share of the duration of the group.
-        swing_steps: number of steps (sixteenth notes) in a swing group.
+        swing: delay of the second note of each pair of notes (swing group), as a share of the duration of the pair.
+        swing_steps: duration of a swing group, in steps (sixteenth notes).
         tonic: MIDI pitch of the tonic.
         mode: name of the scale, a key of `SCALES`.
         sevenths: whether chords contain the seventh.
@@ -136,7 +136,7 @@ class Style:
     looseness: float
 
     def time(self, bar: int, step: float) -> float:
-        """Return the time of a step of a bar in seconds; swing delays the middle of every group of `swing_steps` steps."""
+        """Return the time of a step of a bar, with swing, in seconds since the start of the song."""
         group, place = divmod(step / self.swing_steps, 1.0)
         late = place * (1 + 2 * self.swing) if place < 0.5 else 1 - (1 - place) * (1 - 2 * self.swing)
         beats = bar * 4 + (group + late) * self.swing_steps / 4

@@ -1,8 +1,9 @@
 """Compose the demo songs: key, chords, form, rhythm and the notes of every part. The module `song` renders the score.
 
-The songs follow simple rules of pop music in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars. The voice is
-silent in about the last third of these two bars. The lead instrument doubles some phrases, and answers other phrases in this
-pause. All times are in seconds, all pitches in MIDI semitones (69 is 440 Hz).
+The songs follow simple rules of pop music in 4/4 time. A bar has 16 steps. A phrase of the voice has two bars, and
+ends with a pause of about a third of these two bars. The lead instrument plays together with the voice in some phrases. After
+some other phrases, the lead instrument plays an answer in the pause. All times are in seconds, all pitches in MIDI semitones
+(69 is 440 Hz).
 """
 
 from dataclasses import replace
@@ -89,7 +90,10 @@ def pick(rng: np.random.Generator, options: tuple) -> tuple:
 
 
 def lay_out(rng: np.random.Generator, style: Style, seconds: float) -> list[Bar]:
-    """Return the bars of a song: a random form, repeated up to `seconds`, with one chord progression for each section."""
+    """Return the bars of a song. A random form is repeated until the song has `seconds` seconds.
+
+    Sections of the same name have the same chord progression.
+    """
     # A song shorter than 8 s starts without an intro.
     form = pick(rng, FORMS if seconds >= 8 else FORMS[1:])
     chords = {name: pick(rng, PROGRESSIONS[style.mode]) for name in SECTIONS}
@@ -189,7 +193,10 @@ def write_melody(rng: np.random.Generator, style: Style, bars: list[Bar], second
 
 
 def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, int]]:
-    """Return a motif: for each note of a phrase, its first step, its length in steps, and its interval in scale degrees."""
+    """Return a motif: three numbers for each note (first step, length in steps, interval).
+
+    The interval is the distance to the previous note, in scale degrees.
+    """
     step, end = int(rng.integers(0, 4)), int(rng.integers(18, 24))
     # A sixteenth note at 140 beats per minute is too short for a syllable.
     lengths = [2, 2, 2, 3, 4, 4, 6] if style.tempo < 105 else [2, 4, 4, 4, 6, 8]
@@ -204,7 +211,7 @@ def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, 
 def write_phrase(
     rng: np.random.Generator, style: Style, bars: tuple[Bar, Bar], motif: list[tuple[int, int, int]]
 ) -> list[Note]:
-    """Return the notes of a motif over the chords of two bars; long and accented notes are moved to the nearest chord tone."""
+    """Convert a motif to notes in two bars. Long and accented notes are moved to the nearest tone of the chord."""
     home = nearest_degree(style, style.voice_pitch)
     degree, notes = home, []
     for step, held, leap in motif:

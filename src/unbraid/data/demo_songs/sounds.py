@@ -37,7 +37,7 @@ def smooth(control: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def frames_for(samples: int) -> int:
-    """Return the number of control frames, one every `HOP` samples, that cover a sound of `samples` samples."""
+    """Return the number of control frames for a sound of `samples` samples. There is one frame every `HOP` samples."""
     return -(-samples // HOP) + 1
 
 
@@ -92,7 +92,7 @@ def shaped_noise(envelope: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def band_noise(samples: int, low_hz: float, high_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """Return noise between two frequencies, with slopes of 24 dB per octave outside. Shape: [samples]."""
+    """Return noise between two frequencies. Outside this band, the noise falls by 24 dB per octave. Shape: [samples]."""
     size = fast_size(samples)
     spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
     f = np.fft.rfftfreq(size, 1 / SAMPLE_RATE).astype(np.float32) + 1.0
@@ -169,7 +169,7 @@ class Line:
         index: number of the current note.
         pitch: MIDI pitch, with glides between notes.
         age: time since the start of the note, in seconds; negative before the first note.
-        left: time from now until the end of the note, in seconds; negative after the end of the note.
+        left: time until the end of the note, in seconds; negative after the end of the note.
         velocity: velocity of the note.
 
     Shape:

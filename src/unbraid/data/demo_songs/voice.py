@@ -39,7 +39,7 @@ BANDWIDTHS_HZ = (80, 90, 130, 180, 240, 350, 400, 450, 500, 550)
 
 @dataclass(frozen=True)
 class Consonant:
-    """Synthetic consonant: noise in a frequency band, while the voice has a lower gain.
+    """Synthetic consonant: noise in a frequency band. The voice is quieter during the consonant.
 
     Args:
         seconds: duration in seconds.

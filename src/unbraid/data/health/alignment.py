@@ -8,7 +8,8 @@ peak is one sample wide even for tonal music, and level and equalisation do not 
 2. Windows of 5 s are correlated at delays near the rough offset. Offset and correlation are medians over the windows. The drift
    is the change of the offset from the beginning to the end of the track.
 
-If the tempo changes within one recording, or a section was removed, the correlation is low, but the cause is not reported.
+Limit: the correlation is low if the tempo changes within one recording, or if one recording lacks a section of the other
+recording. These two causes are not distinguished.
 """
 
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ def _fast_size(least: int) -> int:
 
 
 def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correlate windows of 5 s. Return the start, the delay of `b` and the correlation peak of each window without silence."""
+    """Correlate windows of 5 s. Windows in which `a` or `b` is silent are omitted.
+
+    Return three arrays with one value for each window: start of the window, delay of `b`, and correlation peak.
+    """
     begin, end = max(0, -centre), min(len(a), len(b) - centre)
     length = max(1, min(round(WINDOW_SECONDS * rate), end - begin))
     starts = np.unique(np.linspace(begin, end - length, WINDOWS).astype(int))
@@ -120,7 +124,7 @@ def _in_windows(a: np.ndarray, b: np.ndarray, centre: int, rate: float) -> tuple
 def _fine_lag(a: np.ndarray, b: np.ndarray, reach: int) -> tuple[float, float]:
     """Return the delay of `b` relative to `a` in samples, and the correlation peak.
 
-    The delay is not rounded to whole samples. It is at most `reach` samples in both directions.
+    The delay is not rounded to whole samples. The delay is between about -`reach` and `reach`.
     """
     window = np.hanning(len(a) + 2)[1:-1].astype(np.float32)
     correlation = _phase_correlation(a * window, b * window)

@@ -1,4 +1,4 @@
-"""Measure the bandwidth of a recording, which a lossy encoder or an earlier, lower sample rate may have limited.
+"""Measure the bandwidth of a recording. Lossy encoding limits the bandwidth, and so does a conversion from a low sample rate.
 
 The share of energy above a frequency is not a useful measure, because music is weak at high frequencies anyway. A band limit is
 detected by an edge in the long-term average spectrum. At an edge, the spectrum falls by tens of dB within a few hundred Hz, and
@@ -25,7 +25,7 @@ def ceiling_hz(samples: np.ndarray, rate: int) -> float | None:
     """Return the band limit of a recording: the frequency above which an encoder or resampler has removed all sound.
 
     Args:
-        samples: waveform. Each frame of the analysis uses one channel in turn, so channels of opposite phase do not cancel.
+        samples: waveform. The channels are not summed, so channels of opposite phase do not cancel.
         rate: sample rate in Hz.
 
     Shape:

@@ -5,8 +5,8 @@ words is a vote for an offset in time between the two tracks. Two tracks match i
 votes.
 
 A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
-more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. If several tracks have
-equal fingerprints, only the first of these tracks is compared with other tracks.
+more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. Tracks with equal
+fingerprints are found without the index, so only the first of these tracks is added to the index.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ class Match:
     Args:
         first: index of the first track.
         second: index of the second track, larger than `first`.
-        offset_words: time by which the second track starts later in the recording, as a number of fingerprint words (50 ms
-            each).
+        offset_words: start of the second track minus start of the first track within the recording, in fingerprint words of
+            50 ms.
         bit_error_rate: share of the bits that differ between the two fingerprints, in [0, 1].
     """
 
@@ -124,7 +124,7 @@ def _ballots(words: np.ndarray, tracks: np.ndarray, positions: np.ndarray, count
 
 
 def _confirm(fingerprints: Sequence[np.ndarray], first: int, second: int, offset: int) -> Match | None:
-    """Compare the fingerprints of two tracks at an offset in words (50 ms). Return a match if at most 30 % of the bits differ.
+    """Compare two fingerprints at an offset in words of 50 ms each. Return a match if at most 30 % of the bits differ.
 
     The result is None if more bits differ, or if fewer than `LEAST_WORDS` words overlap at this offset.
     """

@@ -46,7 +46,7 @@ class Health:
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB relative to full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
         offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and `correlation`
-            are None if the track lacks an instrumental version, if it is too short, or if one of the two versions is silent.
+            are None if the track lacks an instrumental version or is too short, or if the mixture or this version is silent.
         drift_ms: increase of the delay `offset_ms` from the beginning to the end of the track, in ms.
         correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
         pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not

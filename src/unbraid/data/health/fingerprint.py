@@ -13,8 +13,8 @@ and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 Frames and bands are defined in seconds and Hz, so copies at other sample rates have the same words.
 
 The fingerprint identifies a recording, not a composition: another take or another tempo is a different recording. The same
-accompaniment with another singer, or without a singer, counts as the same recording, because the fingerprints differ in few
-bits (about as many as after mp3 coding of low quality).
+accompaniment with another singer, or without a singer, counts as the same recording. The fingerprints then differ in few bits,
+about as many as after mp3 coding of low quality.
 """
 
 import base64
@@ -45,8 +45,8 @@ def fingerprint(samples: np.ndarray, rate: int) -> np.ndarray:
         samples: [C, T]; the result: uint32 [words].
 
     Returns:
-        One word (32 bits) for each frame after the first `LAG` frames; empty for a shorter recording. The word 0 means that the
-        frame is silent or constant. Comparisons of fingerprints ignore words that are 0.
+        One word (32 bits) for each frame after the first `LAG` frames. Empty if the recording has at most `LAG` frames. The
+        word 0 means that the frame is silent or constant. Comparisons of fingerprints ignore words that are 0.
     """
     factor = max(1, rate // LOW_RATE)
     energy = _band_energies(decimate(samples, factor), rate / factor)

@@ -70,7 +70,7 @@ def _cut(name: str) -> str:
 
 
 def _silent(health: Health) -> str:
-    """Return a text with the share of silence in % of each source that has silence. The largest share comes first."""
+    """Return a text with the share of silence, in %, for each source with silent parts. The largest share comes first."""
     shares = sorted(health.silent_share.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= 0.005) or "-"
 

@@ -1,8 +1,9 @@
 """Read tables of tracks in CSV or JSONL: each row lists the files of one track.
 
-A CSV file has the column names in its first line. A JSONL file has one JSON object per line, whose keys are the columns. A
-value in a JSONL file may be a list of files, which are summed. The column `track` contains the name of the track. The optional
-column `split` contains the split of the track. All other columns contain paths of files, relative to the folder of the table.
+The first line of a CSV file contains the column names. Each line of a JSONL file is a JSON object. The keys of the object are
+the column names. A value in a JSONL file may be a list of files. The files of a list are summed. The column `track` contains
+the name of the track. The optional column `split` contains the split of the track. All other columns contain paths of files,
+relative to the folder of the table.
 """
 
 import csv
@@ -27,7 +28,7 @@ class ManifestRow:
     Args:
         track: name of the track.
         split: split of the track, None if the table lacks a column `split`.
-        files: dictionary from the name of each column (the mixture or a source) to the paths of its files.
+        files: dictionary from the name of each column (the mixture or a source) to the paths of the files in this column.
         where: file and line of the row, for error messages.
     """
 

@@ -94,7 +94,7 @@ class _ExcludedError(Exception):
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each track by track name. The folder of a track is a folder with a metadata file or stems."""
+    """Return a dictionary from track name to the folder of the track. This folder contains a metadata file or stems."""
     folders: dict[str, Path] = {}
     for place in PLACES:
         for path in sorted([*(root / place).glob(f"*/*{METADATA}"), *(root / place).glob("*/*_STEMS/")]):
@@ -119,7 +119,7 @@ def _has_bleed(metadata: Metadata) -> bool:
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return the stems of a track, each with the sources that it contains: `vocals`, `accompaniment` or both."""
+    """Return a dictionary from each stem of a track to the set of its sources: `vocals`, `accompaniment` or both."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
     kinds = {}

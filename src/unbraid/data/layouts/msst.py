@@ -30,7 +30,7 @@ class MSST:
         remix: value of `data.sampling.remix`. It must be above 0 for type 1. It must be 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
-        test: folders of test songs, or the share of the songs in `valid` that is used for testing and not for validation.
+        test: folders of test songs, or a number: this share of the songs in `valid` is used for testing, not for validation.
         instruments: stems that are used; all others are ignored. None: all stems.
         missing: handling of a song that lacks a stem. `error`: an error is raised; `silence`: the missing stem is silent.
 
@@ -157,7 +157,7 @@ def _songs(place: Path) -> Listing:
 
 
 def _singles(place: Path) -> Listing:
-    """Return one track for each recording in `place`, which contains one subfolder of recordings for each instrument."""
+    """Return one track for each recording in the folder `place`. This folder has one subfolder for each instrument."""
     return Singles(0.0, 0.0).tracks(place)
 
 
@@ -176,9 +176,9 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the texts with which the track names of a folder or CSV file begin: the parts of the relative path.
+    """Return the texts that are put before the track names of a folder or CSV file.
 
-    If the path is absolute, the result is only the name of the folder or file.
+    The texts are the parts of `path`. If `path` is absolute, the result is only the name of the folder or file.
     """
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

@@ -94,7 +94,8 @@ class MUSDB18:
             root: folder of the data set. If it contains files, nothing is downloaded.
 
         Raises:
-            InputError: the root contains files other than MUSDB18, ffmpeg or the package is missing, or the download fails.
+            InputError: ffmpeg or the package `musdb` is missing, the download fails, or the root contains other files than
+                MUSDB18.
         """
         if root.is_dir() and any(root.iterdir()):
             self.tracks(root)  # raises an error about a folder with other files

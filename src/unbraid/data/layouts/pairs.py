@@ -59,7 +59,7 @@ class Pairs:
             )
 
     def tracks(self, root: Path) -> Listing:
-        """List the pairs under the root. Files without the second file of their pair are excluded.
+        """List the pairs under the root. A pair is excluded if one of its two files is missing.
 
         Args:
             root: folder of the data set.
@@ -151,9 +151,10 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
 
 
 def _pair_name(pattern: Pattern, path: Path, root: Path) -> str | None:
-    """Return the name of the pair to which a file belongs: its folders, and the text that the first `*` of the pattern matches.
+    """Return the name of the pair to which a file belongs, or None if the pattern does not match the file.
 
-    The result is None if the pattern does not match the file.
+    The name is the text that the first `*` of the pattern matches. If the pattern lacks a `/`, the names of the file's folders
+    are put before this text.
     """
     match = pattern.match(path, root)
     if match is None:

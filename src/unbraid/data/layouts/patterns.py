@@ -127,7 +127,7 @@ class SourcePatterns:
         return Assignment({name: tuple(paths) for name, paths in assigned.items()}, unmatched, ambiguous)
 
     def _matching_sources(self, path: Path, folder: Path) -> dict[str, str]:
-        """Return the sources whose patterns match a file: a dictionary from source to the first pattern that matches."""
+        """Find the sources whose patterns match a file. Return a dictionary from source to the first matching pattern."""
         allowed = [name for name in self.names if not any(pattern.match(path, folder) for pattern in self.excluded[name])]
         texts = {name: [pattern.text for pattern in self.included[name] if pattern.match(path, folder)] for name in allowed}
         matches = {name: matching[0] for name, matching in texts.items() if matching}

@@ -32,8 +32,8 @@ class Stems:
     """List the tracks in `{train,valid,test}/<track>/<stem>.<audio suffix>`, in `<track>/<stem>.<audio suffix>` or in a table.
 
     Args:
-        mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, its mixture
-            is the sum of its other stems.
+        mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, the
+            mixture is the sum of all stems of the track.
         missing: handling of a stem that only some tracks have. `error`: an error is raised; `silence`: a missing stem is
             silent.
         lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
@@ -41,9 +41,9 @@ class Stems:
             Several files of one source are summed. None: each file is a source, named after the file.
         manifest: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: list of the names of the validation tracks, or the share of all tracks that is drawn for validation. Unused if
-            the data set has the folders `train`, `valid` and `test`, or if its table has a column `split`.
-        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing. Unused in the same
-            cases as `valid`.
+            the data set has the folders `train`, `valid` and `test`, or if the table has a column `split`.
+        test: list of the names of the test tracks, or the share of all tracks that is drawn for testing. If `valid` is
+            unused, `test` is unused too.
 
     Raises:
         InputError: both `sources` and `manifest` are set.
@@ -114,7 +114,7 @@ class Stems:
         return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that only some tracks have; no errors if the option `missing` is `silence`."""
+        """Return an error for each source that only some tracks have; none if the option `missing` is `silence`."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
         return [
             InputError(
@@ -189,7 +189,7 @@ def _read_folders(root: Path, patterns: SourcePatterns | None) -> _Listed:
 
 
 def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
-    """Return name, split and folder of each track. A name that occurs in several splits is prefixed with its split."""
+    """Return name, split and folder of each track. If a name occurs in several splits, the split is put before the name."""
     places: list[tuple[Split | None, Path]] = [*split_folders(root).items()] or [(None, root)]
     folders = [(normalised(folder.name), split, folder) for split, place in places for folder in subfolders(place)]
     counts = Counter(name for name, _, _ in folders)
