@@ -31,6 +31,11 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, monitor: str, mode: Literal["min", "max"]) -> None:
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prepare the validation of the last epoch, also if the run resumes in the middle of this epoch."""
+        super().on_train_start(trainer, pl_module)
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make sure that the last epoch is validated, even if `trainer.check_val_every_n_epoch` would skip its validation."""
         if trainer.max_epochs == trainer.current_epoch + 1 and trainer.check_val_every_n_epoch is not None:
