@@ -23,7 +23,7 @@ def task_of(*words):
 
 
 def started(folder, words, **options):
-    """Load weights into a model; return what was recorded, the model, and its state before."""
+    """Load weights into a model; return the recorded description, the model, and its state before."""
     config, task = task_of(*words)
     OmegaConf.update(config, "init", {"path": str(folder), **options}, merge=False, force_add=True)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}

@@ -6,8 +6,8 @@ Three cases are computed in another way than in torch:
   of a map, which is only two pixels there. Here the convolution is one matrix product with the windows of the map (im2col;
   Chellapilla, Puri & Simard, 2006).
 - Few output channels: the last layer has one channel, which uses one lane of the CPU's vector units. Here the 2 × 2 output
-  pixels of an input pixel are computed as four channels, and the channels are then rearranged to pixels (pixel shuffle; Shi et
-  al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a copy.
+  pixels of an input pixel are computed as four channels. The channels are then rearranged to pixels (pixel shuffle; Shi et al.,
+  CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a copy.
 - Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
 
 On a GPU, in evaluation, and for all other sizes, torch's own layers are used.

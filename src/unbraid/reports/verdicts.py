@@ -2,7 +2,7 @@
 
 The result of a comparison is a verdict: numbers and a sentence. The sentence ends with the words `hardly luck` only if p < 0.05
 over songs and seeds, after Holm's correction for several comparisons. If the variant or the baseline has only one seed, the
-sentence never contains these words, because the effect of the config cannot be separated from the effect of the seed.
+sentence never contains these words. The reason: the effect of the config cannot be separated from the effect of the seed.
 """
 
 from collections.abc import Sequence

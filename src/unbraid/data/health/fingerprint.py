@@ -13,8 +13,8 @@ and frames of 0.37 s, as in the paper. Two parameters differ from the paper:
 Frames and bands are defined in seconds and Hz, so copies at other sample rates have the same words.
 
 The fingerprint identifies a recording, not a composition: another take or another tempo is a different recording. The same
-accompaniment with another singer, or without a singer, counts as the same recording, because the fingerprints differ in few
-bits (about as many as after mp3 coding of low quality).
+accompaniment with another singer, or without a singer, counts as the same recording. The fingerprints of the two versions
+differ in few bits, about as many as after mp3 coding of low quality.
 """
 
 import base64
