@@ -59,8 +59,9 @@ class EvaluateConfig(Experiment):
         sweep: folder of a sweep, whose runs are scored one after the other.
         run: folder of a trained run, checkpoint file, published folder, or checkpoint of another tool.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
-        start: run or file with the weights before a fine-tuning, for `interpolate`.
-        interpolate: share of the weights of `run` in a mixture with those of `start`.
+        start: run folder or file with the weights before a fine-tuning; used only with `interpolate`.
+        interpolate: factor A in [0, 1]. The scored weights are A times the weights of `run` plus 1 - A times the weights of
+            `start`. None: the weights of `run`.
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
@@ -215,7 +216,7 @@ class Session:
         self.node: Any = OmegaConf.create(config)
         self.data: MultitrackData = build(self.node.data)
         self.evaluation: Evaluation = build(self.node.evaluation)
-        self.mixture = ""  # text that identifies the mixture with the weights before a fine-tuning
+        self.mixture = ""  # text that identifies the weighted mean with the weights before a fine-tuning
         self.scores_run = self.node.estimates is None and self.node.oracle is None
         self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
 
@@ -272,7 +273,7 @@ class Session:
 
     @cached_property
     def origin(self) -> Origin:
-        """The origin of the weights. A missing file raises InputError."""
+        """The file with the weights, and the config of the model. A missing file raises InputError."""
         return find_origin(Path(self.node.run), self.node.checkpoint, self.node.config)
 
     @property

@@ -60,7 +60,7 @@ class Experiment:
         notes: text that is recorded with the run.
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
         freeze: beginnings of the names of parameters that are not trained.
-        lora: low-rank adaptation, which trains two small matrices for each layer; None: the layers themselves are trained.
+        lora: low-rank adaptation, which trains two small matrices for each layer; None: the weights of the layers are trained.
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a chosen config
-            group is not used, or two keys that must be equal have different values.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data or the features,
+            or two keys that must be equal have different values.
     """
     _check_data(config)
     check(config, schema)
@@ -192,8 +192,8 @@ def _check_stages(config: DictConfig) -> None:
     if not config.get("test", True):
         raise InputError("train, test", "there is nothing to do", found="false for both", expected="one of them true")
     if ckpt_path is None and init is None:
-        hint = "Type ckpt_path=RUN/checkpoints/best.ckpt or init=NAME"
-        raise InputError("train=false", "a test without training needs a checkpoint", hint=hint)
+        hint = "Type ckpt_path=RUN/checkpoints/best.ckpt or init=PATH"
+        raise InputError("train=false", "a test without training needs trained weights", hint=hint)
 
 
 def _check_power(config: DictConfig) -> None:

@@ -13,7 +13,7 @@ from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
 
-# Keys and groups that can be overridden together with run=. The others are read from the run's config.
+# Keys and groups that can be overridden together with run=. All other keys are read from the run's config.
 WITH_RUN = (
     "sweep",
     "run",
@@ -50,7 +50,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     of the model and the training come from the run.
 
     Args:
-        config: config of the command. Its key `run` names the folder of the trained run.
+        config: config of the command. The key `run` contains the folder of the trained run.
         typed: keys of the command line.
 
     Returns:
@@ -85,7 +85,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
 
 
 def _take_phase(config: DictConfig, own: DictConfig, typed: Sequence[str]) -> None:
-    """Set the phase of the separator: the typed choice, else that of the run."""
+    """Set the phase of the separator to the typed choice or, without a typed choice, to the phase of the run."""
     if any(word.split(".")[0] == "phase" for word in typed):
         if OmegaConf.select(config, "model.separator.phase") is None:
             problem = f"the model of run={config.run} does not use this config group"
@@ -107,7 +107,7 @@ def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
 
 
 def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
-    """Check that no typed key is read from the run. The targets of a model of another tool can be typed."""
+    """Check that the user has typed only keys that are not read from the run. `targets` is allowed for a model of another tool."""
     allowed = (*WITH_RUN, *(["targets"] if config.config is not None else []))
     for key in typed:
         if key.split(".")[0].split("/")[0] not in allowed and key not in SOUND:
@@ -116,10 +116,10 @@ def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the command with the model of another tool, whose config file the key `config` names.
+    """Return the config of the command with the model of another tool. The key `config` contains the config file of that tool.
 
-    Without typed `targets`, the target X is the source X of the data. If the model estimates a source and `other`, the target
-    `other` is everything else in the mixture.
+    If the user does not type `targets`, the target X is the source X of the data. If the model estimates a source and `other`,
+    the target `other` is the mixture minus this source.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None

@@ -40,8 +40,10 @@ class SeparateConfig:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
         checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
-        start: run or file with the weights before a fine-tuning, for `interpolate`.
-        interpolate: share of the weights of `run` in a mixture with those of `start`.
+        start: run folder or file with the weights before a fine-tuning; used only with `interpolate`.
+        interpolate: factor A in [0, 1]. The used weights are A times the weights of `run` plus 1 - A times the weights of
+            `start`.
+            None: the weights of `run`.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         input: file, folder, pattern such as `songs/*.mp3`, a list of these, or `-` for standard input.
         output: folder of the stems.
@@ -126,7 +128,7 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Find the input files that the key `input` names, and yield a dictionary from track name to input file.
+    """Find the input files in the value of the key `input`, and yield a dictionary from track name to input file.
 
     Standard input is copied to a temporary file, because decoders must be able to read a file from any position.
     """

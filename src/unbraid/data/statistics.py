@@ -1,4 +1,5 @@
-"""Compute statistics of mixtures: of STFT magnitudes at each frequency over all tracks, and of the samples of each track.
+"""Compute the mean and the standard deviation of mixtures: of STFT magnitudes at each frequency, and of the samples of each
+track.
 
 The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in
 files.
@@ -57,7 +58,7 @@ def statistics(tracks: Sequence[StoredTrack], stft: STFT, folder: Path, progress
 
 
 def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> Tensor:
-    """Return the mean and the standard deviation of each mixture, by which its sources are normalised in training.
+    """Return the mean and the standard deviation of each mixture. Training normalises the sources of a track by these values.
 
     Args:
         tracks: tracks at one sample rate.
@@ -80,7 +81,7 @@ def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> 
 
 
 def _stored(folder: Path, key: list[Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Return stored arrays, which are computed first if their file is missing. The file name is a hash of the key."""
+    """Read arrays from a file. If the file is missing, compute and store the arrays. The file name is a hash of `key`."""
     path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -65,8 +65,8 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
     the lowest band contains the bin at 0 Hz, and the highest band contains the highest bin.
 
     Args:
-        num_bands: number K of bands. K + 2 edges are spaced evenly on the mel scale. Band k begins at edge k and ends at edge k
-            + 2.
+        num_bands: number K of bands. K + 2 edges are spaced evenly on the mel scale. Band k is between edge k and
+            edge k + 2.
         n_fft: length of the transform in samples.
         sample_rate: sample rate in Hz.
 

@@ -1,6 +1,7 @@
 """Describe a file with weights: kind of model, layers, targets, sample rate, size and hash.
 
-Python code in the file is not executed."""
+Python code in the file is not executed.
+"""
 
 import math
 from collections.abc import Mapping

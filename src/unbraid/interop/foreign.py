@@ -191,7 +191,7 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name with * to a regular expression. A * stands for any text without dots, a part ** for any parts."""
+    """Convert a tensor name with * to a regular expression. A * matches any text without dots, a part ** any parts."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 

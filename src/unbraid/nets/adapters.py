@@ -20,7 +20,7 @@ class HDemucs(nn.Module):
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
         growth: factor by which the number of channels grows from layer to layer.
-        n_fft: length of the STFT window in samples; the hop is a quarter of it. The encoder has `depth` layers, which must
+        n_fft: length of the STFT window in samples. The hop is `n_fft // 4`. The encoder has `depth` layers, which must
             reduce the frequency bins to one. For 4096 samples, 6 layers are needed.
         depth: number of encoder layers.
         freq_emb: weight of the frequency embedding (a learned vector for each frequency); 0: no frequency embedding.
@@ -92,7 +92,8 @@ class ConvTasNet(nn.Module):
 
     Args:
         sources: number of sources.
-        enc_kernel_size: window of the learned transform in samples, L in the paper, an even number. The hop is half of it.
+        enc_kernel_size: window of the learned transform in samples, L in the paper, an even number. The hop is half of the
+            window.
         enc_num_feats: number of filters of the learned transform, N in the paper.
         msk_kernel_size: kernel size of the dilated convolutions, P in the paper, an odd number.
         msk_num_feats: number of channels between blocks, B and Sc in the paper.

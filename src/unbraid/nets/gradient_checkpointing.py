@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_block(block: nn.Module, *inputs: Tensor, checkpointing: bool) -> Any:
-    """Run a block of a network, with gradient checkpointing if it is wanted and gradients are computed.
+    """Run a block of a network. Gradient checkpointing is used if `checkpointing` is True and gradients are computed.
 
     Args:
         block: block of the network.

@@ -25,7 +25,7 @@ class TFCTDF(nn.Module):
         n_fft: length of the Hann window and of the transform in samples.
         hop_length: step between frames in samples.
         bins: number of frequency bins that the network processes, starting at 0 Hz. Higher bins of the estimates are zero.
-        subbands: number of subbands, into which the bins are divided.
+        subbands: number of subbands. The bins are divided into subbands of equal size.
         channels: number of channels of the first level.
         growth: number of channels that each level adds.
         levels: number of levels of the U-Net above the lowest one.
@@ -128,7 +128,7 @@ class TFCTDF(nn.Module):
         return x
 
     def padded_length(self, samples: int) -> int:
-        """Return the number of samples after padding: whole hops, with a number of frames that the U-Net can divide."""
+        """Return the length of a mixture after padding. The number of frames is then a multiple of `time_stride ** levels`."""
         hop, unit = self.stft.hop_length, self.frame_unit
         hops = max(-(-samples // hop), self.stft.n_fft // 2 // hop + 1)  # reflection needs more than half a window
         return (-(-(hops + 1) // unit) * unit - 1) * hop

@@ -45,8 +45,8 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
 
     Args:
         checkpoint: path of the checkpoint.
-        merge: True to add the matrices of LoRA to the weights of their layers, so that the names are those of a model without
-            adapters. False to keep them, to continue the training.
+        merge: True: the matrices of LoRA are added to the weights of the layers, as for a model without LoRA. False: the
+            matrices are returned as separate tensors, so that a training can be continued.
 
     Returns:
         A dictionary from name to tensor.
@@ -65,23 +65,23 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     if not isinstance(lora, Mapping) or not all(
         isinstance(lora.get(key), float) and lora[key] > 0 for key in ("rank", "alpha")
     ):
-        raise InputError(checkpoint, "the checkpoint contains matrices of LoRA without rank and alpha")
+        raise InputError(checkpoint, "the checkpoint is damaged: it contains matrices of LoRA without their rank and alpha")
     return merged(state, lora["alpha"] / lora["rank"], checkpoint)
 
 
 def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str, Tensor]:
-    """Add the matrices of LoRA (low-rank adaptation) to the weights of their layers.
+    """Add the products of the matrices of LoRA (low-rank adaptation) to the weights of the layers.
 
     Args:
         state: tensors by name, with the names of the package peft.
-        scale: factor of the product of the matrices.
+        scale: factor of the products.
         where: file of the tensors, for error messages.
 
     Returns:
-        Tensors by their names in the model without adapters.
+        Tensors by their names in the model without LoRA.
 
     Raises:
-        InputError: the shapes of the matrices do not fit the weight of their layer.
+        InputError: the shapes of the matrices do not fit the weights of the layer.
     """
     plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
     for name in (name for name in state if name.endswith(f"{ADAPTER}weight")):
@@ -90,7 +90,7 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
         if not (isinstance(down, Tensor) and isinstance(up, Tensor) and isinstance(weight, Tensor)) or (
             up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]
         ):
-            raise InputError(where, "the matrices of LoRA do not fit their layer", found=layer)
+            raise InputError(where, "the checkpoint is damaged: the matrices of LoRA do not fit a layer", found=layer)
         product = torch.einsum("or,r...->o...", up.flatten(1), down)
         plain[f"{layer}.weight"] = weight + scale * product
     return plain
@@ -142,7 +142,7 @@ def memory_of(state: Mapping[str, Any]) -> int:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Load tensors into a module. Names or shapes that differ from those in the module, or NaN, raise InputError.
+    """Load tensors into a module. Tensors that do not fit the module or contain NaN raise InputError.
 
     Args:
         module: module that receives the tensors.
@@ -171,7 +171,7 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
 
 
 def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
-    """Raise the error that lists tensors which do not fit a module.
+    """Raise an error that lists all tensors that do not fit a module.
 
     Args:
         where: file of the tensors.

@@ -34,9 +34,9 @@ class WarmupCosine(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int | None, end_factor: float) -> None:
         if total_steps is None:
-            raise InputError("optim.scheduler.total_steps", found=None, expected="the number of training steps")
+            raise InputError("optim.scheduler.total_steps", "the number of training steps is missing", expected="an integer")
         if not 0 <= warmup_steps < total_steps:
-            expected = f"0 to {total_steps - 1}, below the number of training steps"
+            expected = f"0 to {total_steps - 1}, less than the number of training steps"
             raise InputError("optim.scheduler.warmup_steps", found=warmup_steps, expected=expected)
         if not 0 <= end_factor <= 1:
             raise InputError("optim.scheduler.end_factor", found=end_factor, expected="0 to 1")
@@ -57,8 +57,8 @@ class WarmupCosine(LambdaLR):
             state_dict: state of the schedule from the checkpoint.
 
         Raises:
-            InputError: the schedule in the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
-                has changed.
+            InputError: the schedule in the checkpoint has another number of steps, because `trainer.max_epochs` or
+                `trainer.max_steps` has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
             problem = "the schedule covers the whole training, so a run cannot be continued with another length"

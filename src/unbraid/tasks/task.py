@@ -89,13 +89,13 @@ class Task(pl.LightningModule):
         return self
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Create the learning-rate schedule. If its argument `total_steps` is None, the number of training steps is used."""
+        """Create the learning-rate schedule. If the argument `total_steps` is None, the number of training steps is used."""
         assert self.make_scheduler is not None
         if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
             # Before the Trainer exists, the options are only checked.
             steps = 10**9 if self._trainer is None else self.trainer.estimated_stepping_batches
             if steps == math.inf:
-                hint = "Set trainer.max_epochs or trainer.max_steps, or a number of steps"
+                hint = "Set trainer.max_epochs, trainer.max_steps or this key"
                 raise InputError("optim.scheduler.total_steps", "the number of training steps is unknown", hint=hint)
             return self.make_scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
         return self.make_scheduler(optimizer)
@@ -108,7 +108,7 @@ class Task(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Update the parameters of the network. If `by_step` is True, also update the learning rate.
 
-        The arguments are those of Lightning's method.
+        The arguments are passed to the method of Lightning.
         """
         super().optimizer_step(*args, **kwargs)
         if self.by_step:  # before the callbacks of the batch, which may write a checkpoint
@@ -120,7 +120,7 @@ class Task(pl.LightningModule):
         return {"valid/loss": self.valid_loss}
 
     def validation_values(self) -> dict[str, Tensor]:
-        """Return the values of all validation metrics by name. They cover all batches since the last reset."""
+        """Return the values of all validation metrics by name. The values cover all batches since the last reset."""
         return {name: metric.compute() for name, metric in self.validation_metrics.items()}
 
     def reset_validation(self) -> None:
@@ -205,7 +205,11 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         checkpoints = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
         advice = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
-        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "A checkpoint is missing"
+        state = (
+            f"checkpoints/ contains {checkpoints} of an earlier epoch"
+            if checkpoints
+            else "The run has not written a checkpoint"
+        )
         hint = f"{advice}{state}."
         where = f"{name} of epoch {trainer.current_epoch}"
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)

@@ -16,17 +16,17 @@ from unbraid.tasks.task import Task
 def choose_parameters(config: DictConfig, task: Task) -> str:
     """Freeze parameters, and add the matrices of LoRA, as the keys `freeze` and `lora` describe.
 
-    A frozen part computes as in evaluation: its statistics of batch norm do not change, and its dropout is off.
+    Frozen layers compute as in evaluation: the statistics of batch norm do not change, and dropout is off.
 
     Args:
-        config: config of the run. Nothing changes if it has neither key, or if nothing is trained.
+        config: config of the run. The task does not change if both keys are empty, or if `train` is False.
         task: task of the run, which is changed in place.
 
     Returns:
-        Text that describes which parameters are trained; empty if all are.
+        Text that describes which parameters are trained; empty if the task has not changed.
 
     Raises:
-        InputError: a prefix fits no parameter, or nothing is left to train.
+        InputError: a prefix fits no parameter, or all parameters are frozen.
     """
     freeze, lora = [*config.get("freeze", [])], config.get("lora")
     if not config.get("train", True) or not (freeze or lora):
@@ -43,9 +43,9 @@ def choose_parameters(config: DictConfig, task: Task) -> str:
         words.append(f"{', '.join(freeze)} frozen")
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     if not trained:
-        raise InputError("freeze", "every parameter of the model is frozen", found=", ".join(freeze))
+        raise InputError("freeze", "all parameters of the model are frozen", found=", ".join(freeze), hint="Remove a prefix")
     task.train()
-    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode", module="pytorch_lightning")  # the frozen ones
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode", module="pytorch_lightning")  # frozen modules
     share = trained / sum(parameter.numel() for parameter in task.parameters())
     return f"{'; '.join(words)}; {trained:,} parameters are trained ({100 * share:.3g} %)"
 
