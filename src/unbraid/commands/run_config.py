@@ -107,7 +107,10 @@ def _check_key(config: DictConfig, own: DictConfig, key: str) -> None:
 
 
 def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
-    """Check that the user has typed only keys that are not read from the run. `targets` is allowed for a model of another tool."""
+    """Check that the user has not typed a key that is read from the run.
+
+    For a model of another tool, the key `targets` is not read from the run.
+    """
     allowed = (*WITH_RUN, *(["targets"] if config.config is not None else []))
     for key in typed:
         if key.split(".")[0].split("/")[0] not in allowed and key not in SOUND:

@@ -20,8 +20,9 @@ SMALLEST_NORM = 1e-12  # feature vectors with a smaller norm are not scaled to u
 
 
 class RMSNorm(nn.RMSNorm):
-    """Scale each vector to a root mean square of 1, and multiply each feature by a learned weight, in the precision of the
-    weight.
+    """Scale each vector to a root mean square of 1, and multiply each feature by a learned weight.
+
+    The computation has the precision of the weight, also under autocast.
 
     Args:
         features: number of features.
