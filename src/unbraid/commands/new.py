@@ -44,7 +44,7 @@ class NewConfig:
 
 
 def new(config: DictConfig) -> None:
-    """Create a project in a folder with a temporary name, and rename the complete folder.
+    """Create a project. The folder has a temporary name until all files are written.
 
     Args:
         config: composed config, see `NewConfig`.

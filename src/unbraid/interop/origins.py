@@ -179,7 +179,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         path: path of the file.
 
     Returns:
-        Metadata as texts, by key.
+        Texts by key.
 
     Raises:
         InputError: the header of the file is damaged.

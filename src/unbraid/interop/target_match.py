@@ -22,7 +22,7 @@ class SourceParts:
     """Store which tensors of a separator depend on the targets.
 
     Args:
-        lists: prefixes of lists with one entry for each target, such as `nets.`.
+        lists: name prefixes of the module lists that have one entry for each target, such as `nets.`.
         axes: axis and block length, by the name of each tensor that contains a block for each target.
     """
 

@@ -89,7 +89,7 @@ class SpectralRMSE(nn.Module):
         self.register_buffer("window", torch.ones(n_fft), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the spectral error. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean error of the spectra. Shape: sources [B, S, C, T] of both -> scalar."""
         with torch.autocast(estimate.sources.device.type, enabled=False):
             errors = estimate.sources.float() - reference.sources.float()
             spectra = torch.stft(

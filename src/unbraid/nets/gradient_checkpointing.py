@@ -1,6 +1,7 @@
 """Gradient checkpointing: the backward pass computes a block again instead of storing its activations (Chen et al., 2016).
 
-Training needs less memory and about a third more time. Use it only if a batch does not fit into the memory of the GPU.
+Training needs less memory and about a third more time. Use gradient checkpointing only if a batch does not fit into the memory
+of the GPU.
 """
 
 from typing import Any

@@ -27,7 +27,7 @@ EPSILON = 1e-5
 
 
 class HTDemucs(nn.Module):
-    """Separate mixtures by two U-Nets, of waveform and spectrogram, and a cross-domain transformer.
+    """Separate mixtures by a U-Net for waveforms, a U-Net for spectrograms, and a cross-domain transformer between the U-Nets.
 
     Args:
         sources: number S of sources.
@@ -35,7 +35,8 @@ class HTDemucs(nn.Module):
         channels: number of channels of the first layer, at least `2 * dconv_comp`.
         growth: factor by which the number of channels grows from layer to layer.
         n_fft: length of the STFT window in samples, a multiple of `2 * 4 ** depth`. The hop is `n_fft // 4`.
-        depth: number of encoder layers of each U-Net, 1 to 4. The last layer must receive more than 8 bins.
+        depth: number of encoder layers of each U-Net, 1 to 4. The last encoder layer of the spectrogram must have
+            more than 8 input bins.
         dconv_depth: number of dilated convolutions in the residual branch (DConv) of a layer.
         dconv_comp: factor by which a residual branch reduces the number of channels.
         decoder_dconv: whether the layers of the decoders have residual branches, too.
@@ -44,7 +45,8 @@ class HTDemucs(nn.Module):
             linear layers.
         layers: number of layers of each transformer.
         heads: number of attention heads.
-        hidden_scale: number of values in the hidden layer of the feed-forward networks, divided by the number of channels.
+        hidden_scale: number of values in the hidden layer of the feed-forward networks, divided by the number of channels
+            of the transformers.
         dropout: dropout probability in the transformers, in [0, 1).
         segment_samples: length in samples to which shorter mixtures are extended by silence, except in training. None: mixtures
             are not extended.
@@ -128,7 +130,7 @@ class HTDemucs(nn.Module):
         return (y + self._waveforms(x, samples))[..., :length]
 
     def _transform(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the transformers and the linear layers around them. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
+        """Apply linear layers, the transformers, and linear layers. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
         bins = x.shape[2]
         x = self.spectral_widening(x.flatten(2)).unflatten(2, (bins, -1))
         x, y = self.transformer(x, self.waveform_widening(y))
@@ -220,7 +222,7 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 2 * dconv_comp:  # the norms in a residual branch need two values per frame
-        raise InputError("HTDemucs.channels", found=channels, expected=f"at least 2 * dconv_comp, {2 * dconv_comp}")
+        raise InputError("HTDemucs.channels", found=channels, expected=f"at least {2 * dconv_comp} (2 * dconv_comp)")
     if not 1 <= depth <= 4:
         raise InputError("HTDemucs.depth", found=depth, expected="1 to 4")
     unit = 2 * STRIDE**depth
@@ -234,7 +236,7 @@ def _check_transformer(channels: int, layers: int, heads: int, hidden_scale: flo
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 4 or channels % math.lcm(4, heads):
-        expected = f"a multiple of 4 and of heads, {heads}"
+        expected = f"a multiple of 4 and of {heads} (heads)"
         hint = "If bottom_channels is null, the transformers have as many channels as the last encoder layer."
         raise InputError("HTDemucs.bottom_channels", found=channels, expected=expected, hint=hint)
     if int(channels * hidden_scale) < 1:

@@ -112,7 +112,7 @@ class BandRoformer(nn.Module):
         # b batch, s source, c channel, f bin, t frame, k band, d feature, p real and imaginary part
         channels, samples = mixture.shape[1:]
         if channels != self.audio_channels:
-            raise InputError("mixture", found=f"{channels} channels", expected=f"{self.audio_channels} (audio_channels)")
+            raise InputError("mixture", found=f"{channels} channels", expected=f"{self.audio_channels} channels")
         if samples <= self.stft.n_fft // 2:
             expected = f"at least {self.stft.n_fft // 2 + 1} samples for n_fft = {self.stft.n_fft}"
             raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)

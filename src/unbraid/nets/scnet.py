@@ -139,7 +139,7 @@ class SCNet(nn.Module):
         return self._inverse(estimates, samples)
 
     def _network(self, x: Tensor) -> Tensor:
-        """Compress a spectrum, run the dual-path layers, and expand it. Shape: [B, D, F, T] -> [B, S * D, F, T]."""
+        """Compress a spectrum, apply the dual-path layers, and expand the result. Shape: [B, D, F, T] -> [B, S * D, F, T]."""
         skips = []
         for compression in self.encoder:
             x, skip = run_block(compression, x, checkpointing=self.checkpointing)

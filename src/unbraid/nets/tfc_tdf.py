@@ -28,13 +28,13 @@ class TFCTDF(nn.Module):
         subbands: number of subbands. The bins are divided into subbands of equal size.
         channels: number of channels of the first level.
         growth: number of channels that each level adds.
-        levels: number of levels of the U-Net above the lowest one.
+        levels: number of levels of the U-Net, without the lowest level.
         blocks: number of blocks of a level.
         time_stride: factor by which each level reduces the number of frames.
         frequency_stride: factor by which each level reduces the number of bins.
         bottleneck: factor by which the fully connected layers reduce the number of bins.
         norm: normalisation. `instance`, `batch`, `none`, or `group` and the number of groups, such as `group8`.
-        activation: activation function. `gelu`, `relu`, or `elu` and its factor for negative values, such as `elu1.0`.
+        activation: activation function. `gelu`, `relu`, or `elu` and a factor for negative values, such as `elu1.0`.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -181,7 +181,7 @@ def _level(ins: int, channels: int, blocks: int, bins: int, bottleneck: int, nor
 
 
 def _normed(channels: int, norm: str, activation: str, layer: nn.Module) -> nn.Sequential:
-    """Return a normalisation of `channels` channels, an activation function, and a layer."""
+    """Chain a normalisation of `channels` channels, an activation function, and the given layer."""
     return nn.Sequential(_norm(norm, channels), _activation(activation), layer)
 
 

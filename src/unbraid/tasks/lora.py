@@ -22,9 +22,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Lora:
-    """Add trainable low-rank matrices to the layers of a model.
+    """Add trainable low-rank matrices A and B to the layers of a model.
 
-    A layer with the weights W then computes W x + (alpha / rank) B A x. Only the matrices A and B are trained.
+    A layer with the weights W then computes W x + (alpha / rank) B A x. Only A and B are trained.
 
     Args:
         rank: number of rows of A and of columns of B.

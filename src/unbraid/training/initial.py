@@ -1,4 +1,4 @@
-"""Load the initial weights of a training (`init=PATH`) into the model."""
+"""Load the initial weights (config key `init`) into the model that a run trains."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -63,8 +63,8 @@ class MsstConfig:
         except KeyError as error:
             raise InputError(self.path, f"the file lacks the section or option {error} of {network.__name__}") from error
         except (TypeError, AttributeError, IndexError) as error:
-            problem = f"an option of {network.__name__} has a wrong type"
-            raise InputError(self.path, problem, found=f"{type(error).__name__}: {str(error)[:200]}") from error
+            problem = f"an option of {network.__name__} has a wrong type ({type(error).__name__}: {str(error)[:200]})"
+            raise InputError(self.path, problem) from error
         node = {
             "_target_": SEPARATOR,
             "net": {"_target_": f"{network.__module__}.{network.__qualname__}", "_partial_": True} | arguments,
@@ -91,7 +91,7 @@ def read_msst_config(path: Path) -> MsstConfig:
     try:
         tree = read_yaml(path, tuples=True)
     except OSError as error:
-        raise InputError(f"config={path}", "this file cannot be read", found=error.strerror) from error
+        raise InputError(f"config={path}", f"this file cannot be read ({error.strerror})") from error
     if not isinstance(tree, dict):
         problem = "this is not a config file of MSST"
         raise InputError(path, problem, found=type(tree).__name__, expected="a mapping (key: value)")

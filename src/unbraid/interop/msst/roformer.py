@@ -67,7 +67,7 @@ def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
     stft = {"stft_n_fft": 2048, "stft_hop_length": 512, "stft_win_length": 2048}
     for name in ("dim", "depth"):
         if not isinstance(model.get(name), int):
-            raise InputError(f"model.{name}", found=model.get(name), expected="a number")
+            raise InputError(f"model.{name}", found=model.get(name), expected="an integer")
     for name, value in model.items():
         if name in OFF and value != OFF[name]:
             raise InputError(f"model.{name}", "unbraid does not support this value", found=value, expected=str(OFF[name]))
