@@ -12,8 +12,8 @@ from unbraid.commands.overrides import quote_paths
 def compose(*words: str) -> DictConfig:
     """Compose and check the config of a training.
 
-    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. The check binds each key and
-    value to the signature of the class that it configures. `unbraid train` does the same check before a training.
+    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. Each key and value must fit
+    the signature of the configured class. `unbraid train` does the same check before a training.
 
     Args:
         *words: words of the command line, such as `model=unet`.

@@ -1,7 +1,7 @@
 """Command `inspect`: describe a file with weights, and print the commands that can use it.
 
-The repository does not contain a script `scripts/inspect.py`, because Python would import this script in place of its own
-module `inspect`.
+The repository does not contain a script `scripts/inspect.py`, because Python would import this script in place of the
+module `inspect` of the standard library.
 """
 
 import shlex

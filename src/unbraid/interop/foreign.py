@@ -46,7 +46,7 @@ def openunmix_separator(folder: Path) -> Masking:
         folder: folder with `separator.json`, and with `<target>.json` and `<target>.pth` for each target.
 
     Returns:
-        The separator, with a Wiener filter if it has several targets.
+        The separator. With several targets, the separator has a Wiener filter.
 
     Raises:
         InputError: a file is missing or damaged, or the networks of two targets have different sizes.

@@ -1,4 +1,4 @@
-"""Start a training from existing weights: `init=PATH` of `train.py`, with its options `init.weights`, `init.only`, ….
+"""Start a training from existing weights: `init=PATH` of `train.py`, with the options `init.weights`, `init.only` and others.
 
 A tensor is loaded if the model has a tensor of the same name and shape. Targets are matched by name: the part of a network that
 estimates the vocals gets the weights that estimated the vocals, for any order and number of targets.

@@ -138,14 +138,14 @@ def with_config(origin: Origin) -> DictConfig:
 
 
 def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
-    """Build the separator of an origin with its weights.
+    """Build the separator of an origin, and load the weights.
 
     Args:
         origin: origin of the weights.
         make: function that builds the separator without weights.
 
     Returns:
-        The separator. Weights that do not fit, or a model that is much larger than its file, raise InputError.
+        The separator. Weights that do not fit, or a model that is much larger than the file, raise InputError.
     """
     tensors = origin.tensors("separator")
     with limited_size(origin.file, memory_of(tensors)):
@@ -165,7 +165,7 @@ def _msst(path: Path, config: Path) -> Origin:
 
 
 def _stored_config(path: Path) -> DictConfig | None:
-    """Return the config in the metadata of a safetensors file, or in `config.yaml` of its folder; None if both are missing."""
+    """Return the config in the metadata of a safetensors file, or in `config.yaml` in its folder; None if both are missing."""
     if text := metadata_of(path).get(CONFIG_KEY):
         return plain_config(parse_json(text.encode(), f"{path}, {CONFIG_KEY}"), path)
     sibling = path.absolute().parent / "config.yaml"

@@ -61,7 +61,7 @@ def matched(
     """Rename and reorder tensors so that each target of a separator gets the weights of the target with the same name.
 
     Args:
-        given: tensors by their names in the same kind of separator with other targets.
+        given: tensors of a separator of the same kind with other targets, by name.
         separator: separator that receives the tensors.
         theirs: names of the targets of the given tensors.
         make: function that builds the separator with the given names of targets.

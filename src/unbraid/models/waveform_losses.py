@@ -1,4 +1,4 @@
-"""Losses of waveforms in addition to those of `unbraid.models.losses`.
+"""Losses of waveforms in addition to the losses in `unbraid.models.losses`.
 
 `TrimmedMSE` ignores the chunks with the largest errors. `L1SNR` and `SpectralRMSE` give loud and quiet sources similar weights.
 """

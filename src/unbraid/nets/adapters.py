@@ -1,7 +1,7 @@
 """Adapters for networks of torchaudio, which map a mixture waveform to source waveforms of the same length.
 
-Each adapter stores the library's module as `net`. Published weights therefore load if the prefix `net.` is added to their
-names. An adapter does not have other parameters.
+Each adapter stores the library's module as `net`. Published weights can therefore be loaded if the prefix `net.` is added to
+the names of the tensors. An adapter does not have other parameters.
 """
 
 from typing import Literal
@@ -35,8 +35,8 @@ class HDemucs(nn.Module):
         norm_groups: number of groups of the group normalisation.
         dconv_depth: number of layers of the residual branch (DConv) in each layer.
         dconv_comp: factor by which a residual branch reduces the number of channels.
-        dconv_attn: index of the first layer with local attention in its residual branch.
-        dconv_lstm: index of the first layer with an LSTM in its residual branch.
+        dconv_attn: index of the first layer with local attention in the residual branch.
+        dconv_lstm: index of the first layer with an LSTM in the residual branch.
         dconv_init: initial scale of the residual branches.
 
     Shape:

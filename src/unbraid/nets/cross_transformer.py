@@ -1,8 +1,9 @@
 """Cross-domain transformer of Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023).
 
-One transformer processes the encoded waveform, another the encoded spectrogram. Layers with self-attention and layers with
-cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other one. The
-computing time grows with the square of the number of positions (frames times bins), so use chunks of some seconds.
+One transformer processes the encoded waveform, a second transformer the encoded spectrogram. Layers with self-attention and
+layers with cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other
+transformer. The computing time grows with the square of the number of positions (frames times bins), so use chunks of some
+seconds.
 """
 
 import math
@@ -22,7 +23,7 @@ class CrossTransformer(nn.Module):
 
     Args:
         channels: number of channels C, a multiple of 4 and of `heads`.
-        layers: number of layers of each transformer. The first, third, … have self-attention, the others cross-attention.
+        layers: number of layers of each transformer. Layers 1, 3, 5, … have self-attention, layers 2, 4, … cross-attention.
         heads: number of attention heads.
         hidden: number of values in the hidden layer of the feed-forward networks.
         dropout: dropout probability.
@@ -60,7 +61,7 @@ class CrossTransformer(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Apply attention and a feed-forward network, both with a residual connection, then normalise the whole sequence.
+    """Apply attention and a feed-forward network, each with a residual connection. Then normalise the whole sequence.
 
     Args:
         channels: number of channels C.

@@ -1,8 +1,8 @@
 """Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023): two U-Nets with a cross-domain transformer between them.
 
-One U-Net processes the waveform, the other the complex spectrogram, whose real and imaginary parts are channels. Between
-the encoders and decoders, transformers with cross-attention exchange information between the U-Nets. The result is the sum of
-the outputs of both U-Nets.
+One U-Net processes the waveform. The other U-Net processes the complex spectrogram, with real and imaginary parts as channels.
+Between the encoders and decoders, transformers with cross-attention exchange information between the U-Nets. The result is the
+sum of the outputs of both U-Nets.
 
 The attention reads the whole chunk, so chunks should be about as long as in training. For a network without transformers, use
 `unbraid.nets.adapters.HDemucs`. For a network that estimates masks of spectrograms, use `unbraid.nets.open_unmix`.

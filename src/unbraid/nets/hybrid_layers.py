@@ -72,7 +72,7 @@ class ChannelScale(nn.Module):
         self.factors = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply the channels by their factors."""
+        """Multiply each channel by the factor of the channel."""
         return self.factors[:, None] * x
 
 

@@ -1,6 +1,6 @@
 """Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio.
 
-torchaudio is imported when one of its networks is built. All other models work without torchaudio.
+torchaudio is imported when a network of torchaudio is built. All other models work without torchaudio.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Transformers with rotary positions over the two axes of a grid of frames and bands (Lu et al., ICASSP 2024).
 
 A rotary transformer (RoFormer; Su et al., Neurocomputing 2024) rotates pairs of features of queries and keys by an angle that
-grows with the position. The product of a query and a key then depends only on the distance between their positions. A gate
+grows with the position. The product of a query and a key then depends only on the distance between the two positions. A gate
 scales the output of each attention head. The networks in `unbraid.nets.roformer` apply these transformers to audio. The cost of
 attention over time grows with the square of the length of a chunk. For chunks of a minute, use a convolutional or recurrent
 network.

@@ -214,7 +214,7 @@ class DualPath(nn.Module):
         self.time_norm, self.time = nn.GroupNorm(1, channels), time
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process both axes. Shape: [B, D, F, T] -> [B, D, F, T]."""
+        """Process frequency, then time. Shape: [B, D, F, T] -> [B, D, F, T]."""
         # b batch, d channel, f bin, t frame
         b, _, f, t = x.shape
         sequences = self.frequency_norm(x).permute(0, 3, 2, 1).reshape(b * t, f, -1)  # (b t) f d

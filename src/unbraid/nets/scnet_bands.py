@@ -144,7 +144,7 @@ class Compression(nn.Module):
 class Expansion(nn.Module):
     """Add a skip connection, mix all bands by a gated convolution, and expand each band by a transposed convolution.
 
-    The authors' code applies the gated convolution to two copies of its input. This class adds the two halves of the
+    The authors' code applies the gated convolution to two copies of the input. This class adds the two halves of the
     weights instead, which takes half the operations and gives the same result.
 
     Args:

@@ -179,7 +179,7 @@ class PathAttention(nn.Module):
 
 
 class PathNorm(nn.RMSNorm):
-    """Divide each vector by its root mean square and multiply it by learned weights, in float32.
+    """Divide each vector by its root mean square, and multiply the result by learned weights, in float32.
 
     Args:
         dim: number of values of a vector.
@@ -194,7 +194,7 @@ class PathNorm(nn.RMSNorm):
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate pairs of adjacent values by the angles of their position, in float32.
+    """Rotate each pair of adjacent values by the angle of the pair and position, in float32.
 
     Args:
         x: queries or keys.

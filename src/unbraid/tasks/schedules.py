@@ -1,6 +1,6 @@
-"""Learning-rate schedules in addition to those of `torch.optim.lr_scheduler`.
+"""Learning-rate schedules in addition to the schedules in `torch.optim.lr_scheduler`.
 
-A schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each epoch.
+A schedule with the attribute `by_step = True` changes the learning rate after each training step, all others after each epoch.
 """
 
 import math
@@ -76,7 +76,7 @@ class Plateau(ReduceLROnPlateau):
         optimizer: optimizer whose learning rates change.
         monitor: name of the logged value, such as `valid/uSDR/mean`.
         mode: `min` if smaller values are better, `max` if larger values are better.
-        factor: factor by which the learning rate is multiplied to lower it.
+        factor: factor below 1 by which the learning rate is multiplied.
         patience: number of validations without improvement after which the learning rate is lowered.
     """
 

@@ -1,4 +1,4 @@
-"""Read checkpoints of Music-Source-Separation-Training (MSST) and of other tools that use its networks.
+"""Read checkpoints of Music-Source-Separation-Training (MSST) and of other tools that use the networks of MSST.
 
 Only tensors are read. A file that contains other Python objects is refused, because loading such a file can run any code.
 """
@@ -53,8 +53,8 @@ def read_foreign(path: Path) -> ForeignState:
     """Read the tensors of a checkpoint of another tool.
 
     Args:
-        path: file of `torch.save` or safetensors file. It contains tensors by name, or a dictionary with them under one of the
-            keys `state_dict`, `model_state_dict`, `state` and `model`.
+        path: file of `torch.save` or safetensors file. The file contains tensors by name, or a dictionary of tensors under one
+            of the keys `state_dict`, `model_state_dict`, `state` and `model`.
 
     Returns:
         The tensors, and the key and the prefix under which the file stores the tensors.

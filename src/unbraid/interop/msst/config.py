@@ -1,6 +1,6 @@
 """Read the config files of Music-Source-Separation-Training (MSST), and convert them to the config of a separator.
 
-The files contain Python tags. The tag `!!python/tuple` is read as a list; all other tags are errors, so no file can run code.
+The files contain Python tags. The tag `!!python/tuple` is read as a list. All other tags are errors, so a file cannot run code.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class MsstConfig:
         channels: number of channels.
         chunk_samples: length of a chunk in samples.
         overlap: share of a chunk that overlaps with the next chunk.
-        normalize: whether the mixture is normalised by its mean and standard deviation before it is cut into chunks.
+        normalize: whether a mixture is normalised by mean and standard deviation before the separation in chunks.
     """
 
     path: Path

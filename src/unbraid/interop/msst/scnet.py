@@ -52,7 +52,7 @@ REMOVE = "Remove the option if it does not change the network"
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a config of SCNet to arguments of `SCNet`. An unsupported option raises InputError.
 
-    A config without the section `audio` is a config of the authors. The authors' network standardises its input; the network of
+    A config without the section `audio` is a config of the authors. The authors' network standardises the input; the network of
     MSST does not.
 
     Args:
@@ -65,7 +65,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def masked_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a config of masked SCNet to arguments of `SCNet`. An unsupported option raises InputError."""
+    """Convert a config of SCNet with masks to arguments of `SCNet`. An unsupported option raises InputError."""
     return _common(config, {"expand": "expand"}) | {"window": "hann", "mask": True}
 
 
@@ -91,7 +91,7 @@ def _common(config: Mapping[str, Any], more: Mapping[str, str], ignored: Collect
 
 
 def guess(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `SCNet` from the shapes of its tensors.
+    """Derive the arguments of `SCNet` from the shapes of the tensors in a checkpoint.
 
     The shapes do not determine the shares of the bands. A network with 64 or more channels in the first layer gets the shares
     of the authors' large network. Any other network gets the default shares.
@@ -127,13 +127,13 @@ def guess(shapes: Shapes) -> dict[str, Any]:
 
 
 def guess_masked(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of a masked `SCNet` from the shapes of its tensors, like `guess`."""
+    """Derive the arguments of `SCNet` with masks from the shapes of the tensors in a checkpoint. See `guess`."""
     bins = next(shape[2] for name, shape in shapes.items() if name.endswith("pos_embed_f"))
     return guess(shapes) | {"n_fft": 2 * (bins - 1), "window": "hann", "mask": True}
 
 
 def guess_transformer(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `SCNetTransformer` from the shapes of its tensors, like `guess`."""
+    """Derive the arguments of `SCNetTransformer` from the shapes of the tensors in a checkpoint. See `guess`."""
     path = next(name.partition("freq_layer")[0] for name in shapes if "freq_layer" in name) + "freq_layer"
     heads = shapes[f"{path}.layers.0.0.to_gates.bias"][0]
     dim_head = shapes[f"{path}.layers.0.0.to_qkv.weight"][0] // (3 * heads)

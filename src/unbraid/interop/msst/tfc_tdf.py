@@ -58,10 +58,11 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `TFCTDF` from the shapes of its tensors.
+    """Derive the arguments of `TFCTDF` from the shapes of the tensors in a checkpoint.
 
-    Some arguments cannot be derived. The result is for stereo waveforms and for a network that processes all bins of the STFT
-    except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch normalisation.
+    Some arguments cannot be derived. The result is valid for stereo waveforms and for a network that processes all bins of the
+    STFT except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch
+    normalisation.
 
     Args:
         shapes: shapes of the tensors by their names in MSST.

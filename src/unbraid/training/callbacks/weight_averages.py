@@ -26,7 +26,7 @@ class WeightAverages(pl.Callback):
     a factor that is proportional to d^(n - i). The average is therefore not biased towards the initial weights.
 
     The validation values of an average are logged as `<value>/ema_<decay>_<unit>`, for example `valid/loss/ema_0.999_step`. The
-    callback `BestCheckpoint` compares the trained weights and all averages, and writes the best of them to `best.ckpt`.
+    callback `BestCheckpoint` compares the trained weights and all averages, and writes the best weights to `best.ckpt`.
 
     Args:
         step_decays: decays of the averages that are updated after each training step.
@@ -50,7 +50,7 @@ class WeightAverages(pl.Callback):
         self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the callback for a checkpoint: the averages, and the values that are needed to update them."""
+        """Return the state of the callback for a checkpoint: the averages, and the values for later updates."""
         return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ class WeightAverages(pl.Callback):
             self._update("step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Update the averages over epochs. If the epoch had a validation, validate all averages and log their values."""
+        """Update the averages over epochs. If the epoch had a validation, validate all averages and log the results."""
         self._update("epoch")
         if not has_validation(trainer) or not sum(trainer.num_val_batches):
             return
@@ -140,7 +140,7 @@ class WeightAverages(pl.Callback):
             tensor.copy_(values[name])
 
     def best(self, monitor: str, mode: str, raw: float) -> tuple[str, float]:
-        """Compare the trained weights and all averages in the latest validation, and return the best of them.
+        """Compare the trained weights and all averages in the latest validation, and return the best.
 
         Args:
             monitor: name of the compared value, such as `valid/loss`.
