@@ -35,12 +35,7 @@ def import_torchaudio(where: str) -> Any:
     """
     try:
         import torchaudio
-    except (
-        ImportError,
-        OSError,
-        RuntimeError,
-        AttributeError,
-    ) as error:  # a version for another torch raises any of these exceptions
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # any of these if the version is for another torch
         hint = "Install torch and torchaudio of the same version"
         raise InputError(where, f"torchaudio cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
     return torchaudio
