@@ -111,7 +111,7 @@ def test_residency_does_not_change_the_batches(songs, tmp_path, case, monkeypatc
 @pytest.mark.parametrize("residency", ["disk", "host"])
 @pytest.mark.parametrize("remix", [0.0, 1.0])
 def test_sources_are_normalised_by_their_own_songs(songs, tmp_path, remix, residency):
-    """In a remix, the sources of an example have different scales."""
+    """The sources of an example have different scales if they are remixed."""
     stems = ("bass", "drums", "other", "vocals")
     options = {"sampling": Sampling("tracks", remix, None, 0.1), "targets": {stem: [stem] for stem in stems}}
     plain, normalised = (module(songs, tmp_path, residency=residency, **options) for _ in range(2))

@@ -218,7 +218,7 @@ def test_estimates_of_shifts_are_averaged():
 
 @pytest.mark.parametrize("rate", [8000, 44100])
 def test_memory_holds_few_chunks_only(rate):
-    """At most 4 seconds of a long signal have been read and not been returned."""
+    """Check that at most 4 seconds of a long signal have been read and not been returned."""
     requested = done = furthest = 0
 
     def blocks():

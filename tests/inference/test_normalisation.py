@@ -1,4 +1,4 @@
-"""Separators with `normalisation: song` or `chunk`: gain and offset of the mixture do not change what the network sees."""
+"""Separators with `normalisation: song` or `chunk`: gain and offset of the mixture do not change the network's input."""
 
 import numpy as np
 import pytest

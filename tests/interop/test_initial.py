@@ -23,7 +23,7 @@ def task_of(*words):
 
 
 def started(folder, words, **options):
-    """Load weights into a model; return what was recorded, the model, and its state before."""
+    """Load weights into a model; return the recorded description, the model, and its state before."""
     config, task = task_of(*words)
     OmegaConf.update(config, "init", {"path": str(folder), **options}, merge=False, force_add=True)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
@@ -94,7 +94,7 @@ def test_a_new_target_needs_partial(tmp_path):
     words = [NARROW, "targets=[vocals,drums]", "data=musdb"]
     with pytest.raises(InputError) as error:
         started(run, words)
-    assert (error.value.where, error.value.found) == (f"init={run}", "drums")
+    assert error.value.where == f"init={run}" and error.value.problem.endswith(": drums")
     found, task, before = started(run, words, partial=True)
     after = task.state_dict()
     assert found.random == [name.removeprefix("separator.") for name in sorted(before) if ".nets.1." in name]

@@ -1,4 +1,4 @@
-"""Frozen parameters and low-rank adaptation: what is trained, what stays equal, and what checkpoints contain."""
+"""Frozen parameters and low-rank adaptation: trained parameters, unchanged parameters, and contents of checkpoints."""
 
 import math
 

@@ -156,7 +156,7 @@ def user_tracebacks() -> AbstractContextManager[None]:
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """At the end of the `with` block, remove the sweep folders that this process has created, if they are empty."""
+    """Remove the empty sweep folders that this process has created, at the end of the `with` block."""
     try:
         yield
     finally:

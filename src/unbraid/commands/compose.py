@@ -12,15 +12,15 @@ from unbraid.commands.overrides import quote_paths
 def compose(*words: str) -> DictConfig:
     """Compose and check the config of a training.
 
-    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. Each key and value is bound to the signature of
-    the class that it configures, as before a training.
+    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. Each key and value must fit
+    the signature of the configured class. `unbraid train` does the same check before a training.
 
     Args:
         *words: words of the command line, such as `model=unet`.
 
     Returns:
-        The config. A missing `data.root` is `.`, because no file is read. A plugin that is not installed, or a key or value
-        that does not fit, raises InputError.
+        The config. If `data.root` is missing, it is set to `.`, because no data are read. A plugin that is not installed, or an
+        invalid key or value, raises InputError.
     """
     GlobalHydra.instance().clear()
     with command_line("train", words), hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -215,7 +215,7 @@ class Session:
         self.node: Any = OmegaConf.create(config)
         self.data: MultitrackData = build(self.node.data)
         self.evaluation: Evaluation = build(self.node.evaluation)
-        self.mixture = ""  # text that identifies the mixture with the weights before a fine-tuning
+        self.mixture = ""  # text that identifies the weighted mean with the weights before a fine-tuning
         self.scores_run = self.node.estimates is None and self.node.oracle is None
         self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
 

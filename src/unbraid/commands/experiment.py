@@ -192,8 +192,8 @@ def _check_stages(config: DictConfig) -> None:
     if not config.get("test", True):
         raise InputError("train, test", "there is nothing to do", found="false for both", expected="one of them true")
     if ckpt_path is None and init is None:
-        hint = "Type ckpt_path=RUN/checkpoints/best.ckpt or init=NAME"
-        raise InputError("train=false", "a test without training needs a checkpoint", hint=hint)
+        hint = "Type ckpt_path=RUN/checkpoints/best.ckpt or init=PATH"
+        raise InputError("train=false", "a test without training needs trained weights", hint=hint)
 
 
 def _check_power(config: DictConfig) -> None:

@@ -41,8 +41,8 @@ class ExportConfig:
     The key `data` chooses the data set whose test tracks are scored if `quantise` is set.
 
     Args:
-        run: folder of a trained run.
-        checkpoint: checkpoint of the run: best, last or a file.
+        run: run folder, checkpoint file, published folder, or checkpoint of another tool.
+        checkpoint: checkpoint that is exported if `run` is a run folder: best, last or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
@@ -87,7 +87,7 @@ def export(config: DictConfig) -> None:
     if config.config is None:
         check_experiment(run_config)
     elif config.quantise:
-        raise InputError("quantise", "the scores before and after need a run folder", found=f"run={run}")
+        raise InputError("quantise", "scoring the 8-bit weights needs a run folder", found=f"run={run}", hint="Remove quantise")
     _check_model(run_config, run, config.format)
     origin = found or find_origin(run, config.checkpoint)
     separator = separator_of(origin, separator_builder(run_config, origin.folder)).eval()

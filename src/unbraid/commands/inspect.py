@@ -1,6 +1,7 @@
 """Command `inspect`: describe a file with weights, and print the commands that can use it.
 
-There is no `scripts/inspect.py`, because Python would import it in place of its own module `inspect`.
+The repository does not contain a script `scripts/inspect.py`, because Python would import this script in place of the
+module `inspect` of the standard library.
 """
 
 import shlex
@@ -22,8 +23,9 @@ class InspectConfig:
     """Command-line keys of `unbraid inspect`.
 
     Args:
-        file: run folder, checkpoint, safetensors file, `.onnx` file, or folder or yaml of another tool's weights.
-        checkpoint: checkpoint of a run folder: best, last or a file.
+        file: run folder, checkpoint, safetensors file, `.onnx` file, folder of the package openunmix, or translation file
+            (yaml), see `unbraid.interop.foreign`.
+        checkpoint: checkpoint that is described if `file` is a run folder: best, last or a file.
         config: config file of Music-Source-Separation-Training, if `file` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
     """
@@ -73,11 +75,12 @@ def commands(found: Description, path: Path, config: str | None) -> list[str]:
 
     Args:
         found: description of the file.
-        path: path as the user has typed it.
-        config: config file of another tool.
+        path: path of the file.
+        config: config file of Music-Source-Separation-Training; None if the user has not given it.
 
     Returns:
-        Commands that can be copied to a shell.
+        Command lines for a shell, such as `unbraid separate run=model.ckpt input=song.wav`; an empty list if unbraid cannot use
+        the file.
     """
     words = [f"{path}"] if config is None else [f"{path}", f"config={config}"]
     named = [shlex.quote(word) for word in (f"run={words[0]}", *words[1:])]

@@ -1,7 +1,8 @@
-"""Command `new`: create a small project of the user, which is a plugin with a network, configs and tests.
+"""Command `new`: create a small project, which is a plugin of unbraid with a network, configs and tests.
 
-The files are copied from `templates/project`. The names `my-experiments` and `my_experiments` in their paths and texts are
-replaced by the names of the project and of its package. The ending `.template` keeps linters and the search for modules away.
+The files of the project are copies of the files in `templates/project`. In the paths and contents of the copies,
+`my-experiments` is replaced by the name of the project, and `my_experiments` by the name of its Python package. The templates
+have the ending `.template`, so linters and the search for modules ignore them.
 """
 
 import keyword
@@ -24,6 +25,7 @@ from unbraid.runs.text import echo
 
 TEMPLATES = Path(__file__).parent / "templates" / "project"
 ENDING = ".template"
+CREATE = "Create the parent folder first"
 HIDDEN = frozenset({"gitignore"})  # templates whose files begin with a dot
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*")
 PLACEHOLDER = re.compile("my[-_]experiments")
@@ -35,20 +37,20 @@ class NewConfig:
     """Command-line keys of `scripts/new.py`.
 
     Args:
-        output: new folder. Its last part is the name of the project.
+        output: path of the new folder. The last part of the path is the name of the project.
     """
 
     output: str | None
 
 
 def new(config: DictConfig) -> None:
-    """Create a project under a temporary name, and rename the complete folder.
+    """Create a project. The folder has a temporary name until all files are written.
 
     Args:
         config: composed config, see `NewConfig`.
 
     Raises:
-        InputError: the name is invalid or in use, the folder exists, or it cannot be written.
+        InputError: the name of the project is invalid or in use, the folder already exists, or the folder cannot be written.
     """
     check(config, NewConfig)
     require(config, output="FOLDER")
@@ -56,7 +58,7 @@ def new(config: DictConfig) -> None:
     package = package_name(output.name)
     check_new("output", output)
     if not output.parent.is_dir():
-        raise InputError(f"output={config.output}", "the parent folder does not exist", found=output.parent)
+        raise InputError(f"output={config.output}", "the parent folder does not exist", found=output.parent, hint=CREATE)
     try:
         with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
             folder = Path(partial) / output.name
@@ -77,14 +79,18 @@ def package_name(name: str) -> str:
         The name of the package.
 
     Raises:
-        InputError: the name is invalid, or an installed package has the same name.
+        InputError: the name is invalid, is already used by Python, or is the name of an installed package.
     """
     if NAME.fullmatch(name) is None:
-        expected = "letters and digits, separated by - or _, such as my-experiments"
-        raise InputError("output", "not the name of a project", found=repr(name), expected=expected)
+        expected = "letters and digits that begin with a letter, with single - or _ between them, such as my-experiments"
+        raise InputError(
+            "output", "the last part of this path is not a valid project name", found=repr(name), expected=expected
+        )
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or package.lower() in OF_THE_PROJECT | plugins.STARTUP:
-        raise InputError("output", "the name is reserved", found=name, expected="a name of your own")
+        raise InputError(
+            "output", "Python or a folder of the project already uses this name", found=name, expected="another name"
+        )
     plugins.checked(package.lower(), "output")
     if _is_installed(name, package):
         raise InputError("output", "a package with this name is already installed", found=name, expected="another name")
@@ -103,8 +109,8 @@ def write_project(folder: Path, package: str) -> None:
     """Write the files of a project.
 
     Args:
-        folder: new folder of the project, whose last part is its name.
-        package: name of its Python package.
+        folder: path of the new folder. The last part of the path is the name of the project.
+        package: name of the Python package of the project.
     """
     names = {"my-experiments": folder.name, "my_experiments": package}
     for template in sorted(TEMPLATES.rglob(f"*{ENDING}")):
@@ -115,5 +121,5 @@ def write_project(folder: Path, package: str) -> None:
 
 
 def _filled(text: str, names: dict[str, str]) -> str:
-    """Replace the names of the templates by those of the project."""
+    """Replace the placeholders `my-experiments` and `my_experiments` in a text by the values in `names`."""
     return PLACEHOLDER.sub(lambda match: names[match[0]], text)

@@ -1,4 +1,4 @@
-"""Read the scores of other models with which `evaluate` compares a model."""
+"""Read the scores of other models, with which the command `evaluate` compares the scored model."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,22 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
 
+GIVE = "Give a run folder or a file scores.json"
+
 
 def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Read the scores of the models that the key `compare_with` names.
+    """Read the scores of the models in the key `compare_with`.
 
     Args:
         config: config of the command.
-        scorer: scorer of this command. The scores of a run folder must have its protocol and its tracks.
-        typed: keys of the command line.
+        scorer: scorer of the command. The scores in a run folder must have the protocol and the tracks of the scorer.
+        typed: keys that the user typed on the command line.
 
     Returns:
-        Dictionary from the path of a run folder or `scores.json` to its scores.
+        Scores by the path of the run folder or `scores.json` file.
 
     Raises:
-        InputError: a file does not exist, or a run has no scores of the same protocol and tracks.
+        InputError: a file does not exist, or a run folder lacks scores of the same protocol and tracks.
     """
     scores: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, config.compare_with):
@@ -36,12 +38,12 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
         try:
             scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
-            raise InputError(f"compare_with={path}", "this file does not exist") from error
+            raise InputError(f"compare_with={path}", "this file does not exist", hint=GIVE) from error
     return scores
 
 
 def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> Mapping[str, Any]:
-    """Return the scores of a run under the protocol and on the tracks of a scorer. Missing scores raise InputError."""
+    """Return the scores of a run with the protocol and the tracks of a scorer. Missing scores raise InputError."""
     for path in sorted({run / "scores.json", *(run / "scores").glob("*/scores.json")}):
         try:
             found = read_scores(path, whole=True)
@@ -54,4 +56,5 @@ def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequenc
     if "data" in typed:
         words += [f"data={HydraConfig.get().runtime.choices['data']}", f"data.root={config.data.root}"]
     command = " ".join(map(shlex.quote, ["python", "scripts/evaluate.py", *words]))
-    raise InputError(f"compare_with={run}", "this run has no scores of the same protocol and tracks", hint=f"Type {command}")
+    problem = "this run has not been scored with the same protocol on the same tracks"
+    raise InputError(f"compare_with={run}", problem, hint=f"Type {command}")

@@ -13,7 +13,7 @@ from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
 
-# Keys and groups that can be overridden together with run=. The others are read from the run's config.
+# Keys and groups that can be overridden together with run=. All other keys are read from the run's config.
 WITH_RUN = (
     "sweep",
     "run",
@@ -50,7 +50,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     of the model and the training come from the run.
 
     Args:
-        config: config of the command. Its key `run` names the folder of the trained run.
+        config: config of the command. The key `run` contains the folder of the trained run.
         typed: keys of the command line.
 
     Returns:

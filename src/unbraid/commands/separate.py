@@ -126,7 +126,7 @@ def _part(kind: Any, config: DictConfig) -> Any:
 
 @contextmanager
 def _inputs(words: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Find the input files that the key `input` names, and yield a dictionary from track name to input file.
+    """Find the input files in the value of the key `input`, and yield a dictionary from track name to input file.
 
     Standard input is copied to a temporary file, because decoders must be able to read a file from any position.
     """

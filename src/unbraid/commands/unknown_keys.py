@@ -23,7 +23,7 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 
     Args:
         file: path of the missing yaml file, relative to `conf` and without the suffix.
-        options: names of the existing choices of the group; None if Hydra does not know them.
+        options: names of the existing choices of the group; None if Hydra does not list the choices.
 
     Returns:
         The error, which is not raised here.
@@ -39,18 +39,18 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 def similar_keys(typed: str, config: DictConfig) -> list[str]:
     """Return the paths (dotted keys) of a config that the user may have meant by an unknown key.
 
-    There are three kinds of similar paths, in this order:
+    There are three kinds of similar paths, from the most similar to the least similar:
 
-    - The last part is the same, such as `optim.optimizer.lr` for the typed key `lr`.
-    - The last part contains the typed word, such as `trainer.max_epochs` for the typed key `epochs`.
-    - The spelling is similar.
+    - The path and the typed key have the same last part, such as `optim.optimizer.lr` for the typed key `lr`.
+    - The last part of the path contains the last part of the typed key, such as `trainer.max_epochs` for `epochs`.
+    - The spelling of the whole path is similar.
 
     Args:
         typed: unknown key, with dots between its parts.
         config: composed config.
 
     Returns:
-        At most three paths. All paths are of the same kind: the first kind that occurs in the config.
+        At most three paths, all of the most similar kind that occurs in the config.
     """
     paths = [path for path in _paths(OmegaConf.to_container(config, resolve=False)) if not typed.startswith(f"{path}.")]
     last = typed.rpartition(".")[2]
@@ -110,22 +110,22 @@ def unknown_key(message: str, config_name: str) -> str | None:
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):
             return str(
-                InputError(key, f"this key copies its value from {known._value()}", hint="Override the copied key instead")
+                InputError(key, f"the value of this key is a copy of {known._value()}", hint="Set the original key instead")
             )
     return None
 
 
 def _parameters(node: DictConfig) -> set[str]:
-    """Return the parameter names of the class that a config node names in `_target_`. The class is imported, which is slow."""
+    """Return the parameter names of the class in the key `_target_` of a config node. The class is imported, which is slow."""
     from unbraid.runs.config import resolve
 
     return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:
-    """Compose the config of the command line with only the overrides that choose a yaml file, such as `model=unet`.
+    """Compose the config with only those overrides of the command line that choose a yaml file, such as `model=unet`.
 
-    The override of `key` is left out, too. If a sweep lists several choices of a group, the first choice is used.
+    An override of `key` is not used. If a sweep lists several choices of a group, the first choice is used.
     """
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]

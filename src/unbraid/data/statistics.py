@@ -1,4 +1,4 @@
-"""Compute statistics of mixtures: of STFT magnitudes at each frequency over all tracks, and of the samples of each track.
+"""Compute mean and standard deviation of mixtures: of STFT magnitudes at each frequency, and of the samples of each track.
 
 The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in
 files.

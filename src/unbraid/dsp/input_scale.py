@@ -1,6 +1,7 @@
 """Mean and standard deviation of a mixture, by which the input of a network is normalised.
 
-Both are computed from the mean of the audio channels, as in Demucs (Défossez et al. 2019) and SCNet (Tong et al., ICASSP 2024).
+The audio channels are averaged before the mean and the standard deviation are computed, as in Demucs (Défossez et al. 2019) and
+SCNet (Tong et al., ICASSP 2024).
 """
 
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ class InputScale(NamedTuple):
             blocks [C, n], with C channels and any lengths n.
 
         Returns:
-            Mean and standard deviation of the mean of the channels.
+            Mean and standard deviation of the signal, whose channels are averaged first.
         """
         count, mean, squares = 0, 0.0, 0.0  # squares: sum of squared differences from the mean
         for block in blocks:
@@ -46,9 +47,9 @@ class InputScale(NamedTuple):
         return cls(mean, (squares / max(count - 1, 1)) ** 0.5 + SMALLEST)
 
     def normalise(self, waveform: Tensor) -> Tensor:
-        """Subtract the mean and divide by the standard deviation. The shape does not change."""
+        """Subtract the mean from a waveform, and divide the difference by the standard deviation. The shape does not change."""
         return (waveform - self.mean) / self.deviation
 
     def restore(self, waveform: Tensor) -> Tensor:
-        """Multiply by the standard deviation and add the mean: the inverse of `normalise`."""
+        """Multiply a waveform by the standard deviation, and add the mean. This is the inverse of `normalise`."""
         return waveform * self.deviation + self.mean

@@ -1,7 +1,7 @@
 """Frequency bands on the mel scale, and the discrete cosine transform of mel-frequency cepstral coefficients.
 
-There are two mel scales. `mel_filterbank` has the scale of HTK, `2595 log10(1 + f / 700 Hz)` (O'Shaughnessy, "Speech
-Communication", 1987), and filters with a peak of 1, as in torchaudio. `mel_bands` has the scale of Slaney (Auditory Toolbox,
+There are two mel scales. `mel_filterbank` uses the scale of HTK, `2595 log10(1 + f / 700 Hz)` (O'Shaughnessy, "Speech
+Communication", 1987), and filters with a peak of 1, as in torchaudio. `mel_bands` uses the scale of Slaney (Auditory Toolbox,
 1998), which is linear below 1 kHz and logarithmic above, as in librosa.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def mel_filterbank(bins: int, fmin: float, fmax: float, bands: int, sample_rate: int) -> Tensor:
-    """Return the weight of each frequency bin in each mel band. A band that is narrower than a bin can be empty.
+    """Return the weight of each frequency bin in each mel band. A narrow band can contain no bins.
 
     Args:
         bins: number of frequency bins, from 0 Hz to half the sample rate.
@@ -40,7 +40,7 @@ def _mel(hertz: float) -> float:
 
 
 def cosine_transform(count: int, bands: int) -> Tensor:
-    """Return the first columns of the orthonormal discrete cosine transform of type 2.
+    """Return the matrix of the orthonormal discrete cosine transform (type 2), limited to the first coefficients.
 
     Args:
         count: number of coefficients.
@@ -50,7 +50,7 @@ def cosine_transform(count: int, bands: int) -> Tensor:
         [bands, count]
 
     Returns:
-        The matrix by which rows of `bands` values are multiplied.
+        The matrix M. The product x M of a row x of `bands` values and the matrix contains the coefficients of x.
     """
     position, order = torch.arange(float(bands)), torch.arange(float(count)).unsqueeze(1)
     rows = torch.cos(math.pi / float(bands) * (position + 0.5) * order)
@@ -59,12 +59,14 @@ def cosine_transform(count: int, bands: int) -> Tensor:
 
 
 def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """Compute which bins belong to which mel band: the bins with a positive weight in the filters of `librosa.filters.mel`.
+    """Compute which frequency bins belong to each mel band.
 
-    In addition, the lowest band contains the bin at 0 Hz, and the highest band contains the highest bin.
+    A bin belongs to a band if the filter of the band in `librosa.filters.mel` has a positive weight at this bin. In addition,
+    the lowest band contains the bin at 0 Hz, and the highest band contains the highest bin.
 
     Args:
-        num_bands: number K of bands. Band k begins at edge k and ends at edge k + 2 of K + 2 edges.
+        num_bands: number K of bands. K + 2 edges are spaced evenly on the mel scale. Band k is between edge k and
+            edge k + 2.
         n_fft: length of the transform in samples.
         sample_rate: sample rate in Hz.
 
@@ -72,9 +74,9 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
         bool [K, `n_fft // 2 + 1`].
 
     Returns:
-        True if a band contains a bin.
+        Matrix of booleans. Row k contains True for each bin of band k.
     """
-    step = math.log(6.4) / 27  # of a mel above 1 kHz, which is 15 mel
+    step = math.log(6.4) / 27  # natural logarithm of the frequency ratio of one mel, above 1 kHz (15 mel)
     top = sample_rate / 2
     highest = 15 + math.log(top / 1000) / step if top >= 1000 else top / (200 / 3)
     mels = torch.arange(num_bands + 2, dtype=torch.float64, device="cpu") * (highest / (num_bands + 1))

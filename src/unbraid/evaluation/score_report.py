@@ -1,4 +1,4 @@
-"""Format the scores of a separator as text: table of scores, undefined tracks, and warnings about silent estimates."""
+"""Format the scores of a separator as text: table of scores, tracks with undefined scores, and warnings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,17 @@ NO_IMPROVEMENT = 0.5  # dB; a smaller SI-SDRi is reported, because the estimate 
 
 
 def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """Format a table with the scores of a model, of other models, of the unchanged mixture and of oracles.
+    """Format a table of scores, with one row each for a model, other models, the unchanged mixture and oracles.
 
     Scores of different protocols raise InputError.
 
     Args:
         scores: scores of the model, the result of `Scorer.scores`.
         label: label of the model's row.
-        beside: dictionary from the label of each further row to the scores of another model.
+        beside: scores of other models, by the label of the row.
 
     Returns:
-        Table as text.
+        The table, followed by lines about tracks with undefined scores and lines with warnings.
     """
     others = dict(beside or {})
     refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})

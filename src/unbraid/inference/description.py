@@ -1,4 +1,7 @@
-"""Describe a file with weights: kind of model, layers, targets, sample rate, size and hash. Nothing in the file is executed."""
+"""Describe a file with weights: kind of model, layers, targets, sample rate, size and hash.
+
+Python code in the file is not executed.
+"""
 
 import math
 from collections.abc import Mapping
@@ -21,6 +24,7 @@ from unbraid.runs.records import own_choices, read_record
 
 DEEPEST = 5  # number of words in the name of a listed layer
 MOST_LAYERS = 40  # number of listed layers
+USE_ONNX = "PyTorch would execute code in the file. Use the run folder or an .onnx file instead"
 KINDS = {
     "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
 }  # fmt: skip
@@ -34,12 +38,12 @@ class Description:
         kind: kind of the file, such as `run`.
         model: description of the model, such as `separator unet, trained on demo`; empty if unknown.
         files: files with the weights.
-        layers: number of values of each part of the network, by the beginning of the tensor names.
-        targets: names of the targets; empty for other models than separators, and if they are unknown.
+        layers: number of values of each part of the network, by the name of the part, see `layers_of`.
+        targets: names of the targets; empty if the model is not a separator, or if the targets are unknown.
         sample_rate: sample rate in Hz; None if unknown.
         channels: number of channels; None if unknown.
         chunk_seconds: length of a chunk in seconds; None if unknown.
-        note: what is missing to use the file; empty if nothing.
+        note: text about a missing config or option, without which unbraid cannot use the file; empty if the file can be used.
     """
 
     kind: str
@@ -54,28 +58,29 @@ class Description:
 
     @property
     def bytes(self) -> int:
-        """Size of the files in bytes."""
+        """Total size of the files in bytes."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 hash of the file. For several files, the hash of their hashes in alphabetical order."""
+        """SHA-256 hash of the file. For several files, the hash of the joined hashes of `files`."""
         return sha256_of(*self.files)
 
 
 def describe(path: Path, checkpoint: str = "best", config: str | None = None) -> Description:
-    """Describe a file with weights. If the config of the model is known, the weights are checked against it.
+    """Describe a file with weights. If the config of the model is known, check that the weights fit the model.
 
     Args:
-        path: run folder, checkpoint, safetensors file, `.onnx` file, or folder or yaml of another tool's weights.
-        checkpoint: `best`, `last` or a checkpoint file of a run folder.
+        path: run folder, checkpoint, safetensors file, `.onnx` file, folder of the package openunmix, or translation file
+            (yaml), see `unbraid.interop.foreign`.
+        checkpoint: `best`, `last` or a checkpoint file; used only if `path` is a run folder.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
 
     Returns:
         The description.
 
     Raises:
-        InputError: the file is damaged, contains other objects than tensors, or does not fit its config.
+        InputError: the file is missing or damaged, contains objects other than tensors, or does not fit the config.
     """
     if path.suffix == ".onnx":
         return _of_separator("ONNX file", OnnxSeparator(path), (path,), "separator")
@@ -87,7 +92,7 @@ def describe(path: Path, checkpoint: str = "best", config: str | None = None) ->
         layers = layers_of(translated_tensors(path, translation))
         return Description("translation file", "separator", (path, path.parent / translation.weights), layers)
     if path.is_file() and path.suffix == ".pt2":
-        raise InputError(path, "unbraid does not read .pt2 files", hint="PyTorch would execute code that the file contains")
+        raise InputError(path, "unbraid does not read .pt2 files", hint=USE_ONNX)
     origin = find_origin(path, checkpoint, config)
     return _without_config(origin) if origin.config is None else _of_origin(origin)
 
@@ -120,7 +125,7 @@ def _of_separator(kind: str, separator: Separator, files: tuple[Path, ...], mode
 
 
 def _without_config(origin: Origin) -> Description:
-    """Describe weights of which only the tensors are known."""
+    """Describe a file that contains tensors, but not the config of the model."""
     state = ForeignState(origin.file, origin.tensors(), None, "") if origin.kind == "safetensors" else read_foreign(origin.file)
     layers = layers_of(state.tensors)
     try:
@@ -132,7 +137,7 @@ def _without_config(origin: Origin) -> Description:
     except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # damaged tensors of the family
         options = {}
     shown = ", ".join(f"{key}={value}" for key, value in options.items())
-    note = f"needs its config: add config=FILE with the yaml of this model ({' or '.join(family.model_types)})"
+    note = f"the config of the model is missing: add config=FILE with its yaml file ({' or '.join(family.model_types)})"
     return Description(
         KINDS["msst"], f"separator {family.network.__name__} {shown}".rstrip(), (origin.file,), layers, note=note
     )
@@ -145,7 +150,8 @@ def layers_of(tensors: Mapping[str, Any]) -> dict[str, int]:
         tensors: tensors by name.
 
     Returns:
-        Number of values by the beginning of the tensor names. The beginnings are as short as two parts allow.
+        Number of values by the name of a part. The name is the common beginning of the tensor names of the part, as short as
+        possible for a list of at least two parts.
     """
     sizes = {name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     layers: dict[str, int] = {}

@@ -163,7 +163,7 @@ def load(
 
     - a run folder, that is a folder in which `train.py` has trained a model.
     - a checkpoint (`.ckpt`) in a run folder.
-    - a folder that `scripts/publish.py` has written, or the file `model.safetensors` in it.
+    - a folder that `scripts/publish.py` has written, or the file `model.safetensors` in this folder.
     - a checkpoint of Music-Source-Separation-Training, with its config file as `config`.
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
@@ -237,7 +237,7 @@ def load_separator(
     """
     loaded = load(path, checkpoint, device, config=config)
     if not isinstance(loaded, Loaded):
-        problem = "this run has trained another kind of model"
+        problem = "this model is not a separator"
         raise InputError(f"run={path}", problem, found="an instrument", expected="a separator")
     return loaded
 

@@ -46,7 +46,7 @@ def openunmix_separator(folder: Path) -> Masking:
         folder: folder with `separator.json`, and with `<target>.json` and `<target>.pth` for each target.
 
     Returns:
-        The separator, with a Wiener filter if it has several targets.
+        The separator. With several targets, the separator has a Wiener filter.
 
     Raises:
         InputError: a file is missing or damaged, or the networks of two targets have different sizes.
@@ -191,7 +191,7 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name with * to a regular expression. A * stands for any text without dots, a part ** for any parts."""
+    """Convert a tensor name with * to a regular expression. A * matches any text without dots, a part ** any parts."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 

@@ -1,7 +1,7 @@
-"""Start a training from existing weights: `init=PATH` of `train.py`, with its options `init.weights`, `init.only`, ….
+"""Start a training from existing weights: `init=PATH` of `train.py`, with the options `init.weights`, `init.only` and others.
 
-A tensor is loaded if name and shape fit. Targets are matched by name: the part of a network that computes the vocals gets the
-weights that computed the vocals, whatever the order and the number of targets.
+A tensor is loaded if the model has a tensor of the same name and shape. Targets are matched by name: the part of a network that
+estimates the vocals gets the weights that estimated the vocals, for any order and number of targets.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ from unbraid.runs.names import below
 from unbraid.runs.weights import check_finite, misfits, refuse_misfits
 
 NOT_OURS = "the weights do not fit the model"
-PARTIAL = "Type init.partial=true to load the other tensors only, or leave tensors out with init.skip=[prefix]"
+PARTIAL = "Type init.partial=true to load only the tensors that fit, or init.skip=[PREFIX] to exclude tensors by their names"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Init:
         path: run folder, checkpoint file, published folder, safetensors file, checkpoint of another tool, or name of published
             weights; None: random weights.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
-        weights: checkpoint of a run folder.
+        weights: checkpoint that is read if `path` is a run folder.
         only: beginnings of the names of the tensors that are loaded, such as `nets.0.encoder`; empty: all tensors.
         skip: beginnings of the names of tensors that are not loaded.
-        partial: True to load the tensors that fit, and to start the others from random weights.
-        sha256: SHA-256 hash of the file, which must have this hash; None: the program writes the hash to the config.
+        partial: True: tensors that do not fit keep their random values. False: such tensors raise InputError.
+        sha256: SHA-256 hash that the file must have. None: any hash, which is then written to the config.
     """
 
     path: str | None = None
@@ -51,7 +51,7 @@ class Init:
 
     @classmethod
     def of(cls, value: Any) -> "Init":
-        """Read the config key `init`.
+        """Convert the value of the config key `init` to options.
 
         Args:
             value: value of the key: a mapping, the path alone, or None.
@@ -60,7 +60,7 @@ class Init:
             The options.
 
         Raises:
-            InputError: a key or value is invalid, or an option is given without a path.
+            InputError: a key or value is invalid, or the path is missing although another option is given.
         """
         if value is None or isinstance(value, str):
             return cls(value)
@@ -73,17 +73,17 @@ class Init:
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
         if options.path is None and options != cls():
-            raise InputError("init.path", "this key is required together with the other keys of init", hint="Type init=PATH")
+            raise InputError("init.path", "this key is missing, but another key of init is given", hint="Type init=PATH")
         return options
 
     @property
     def place(self) -> Path:
-        """Path of the weights. `~` stands for the home folder."""
+        """Path of the weights. `~` is replaced by the home folder."""
         return Path(str(self.path)).expanduser()
 
     @property
     def is_published(self) -> bool:
-        """Return whether the path is the name of published weights, or a folder with a file `<target>.pth` for each target."""
+        """True if the path is the name of published weights, or a folder with a file `<target>.pth` for each target."""
         if self.path in (*PUBLISHED, HDEMUCS):
             return True
         folder = self.place
@@ -100,24 +100,26 @@ class Init:
         return sorted(self.place.glob("*.pth")) if self.is_published else [self.origin().file]
 
     def origin(self) -> Origin:
-        """Find the weights, unless they are published weights. A path without weights raises InputError."""
+        """Find the file with the weights and the config of the model. A path without weights raises InputError."""
         path = self.place
         if not path.exists():
             hint = unknown(str(self.path), [*PUBLISHED, HDEMUCS])
-            raise InputError(f"init={self.path}", "the value is neither a path nor the name of published weights", hint=hint)
+            raise InputError(
+                f"init={self.path}", "this path does not exist, and is not the name of published weights", hint=hint
+            )
         return find_origin(path, self.weights, self.config)
 
 
 @dataclass(frozen=True)
 class Started:
-    """Describe the weights from which a training has started, as `run.json` records them.
+    """Describe the initial weights of a training. The description is stored in `run.json`.
 
     Args:
-        name: last part of the path, or name of published weights.
+        name: last part of the path of the weights, or name of published weights.
         kind: kind of the origin, see `Origin`, or `published`.
         sha256: SHA-256 hash of the file; None for weights that were downloaded.
         loaded: number of tensors that were loaded.
-        random: names of the tensors that kept their random weights.
+        random: names of the tensors that were not loaded and kept their random values.
     """
 
     name: str
@@ -128,22 +130,28 @@ class Started:
 
 
 def with_hash(config: DictConfig) -> None:
-    """Write the hash of the initial weights to the key `init.sha256` of a config, so that the identity of a run contains it.
+    """Write the hash of the initial weights to the key `init.sha256` of a config.
+
+    The hash is then a part of the config, from which the identity of the run is computed.
 
     Args:
         config: config of a run, changed in place.
 
     Raises:
-        InputError: the path contains no weights, or they have another hash than a given one.
+        InputError: the path contains no weights, or `init.sha256` is given and differs from the hash of the weights.
     """
     options = Init.of(config.get("init"))
     if options.path is None or not (files := options.files()):
         return
     found = sha256_of(*files)
     if options.sha256 not in (None, found):
-        hint = "The file has changed. Remove init.sha256 to use it"
+        hint = "The file has changed. Remove init.sha256 to use the changed file"
         raise InputError(
-            f"init={options.path}", "the weights have another hash", found=found, expected=str(options.sha256), hint=hint
+            f"init={options.path}",
+            "the hash of the weights differs from init.sha256",
+            found=found,
+            expected=str(options.sha256),
+            hint=hint,
         )
     OmegaConf.update(config, "init", vars(options) | {"sha256": found}, merge=False)
 
@@ -154,14 +162,15 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
     Args:
         module: separator, or the task of another kind of model.
         options: options of the initial weights, with a path.
-        make: function that builds the same separator with other targets. It is called only if the targets differ.
+        make: function that builds the same kind of separator with the given target names. It is called only if the targets of
+            the model and of the weights differ.
 
     Returns:
         A description of the loaded weights.
 
     Raises:
-        InputError: the weights cannot be read or contain NaN, tensors do not fit, a prefix fits no tensor, or the sample rates
-            differ.
+        InputError: the weights cannot be read, contain NaN or do not fit the model, a prefix in `options` fits no tensor, or
+            the sample rates of model and weights differ.
     """
     where = f"init={options.path}"
     own = module.state_dict()
@@ -172,19 +181,16 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
         absent = [target for target in module.targets if target not in targets]
         if absent and not options.partial:
             hint = "Type init.partial=true to start these targets from random weights"
-            raise InputError(
-                where,
-                "the weights do not contain these targets",
-                found=", ".join(absent),
-                expected=f"some of {', '.join(targets)}",
-                hint=hint,
-            )
+            problem = f"the weights lack targets of the model: {', '.join(absent)}"
+            raise InputError(where, problem, found=f"weights of the targets {', '.join(targets)}", hint=hint)
     wanted = _chosen({*own, *given}, options)
     wrong = misfits({k: v for k, v in given.items() if k in wanted}, {k: v for k, v in own.items() if k in wanted})
     wrong = {name: pair for name, pair in wrong.items() if name not in new or pair[0] != "missing"}
     loaded = {name: tensor for name, tensor in given.items() if name in wanted and name in own and name not in wrong}
+    if not wrong and not loaded:
+        raise InputError(where, "init.only and init.skip exclude all tensors", hint="Remove one of the two keys")
     if (wrong and not options.partial) or not loaded:
-        refuse_misfits(where, NOT_OURS, wrong or {"no tensor": ("chosen", "one")}, "" if options.partial else PARTIAL)
+        refuse_misfits(where, NOT_OURS, wrong, "" if options.partial else PARTIAL)
     check_finite(where, loaded)
     module.load_state_dict(loaded, strict=False)
     random = sorted({*own} - {*loaded} | {name for name in new if name in own})
@@ -193,7 +199,7 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
 
 
 def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tensor], str, list[str] | None]:
-    """Return the tensors by their names in the model, the kind of their origin, and the targets that they estimate."""
+    """Return the tensors by their names in the model, the kind of the origin, and the targets (None if unknown)."""
     if options.is_published:
         if not isinstance(module, Separator):
             problem = "this model is not a separator and cannot use published weights"
@@ -215,7 +221,7 @@ def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tens
 
 
 def _chosen(names: Iterable[str], options: Init) -> set[str]:
-    """Return the names that `only` and `skip` leave. A prefix that fits no name raises InputError."""
+    """Return the names that the options `only` and `skip` select. A prefix that fits no name raises InputError."""
     names = {*names}
     only = below(names, options.only, "init.only") if options.only else names
     return only - below(names, options.skip, "init.skip")

@@ -1,7 +1,8 @@
-"""Mix the weights after a fine-tuning with the weights before it.
+"""Compute a weighted mean of the weights before and after a fine-tuning.
 
-Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. The mixture of both weights often keeps what the
-first weights had learned. Only weights of the same network with a common start can be mixed.
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. On the data of the first training, the mean is
+often better than the fine-tuned weights alone. Both sets of weights must belong to the same network, and the fine-tuning must
+have started from the first set.
 """
 
 from pathlib import Path
@@ -21,45 +22,51 @@ def check_interpolation(interpolate: float | None, start: str | None) -> None:
     """Check the keys `interpolate` and `start` of a command.
 
     Args:
-        interpolate: share of the weights after the fine-tuning; None: they are not mixed.
+        interpolate: factor A of the fine-tuned weights. The other weights have the factor 1 - A. None: the weights are not
+            mixed.
         start: path of the weights before the fine-tuning.
 
     Raises:
-        InputError: only one key is given, or the share is outside [0, 1].
+        InputError: only one of the two keys is given, or `interpolate` is outside [0, 1].
     """
     if (interpolate is None) != (start is None):
         missing, given = ("start", "interpolate") if start is None else ("interpolate", "start")
         raise InputError(missing, f"this key is required together with {given}", hint=f"Add {missing}=…")
     if interpolate is not None and not 0 <= interpolate <= 1:
-        raise InputError("interpolate", found=interpolate, expected="a share in [0, 1]; 0: only the weights of start")
+        raise InputError(
+            "interpolate",
+            found=interpolate,
+            expected="a number from 0 (only the weights of start) to 1 (only the weights of run)",
+        )
 
 
 @torch.no_grad()
 def interpolated(separator: Separator, config: DictConfig | None, start: str, share: float) -> str:
-    """Mix the weights of a separator with those from which its training started.
+    """Mix the weights of a fine-tuned separator with the weights before the fine-tuning.
 
     Args:
-        separator: separator after the fine-tuning, which is changed in place.
-        config: config of its run. If it records the hash of the initial weights, `start` must have this hash.
+        separator: fine-tuned separator, which is changed in place.
+        config: config of the fine-tuning. If `config` contains the hash of the initial weights, `start` must have this hash.
         start: run folder or file with the weights before the fine-tuning, as the user has typed it.
-        share: share of the weights after the fine-tuning.
+        share: factor A of the fine-tuned weights. The weights of `start` have the factor 1 - A.
 
     Returns:
-        A text that identifies the mixture: the share and the hash of the start.
+        A text that identifies the mixture: the factor A, and the hash of the weights in `start`.
 
     Raises:
-        InputError: the tensors differ in name or shape, or the run has started from other weights.
+        InputError: the names, shapes or targets of the weights differ, or the fine-tuning has started from other weights.
     """
     init = Init.of(None if config is None else node_at(config, "init"))
     origin = find_origin(Path(start).expanduser(), init.weights)
     found = sha256_of(origin.file)
     if init.sha256 not in (None, found):
-        raise InputError(f"start={start}", "the run has started from other weights", found=found, expected=str(init.sha256))
+        problem = "the fine-tuning has not started from these weights, because their hash differs from init.sha256 of the run"
+        raise InputError(f"start={start}", problem, found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
     if wrong := misfits(before, after):
-        refuse_misfits(f"start={start}", "the weights are not of the same network", wrong)
+        refuse_misfits(f"start={start}", "the weights of start and run are not of the same network", wrong)
     if origin.targets not in (None, separator.targets):
-        problem, expected = "the weights estimate other targets", ", ".join(separator.targets)
+        problem, expected = "the weights of start and run estimate different targets", ", ".join(separator.targets)
         raise InputError(f"start={start}", problem, found=", ".join(origin.targets or ()), expected=expected)
     for name, tensor in after.items():
         if tensor.is_floating_point():

@@ -1,6 +1,6 @@
-"""Find weights on this machine, whatever their origin: runs, checkpoints, published folders, and checkpoints of other tools.
+"""Find weights on this machine: in run folders, checkpoints, published folders, and checkpoints of other tools.
 
-`unbraid.load`, the commands and `init=` of a training use the same function.
+`unbraid.load`, the commands, and the key `init` of a training call the function `find_origin`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Kind = Literal["run", "checkpoint", "safetensors", "msst"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Describe a file with weights and the config of its model.
+    """Describe a file with weights, and store the config of the model.
 
     Args:
         kind: `run`: run folder; `checkpoint`: checkpoint file of a run; `safetensors`: file or folder that
@@ -40,8 +40,9 @@ class Origin:
         file: file with the weights.
         folder: folder of the run, or of the file.
         config: config of the model in unbraid; None if the file is a checkpoint without a config.
-        overlap: overlap of chunks that the config of the other tool names; None: the default of unbraid.
-        foreign: content of the file of another tool.
+        overlap: share of a chunk that overlaps with the next chunk, from the config of another tool; None: the default of
+            unbraid.
+        foreign: tensors of a checkpoint of another tool; None for all other kinds.
     """
 
     kind: Kind
@@ -58,7 +59,7 @@ class Origin:
             part: name of the module in the task (LightningModule) of a run, such as `separator`; empty for the whole task.
 
         Returns:
-            Tensors by name in the module. An invalid file raises InputError.
+            Tensors by their names in the module. An invalid file raises InputError.
         """
         if self.foreign is not None:
             return separator_tensors(self.foreign)
@@ -87,7 +88,7 @@ class Origin:
 
 
 def find_origin(path: Path, checkpoint: str = "best", config: str | None = None) -> Origin:
-    """Find the file with the weights, and read the config of its model. The weights of runs are read later.
+    """Find the file with the weights, and read the config of the model. The weights of runs are not read yet.
 
     Args:
         path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, or checkpoint of another
@@ -123,7 +124,8 @@ def with_config(origin: Origin) -> DictConfig:
         The config.
 
     Raises:
-        InputError: the origin is a checkpoint without a config. The hint depends on the tensors in the file.
+        InputError: the config is unknown, because the file is a checkpoint of another tool or a safetensors file without a
+            config.
     """
     if origin.config is not None:
         return origin.config
@@ -131,19 +133,19 @@ def with_config(origin: Origin) -> DictConfig:
         problem = "the file contains no config, and its folder contains no config.yaml"
         raise InputError(origin.file, problem, expected="a file that scripts/publish.py has written")
     family = family_of(read_foreign(origin.file))
-    hint = f"Type config=FILE with the yaml of this model ({' or '.join(family.model_types)})"
-    raise InputError(origin.file, "a checkpoint of another tool needs its config", hint=hint)
+    hint = f"Type config=FILE with the yaml file of the model ({' or '.join(family.model_types)})"
+    raise InputError(origin.file, "this is a checkpoint of another tool, which needs a config file", hint=hint)
 
 
 def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
-    """Build the separator of an origin with its weights.
+    """Build the separator of an origin, and load the weights.
 
     Args:
         origin: origin of the weights.
         make: function that builds the separator without weights.
 
     Returns:
-        The separator. Weights that do not fit, or a model that is much larger than its file, raise InputError.
+        The separator. Weights that do not fit, or a model that is much larger than the file, raise InputError.
     """
     tensors = origin.tensors("separator")
     with limited_size(origin.file, memory_of(tensors)):
@@ -154,9 +156,8 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
 
 def _msst(path: Path, config: Path) -> Origin:
     if not path.is_file():
-        raise InputError(
-            path, found="a folder" if path.exists() else "no file", expected="a checkpoint, because config is given"
-        )
+        problem = "this path is not a file" if path.exists() else "this path does not exist"
+        raise InputError(path, problem, expected="a checkpoint of another tool, because config is given")
     settings = read_msst_config(config)
     state = read_foreign(path)
     tree = OmegaConf.create({"model": {"separator": settings.separator(family_of(state))}})
@@ -164,7 +165,7 @@ def _msst(path: Path, config: Path) -> Origin:
 
 
 def _stored_config(path: Path) -> DictConfig | None:
-    """Return the config in the metadata of a safetensors file, or in `config.yaml` of its folder; None if both are missing."""
+    """Return the config in the metadata of a safetensors file, or in `config.yaml` in its folder; None if both are missing."""
     if text := metadata_of(path).get(CONFIG_KEY):
         return plain_config(parse_json(text.encode(), f"{path}, {CONFIG_KEY}"), path)
     sibling = path.absolute().parent / "config.yaml"
@@ -178,7 +179,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         path: path of the file.
 
     Returns:
-        The metadata, texts by key.
+        Texts by key.
 
     Raises:
         InputError: the header of the file is damaged.
@@ -186,17 +187,19 @@ def metadata_of(path: Path) -> dict[str, str]:
     with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > MOST_HEADER:
-            raise InputError(path, "the header of the safetensors file is too large", expected=f"at most {MOST_HEADER} bytes")
+            raise InputError(
+                path, "the safetensors file is damaged: its header is too large", expected=f"at most {MOST_HEADER} bytes"
+            )
         header = parse_json(file.read(size), f"{path}, header")
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputError(path, "the header of the safetensors file is damaged", expected="a mapping of texts as metadata")
+        raise InputError(path, "the safetensors file is damaged: its header contains invalid metadata", expected="texts by key")
     safetensors()
     return metadata
 
 
 def sha256_of(*files: Path) -> str:
-    """Return the SHA-256 hash of a file. For several files, return the hash of their hashes in the given order."""
+    """Return the SHA-256 hash of a file. For several files, return the hash of the joined hashes in the given order."""
     digests = []
     for file in files:
         with file.open("rb") as opened:
@@ -205,5 +208,5 @@ def sha256_of(*files: Path) -> str:
 
 
 def config_text(config: Any) -> str:
-    """Return a config as the JSON text that `metadata_of` finds in a safetensors file."""
+    """Convert a config to the JSON text that `scripts/publish.py` stores in the metadata of a safetensors file."""
     return json.dumps(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)

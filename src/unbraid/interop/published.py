@@ -49,7 +49,7 @@ def load_published(separator: Separator, init: str) -> None:
             `<target>-<hash>.pth` for each target. For Hybrid Demucs: `hdemucs_high_musdb`.
 
     Raises:
-        InputError: the weights cannot be downloaded or read, or do not fit the separator (its model, targets, sample rate or
+        InputError: the weights cannot be downloaded or read, or do not fit the separator (model, targets, sample rate or
             shapes).
     """
     if init == HDEMUCS:

@@ -1,7 +1,9 @@
-"""Assign the parts of a separator that compute a target to the target of the same name in other weights.
+"""Load weights into a separator whose targets have another order or number than the targets of the weights.
 
-To find the parts that compute the targets, the separator is built with two and with three targets. A list that has one
-more entry contains a network or head for each target. An axis that is longer contains an equal block for each target.
+Each part of the separator that estimates a target gets the weights of the target with the same name. To find these parts, the
+separator is built twice: with two and with three targets. If a module list has one more entry in the second case, the list
+contains a network for each target. If an axis of a tensor is longer in the second case, the axis contains a block of the same
+length for each target.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from unbraid.models.separators.base import Separator
 
 PROBES = ("probe a", "probe b", "probe c")
-RESIDUAL = object()  # name of the class for the rest of the mixture, which some networks have in addition to the targets
+RESIDUAL = object()  # name of the block for the rest of the mixture, which some networks estimate in addition to the targets
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class SourceParts:
     """Store which tensors of a separator depend on the targets.
 
     Args:
-        lists: prefixes of lists with one entry for each target, such as `nets.`.
-        axes: axis and block length of the tensors that contain a block for each target.
+        lists: name prefixes of the module lists that have one entry for each target, such as `nets.`.
+        axes: axis and block length, by the name of each tensor that contains a block for each target.
     """
 
     lists: tuple[str, ...]
@@ -59,14 +61,14 @@ def matched(
     """Rename and reorder tensors so that each target of a separator gets the weights of the target with the same name.
 
     Args:
-        given: tensors by their names in the same kind of separator with other targets.
+        given: tensors of a separator of the same kind with other targets, by name.
         separator: separator that receives the tensors.
         theirs: names of the targets of the given tensors.
         make: function that builds the separator with the given names of targets.
 
     Returns:
-        Tensors by their names in the separator, and the names of tensors that contain a target without given weights. In such a
-        tensor, the new target keeps the values of the separator.
+        Tensors by their names in the separator, and the names of tensors that contain a new target (a target without given
+        weights). A new target keeps the values of the separator.
     """
     parts, result, new = parts_of(make), dict[str, Tensor](), set[str]()
     numbers = {theirs.index(target): number for number, target in enumerate(separator.targets) if target in theirs}
@@ -93,7 +95,7 @@ def matched(
 
 
 def _assigned(given: Tensor, own: Tensor, axis: int, block: int, theirs: Sequence[str], ours: Sequence[str]) -> Tensor | None:
-    """Return a copy of `own` with the given blocks of the targets that both have; None if the shapes do not fit."""
+    """Return a copy of `own` with the blocks of the common targets from `given`; None if the shapes do not fit."""
     if given.ndim != own.ndim or given.shape[axis] % block or own.shape[axis] % block:
         return None
     if any(a != b for place, (a, b) in enumerate(zip(given.shape, own.shape, strict=True)) if place != axis):

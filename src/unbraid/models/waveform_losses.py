@@ -1,4 +1,4 @@
-"""Losses of waveforms in addition to those of `unbraid.models.losses`.
+"""Losses of waveforms in addition to the losses in `unbraid.models.losses`.
 
 `TrimmedMSE` ignores the chunks with the largest errors. `L1SNR` and `SpectralRMSE` give loud and quiet sources similar weights.
 """
@@ -15,8 +15,9 @@ from unbraid.runs.errors import InputError, check_counts
 class TrimmedMSE(nn.Module):
     """Compute the squared error of waveforms without the largest errors, as the loss `masked_loss` of MSST (Solovyev et al.).
 
-    For each target, the errors from the quantile `quantile` upwards are replaced by 0. The result is the mean over all errors,
-    including these zeros. The training then ignores wrong stems, such as a vocal recording in the folder of the drums.
+    For each target, the errors above the quantile `quantile` are replaced by 0. The result is the mean over all errors,
+    including these zeros. Wrong stems, such as a vocal recording in the folder of the drums, often have the largest errors. The
+    training then ignores these stems.
 
     Args:
         quantile: quantile of the errors in the batch, between 0 and 1. About this share of the errors is kept.
@@ -44,10 +45,10 @@ class TrimmedMSE(nn.Module):
 
 
 class L1SNR(nn.Module):
-    """Compute 10 log10 of the absolute error, divided by the absolute reference, in dB (Watcharasupat et al., IEEE OJSP 2023).
+    """Compute the level of the absolute error relative to the absolute reference, in dB (Watcharasupat et al., IEEE OJSP 2023).
 
-    With the error e = estimate - reference, the loss of a source is 10 log10((Σ|e| + ε) / (Σ|reference| + ε)), where the sums
-    run over channels and samples. The result is the mean over sources and batch.
+    With the error e = estimate - reference, the loss of a source is 10 log10((Σ|e| + ε) / (Σ|reference| + ε)). The sums run
+    over channels and samples. The result is the mean over sources and batch.
 
     Args:
         epsilon: ε, which keeps the loss of silent sources finite.
@@ -76,7 +77,7 @@ class SpectralRMSE(nn.Module):
     The root is taken for each source of each chunk. Quiet sources therefore have more weight than in a mean squared error.
 
     Args:
-        n_fft: length of the window and of the transform in samples. Waveforms are longer than `n_fft // 2` samples.
+        n_fft: length of the window and of the transform in samples. Waveforms must be longer than `n_fft // 2` samples.
         hop_length: step between frames in samples.
     """
 
@@ -88,7 +89,7 @@ class SpectralRMSE(nn.Module):
         self.register_buffer("window", torch.ones(n_fft), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the spectral error. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean error of the spectra. Shape: sources [B, S, C, T] of both -> scalar."""
         with torch.autocast(estimate.sources.device.type, enabled=False):
             errors = estimate.sources.float() - reference.sources.float()
             spectra = torch.stft(

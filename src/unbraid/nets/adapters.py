@@ -35,8 +35,8 @@ class HDemucs(nn.Module):
         norm_groups: number of groups of the group normalisation.
         dconv_depth: number of layers of the residual branch (DConv) in each layer.
         dconv_comp: factor by which a residual branch reduces the number of channels.
-        dconv_attn: index of the first layer with local attention in its residual branch.
-        dconv_lstm: index of the first layer with an LSTM in its residual branch.
+        dconv_attn: index of the first layer with local attention in the residual branch.
+        dconv_lstm: index of the first layer with an LSTM in the residual branch.
         dconv_init: initial scale of the residual branches.
 
     Shape:

@@ -1,8 +1,9 @@
 """Cross-domain transformer of Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023).
 
-One transformer processes the encoded waveform, another the encoded spectrogram. Layers with self-attention and layers with
-cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other one. Time grows with
-the square of the number of frames times bins, so use chunks of some seconds.
+One transformer processes the encoded waveform, a second transformer the encoded spectrogram. Layers with self-attention and
+layers with cross-attention alternate. In a layer with cross-attention, each transformer reads the output of the other
+transformer. The computing time grows with the square of the number of positions (frames times bins), so use chunks of some
+seconds.
 """
 
 import math
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from unbraid.nets.hybrid_layers import run_layer
 
-MAX_PERIOD = 10000.0  # of the sines of the position embeddings, relative to the distance between positions
+MAX_PERIOD = 10000.0  # longest period of the sines of the position embeddings, in positions, divided by 2 pi
 LAYER_SCALE = 1e-4  # initial scale of the outputs of attention and feed-forward network
 
 
@@ -22,11 +23,11 @@ class CrossTransformer(nn.Module):
 
     Args:
         channels: number of channels C, a multiple of 4 and of `heads`.
-        layers: number of layers of each transformer. The first, third, … have self-attention, the others cross-attention.
+        layers: number of layers of each transformer. Layers 1, 3, 5, … have self-attention, layers 2, 4, … cross-attention.
         heads: number of attention heads.
         hidden: number of values in the hidden layer of the feed-forward networks.
         dropout: dropout probability.
-        gradient_checkpointing: whether layers are computed again for the gradients, which saves memory.
+        gradient_checkpointing: whether the backward pass computes layers again, to save memory.
 
     Shape:
         spectrogram [B, C, F, T], waveform [B, C, N] -> the same shapes. B: batch, F: bins, T: frames, N: samples.
@@ -43,7 +44,7 @@ class CrossTransformer(nn.Module):
         self.waveform_layers = nn.ModuleList(TransformerLayer(*options, cross=bool(n % 2)) for n in range(layers))
 
     def forward(self, spectrogram: Tensor, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Process both inputs. Shape: [B, C, F, T], [B, C, N] -> [B, C, F, T], [B, C, N]."""
+        """Process a spectrogram and a waveform. Shape: [B, C, F, T], [B, C, N] -> [B, C, F, T], [B, C, N]."""
         # b batch, c channel, f bin, t frame, n sample
         channels, bins, frames = spectrogram.shape[1:]
         x = self.spectral_norm(spectrogram.permute(0, 3, 2, 1).flatten(1, 2))  # b (t f) c
@@ -60,7 +61,7 @@ class CrossTransformer(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Apply attention and a feed-forward network, both with a residual connection, then normalise the whole sequence.
+    """Apply attention and a feed-forward network, each with a residual connection. Then normalise the whole sequence.
 
     Args:
         channels: number of channels C.
@@ -87,7 +88,7 @@ class TransformerLayer(nn.Module):
         self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, sequence: Tensor, other: Tensor | None) -> Tensor:
-        """Process a sequence, which attends to the other sequence, or to itself if `other` is None."""
+        """Process a sequence. The sequence attends to the sequence `other`, or to itself if `other` is None."""
         if self.other_norm is not None and other is not None:
             other = self.other_norm(other)
         attended = self.attention(self.attention_norm(sequence), other)
@@ -98,7 +99,7 @@ class TransformerLayer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Apply multi-head attention to another sequence or to the sequence itself (Vaswani et al., NeurIPS 2017).
+    """Apply multi-head attention: a sequence attends to another sequence or to itself (Vaswani et al., NeurIPS 2017).
 
     Args:
         channels: number of channels C, a multiple of `heads`.

@@ -228,7 +228,7 @@ class Instrument(nn.Module):
             gate: factor of all amplitudes at each control point; None: 1.
 
         Shape:
-            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length], for B sounds with F control points; the
+            f0, loudness, gate [B, F], coefficients [B, F, 30] -> [B, F * hop_length]. B: sounds, F: control points. The
             first piece has (F - 1) * hop_length samples.
 
         Returns:

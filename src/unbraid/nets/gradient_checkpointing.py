@@ -1,6 +1,7 @@
 """Gradient checkpointing: the backward pass computes a block again instead of storing its activations (Chen et al., 2016).
 
-Training needs less memory and about a third more time. Use it only if a batch does not fit into the memory of the GPU.
+Training needs less memory and about a third more time. Use gradient checkpointing only if a batch does not fit into the memory
+of the GPU.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_block(block: nn.Module, *inputs: Tensor, checkpointing: bool) -> Any:
-    """Run a block of a network, with gradient checkpointing if it is wanted and gradients are computed.
+    """Run a block of a network. Gradient checkpointing is used if `checkpointing` is True and gradients are computed.
 
     Args:
         block: block of the network.

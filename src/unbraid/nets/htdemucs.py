@@ -1,11 +1,11 @@
 """Hybrid Transformer Demucs (Rouard, Massa & Défossez, ICASSP 2023): two U-Nets with a cross-domain transformer between them.
 
-One U-Net processes the waveform, the other the complex spectrogram, whose real and imaginary parts are channels. Between the
-encoders and decoders, transformers with cross-attention exchange information between the two. The outputs of both U-Nets are
-added.
+One U-Net processes the waveform. The other U-Net processes the complex spectrogram, with real and imaginary parts as channels.
+Between the encoders and decoders, transformers with cross-attention exchange information between the U-Nets. The result is the
+sum of the outputs of both U-Nets.
 
-The attention reads the whole chunk, so chunks should be about as long as in training. For networks without attention, use
-`unbraid.nets.adapters.HDemucs`; for masks of spectrograms, `unbraid.nets.open_unmix`.
+The attention reads the whole chunk, so chunks should be about as long as in training. For a network without transformers, use
+`unbraid.nets.adapters.HDemucs`. For a network that estimates masks of spectrograms, use `unbraid.nets.open_unmix`.
 """
 
 import math
@@ -27,33 +27,37 @@ EPSILON = 1e-5
 
 
 class HTDemucs(nn.Module):
-    """Separate mixtures by two U-Nets, of waveform and spectrogram, and a cross-domain transformer.
+    """Separate mixtures by a U-Net for waveforms, a U-Net for spectrograms, and a cross-domain transformer between the U-Nets.
 
     Args:
         sources: number S of sources.
         audio_channels: number C of channels of the waveforms, 1 or 2.
         channels: number of channels of the first layer, at least `2 * dconv_comp`.
         growth: factor by which the number of channels grows from layer to layer.
-        n_fft: length of the STFT window in samples, a multiple of `2 * 4 ** depth`. The hop is a quarter of it.
-        depth: number of encoder layers of each U-Net, 1 to 4. The spectrogram must have more than 8 bins before the last one.
+        n_fft: length of the STFT window in samples, a multiple of `2 * 4 ** depth`. The hop is `n_fft // 4`.
+        depth: number of encoder layers of each U-Net, 1 to 4. The last encoder layer of the spectrogram must have
+            more than 8 input bins.
         dconv_depth: number of dilated convolutions in the residual branch (DConv) of a layer.
         dconv_comp: factor by which a residual branch reduces the number of channels.
         decoder_dconv: whether the layers of the decoders have residual branches, too.
-        bottom_channels: number of channels of the transformers, with a linear layer before and after them. None: the number of
-            channels of the last encoder layer, without linear layers. It must be a multiple of 4 and of `heads`.
+        bottom_channels: number of channels of the transformers, a multiple of 4 and of `heads`. Linear layers change the number
+            of channels before and after the transformers. None: the number of channels of the last encoder layer, without
+            linear layers.
         layers: number of layers of each transformer.
         heads: number of attention heads.
-        hidden_scale: number of values in the hidden layer of the feed-forward networks, relative to the transformers' channels.
+        hidden_scale: number of values in the hidden layer of the feed-forward networks, divided by the number of channels
+            of the transformers.
         dropout: dropout probability in the transformers, in [0, 1).
         segment_samples: length in samples to which shorter mixtures are extended by silence, except in training. None: mixtures
             are not extended.
-        gradient_checkpointing: whether all layers are computed again for the gradients. This saves memory but takes more time.
+        gradient_checkpointing: whether the backward pass computes all layers again, to save memory.
 
     Shape:
         [B, C, T] -> [B, S, C, T]. B: batch, T: samples, at least 2.
 
     Raises:
-        InputError: an argument is out of range, or the mixture has a wrong number of channels or fewer than 2 samples.
+        InputError: an argument is out of range, a mixture has a wrong number of channels, or a mixture has fewer than 2
+            samples.
     """
 
     def __init__(
@@ -126,7 +130,7 @@ class HTDemucs(nn.Module):
         return (y + self._waveforms(x, samples))[..., :length]
 
     def _transform(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the transformers and the linear layers around them. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
+        """Apply linear layers, the transformers, and linear layers. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
         bins = x.shape[2]
         x = self.spectral_widening(x.flatten(2)).unflatten(2, (bins, -1))
         x, y = self.transformer(x, self.waveform_widening(y))
@@ -136,9 +140,9 @@ class HTDemucs(nn.Module):
         return run_layer(layer, *inputs, recompute=self.gradient_checkpointing)
 
     def _spectrogram(self, mixture: Tensor) -> Tensor:
-        """Compute the STFT without the Nyquist bin; real and imaginary parts are channels. [B, C, N] -> [B, 2 * C, F, T].
+        """Compute the STFT without the Nyquist bin. Shape: [B, C, N] -> [B, 2 * C, F, T].
 
-        The number of frames is N divided by the hop, rounded up.
+        Real and imaginary parts are channels. The number of frames T is N divided by the hop, rounded up.
         """
         hop, samples = self.stft.hop_length, mixture.shape[-1]
         margin = 3 * (hop // 2)
@@ -147,7 +151,7 @@ class HTDemucs(nn.Module):
         return torch.view_as_real(spectrum).movedim(-1, 2).flatten(1, 2)
 
     def _waveforms(self, x: Tensor, samples: int) -> Tensor:
-        """Compute waveforms from spectrograms, the inverse of `_spectrogram`. Shape: [B, S, 2 * C, F, T] -> [B, S, C, N]."""
+        """Compute the inverse of `_spectrogram` for each source. Shape: [B, S, 2 * C, F, T] -> [B, S, C, N]."""
         hop = self.stft.hop_length
         margin = 3 * (hop // 2)
         parts = x.unflatten(2, (-1, 2)).movedim(3, -1) * math.sqrt(self.stft.n_fft)
@@ -157,7 +161,7 @@ class HTDemucs(nn.Module):
 
 
 def standardised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give each example mean 0 and standard deviation 1 over all its values.
+    """Standardise each example of a batch to mean 0 and standard deviation 1 over all values of the example.
 
     Args:
         x: waveforms or spectrograms.
@@ -166,7 +170,7 @@ def standardised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         [B, …] -> [B, …], [B, 1, …], [B, 1, …].
 
     Returns:
-        The standardised values, and mean and standard deviation of each example.
+        The standardised values, and the original mean and standard deviation of each example.
     """
     scale, mean = torch.std_mean(x, dim=tuple(range(1, x.ndim)), keepdim=True)
     return (x - mean) / (EPSILON + scale), mean, scale
@@ -178,7 +182,7 @@ def reflected(waveform: Tensor, before: int, after: int) -> Tensor:
     Args:
         waveform: waveforms.
         before: number of samples to insert before the waveform.
-        after: number of samples to append.
+        after: number of samples to insert after the waveform.
 
     Shape:
         [..., N] -> [..., before + N + after].
@@ -208,7 +212,7 @@ def _unet(
 
 @torch.no_grad()
 def _smooth(embedding: nn.Embedding) -> None:
-    """Initialise an embedding so that adjacent bins have similar vectors, which are small enough for `EMBEDDING_BOOST`."""
+    """Initialise an embedding so that adjacent bins have similar vectors, divided by `EMBEDDING_BOOST`."""
     steps = torch.arange(1, embedding.num_embeddings + 1)[:, None]
     embedding.weight.copy_(embedding.weight.cumsum(dim=0) / steps.sqrt() / EMBEDDING_BOOST)
 
@@ -218,7 +222,7 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 2 * dconv_comp:  # the norms in a residual branch need two values per frame
-        raise InputError("HTDemucs.channels", found=channels, expected=f"at least 2 * dconv_comp, {2 * dconv_comp}")
+        raise InputError("HTDemucs.channels", found=channels, expected=f"at least {2 * dconv_comp} (2 * dconv_comp)")
     if not 1 <= depth <= 4:
         raise InputError("HTDemucs.depth", found=depth, expected="1 to 4")
     unit = 2 * STRIDE**depth
@@ -232,10 +236,12 @@ def _check_transformer(channels: int, layers: int, heads: int, hidden_scale: flo
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 4 or channels % math.lcm(4, heads):
-        expected = f"a multiple of 4 and of heads, {heads}"
+        expected = f"a multiple of 4 and of {heads} (heads)"
         hint = "If bottom_channels is null, the transformers have as many channels as the last encoder layer."
         raise InputError("HTDemucs.bottom_channels", found=channels, expected=expected, hint=hint)
     if int(channels * hidden_scale) < 1:
-        raise InputError("HTDemucs.hidden_scale", found=hidden_scale, expected="a positive factor")
+        raise InputError(
+            "HTDemucs.hidden_scale", found=hidden_scale, expected=f"at least 1 / {channels} for {channels} channels"
+        )
     if not 0 <= dropout < 1:
         raise InputError("HTDemucs.dropout", found=dropout, expected="a probability in [0, 1)")

@@ -1,8 +1,8 @@
 """Encoder and decoder layers of Demucs for waveforms and spectrograms (Défossez, MDX workshop 2021; Rouard et al. 2023).
 
-An encoder layer reduces samples or frequency bins by a factor of 4. A decoder layer inverts it. The residual branch of a layer
-reads neighbouring samples or frames by dilated convolutions with few channels (DConv). In spectrograms it processes each bin as
-a separate sequence of frames. For a plain U-Net, use `unbraid.nets.strided_conv`.
+An encoder layer divides the number of samples or frequency bins by 4. A decoder layer multiplies this number by 4. The residual
+branch of a layer reads neighbouring samples or frames by dilated convolutions with few channels (DConv). In spectrograms, the
+branch processes each bin as a separate sequence of frames. For a plain U-Net, use `unbraid.nets.strided_conv`.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ BRANCH_SCALE = 1e-3  # initial scale of the residual branches
 
 
 class ResidualBranch(nn.Module):
-    """Add dilated convolutions with few channels to the input; the dilation doubles from one to the next.
+    """Add the outputs of dilated convolutions with few channels to the input. Each dilation is twice the previous one.
 
     Args:
         channels: number of channels C of input and output.
         depth: number of dilated convolutions; 0: the output is the input.
-        compression: factor by which the number of channels is reduced within the branch.
+        compression: number of channels of the input, divided by the number of channels within the branch.
 
     Shape:
         [B, C, T] -> [B, C, T], or [B, C, F, T] -> [B, C, F, T] for spectrograms. B: batch, T: samples or frames, F: bins.
@@ -48,7 +48,7 @@ class ResidualBranch(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the branches to a waveform or a spectrogram. The shape does not change."""
+        """Process a waveform or a spectrogram. The shape does not change."""
         # b batch, c channel, f bin, t sample or frame
         if not self.blocks:
             return x
@@ -72,12 +72,12 @@ class ChannelScale(nn.Module):
         self.factors = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply the channels by their factors."""
+        """Multiply each channel by the factor of the channel."""
         return self.factors[:, None] * x
 
 
 class EncoderLayer(nn.Module):
-    """Reduce samples or bins by a factor of 4: convolution, residual branch, gated convolution.
+    """Divide the number of samples or bins by 4: convolution, residual branch, gated convolution.
 
     Args:
         ins: number of input channels.
@@ -110,7 +110,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Increase samples or bins by a factor of 4: gated convolution, residual branch, transposed convolution.
+    """Multiply the number of samples or bins by 4: gated convolution, residual branch, transposed convolution.
 
     Args:
         ins: number of input channels.
@@ -155,12 +155,12 @@ class DecoderLayer(nn.Module):
 
 
 def run_layer(layer: nn.Module, *inputs: Any, recompute: bool) -> Any:
-    """Run a layer, either in the usual way or with gradient checkpointing.
+    """Run a layer, with or without gradient checkpointing.
 
     Args:
         layer: layer to run.
         *inputs: inputs of the layer.
-        recompute: True: the intermediate values are not stored but computed again for the gradients, which saves memory.
+        recompute: whether the backward pass computes intermediate values again instead of storing them, to save memory.
 
     Returns:
         The output of the layer.
@@ -178,7 +178,7 @@ def rescale(module: nn.Module, reference: float) -> None:
 
     Args:
         module: network whose convolutions are changed.
-        reference: standard deviation at which weights do not change.
+        reference: standard deviation of weights that do not change.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):

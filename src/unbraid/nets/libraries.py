@@ -1,6 +1,6 @@
 """Helpers of `unbraid.nets.adapters`, which adapts networks of torchaudio.
 
-torchaudio is imported when one of its networks is built. All other models work without it.
+torchaudio is imported when a network of torchaudio is built. All other models work without torchaudio.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ def import_torchaudio(where: str) -> Any:
     """
     try:
         import torchaudio
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a version for another torch raises any of them
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # any of these if the version is for another torch
         hint = "Install torch and torchaudio of the same version"
         raise InputError(where, f"torchaudio cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
     return torchaudio

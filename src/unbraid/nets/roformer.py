@@ -3,8 +3,8 @@
 `BSRoformer` (Lu et al., ICASSP 2024) divides the spectrum into adjacent bands, narrow at low frequencies. `MelBandRoformer`
 (Wang, Lu & Won, ISMIR late-breaking 2023) uses overlapping bands on the mel scale. In both, a linear layer maps the complex
 bins of a band to features. Transformers process the grid of frames and bands. A small network per band and source estimates the
-complex mask. The networks compute the same functions as those of Music-Source-Separation-Training (MSST), so they can load its
-weights. They need a GPU and many songs. For a few songs or two CPU cores, use a U-Net.
+complex mask. The networks compute the same functions as the networks of Music-Source-Separation-Training (MSST), and can load
+the weights of MSST. Training needs a GPU and many songs. For a few songs or two CPU cores, use a U-Net.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class MaskEstimator(nn.Module):
 
 
 class BandRoformer(nn.Module):
-    """Separate by complex masks that transformers estimate from the bands of a spectrogram. Base of the networks in this file.
+    """Base class of the networks in this file: transformers estimate complex masks of the sources from bands of a spectrogram.
 
     Args:
         sources: number of sources.
@@ -112,7 +112,7 @@ class BandRoformer(nn.Module):
         # b batch, s source, c channel, f bin, t frame, k band, d feature, p real and imaginary part
         channels, samples = mixture.shape[1:]
         if channels != self.audio_channels:
-            raise InputError("mixture", found=f"{channels} channels", expected=f"{self.audio_channels} (audio_channels)")
+            raise InputError("mixture", found=f"{channels} channels", expected=f"{self.audio_channels} channels")
         if samples <= self.stft.n_fft // 2:
             expected = f"at least {self.stft.n_fft // 2 + 1} samples for n_fft = {self.stft.n_fft}"
             raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)
@@ -128,16 +128,16 @@ class BandRoformer(nn.Module):
         return self.stft.inverse(sources, samples)
 
     def in_bands(self, pairs: Tensor) -> Tensor:
-        """Order frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2], with N bins of all bands together."""
+        """Sort frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2]. N: total number of bins of all bands."""
         return pairs
 
     def in_bins(self, masks: Tensor) -> Tensor:
-        """Compute the masks of frequency bins from those of bands. Shape: [B, S, T, N, C, 2] -> [B, S, T, F, C, 2]."""
+        """Sort the masks by frequency bin, the inverse of `in_bands`. Shape: [B, S, T, N, C, 2] -> [B, S, T, F, C, 2]."""
         return masks
 
 
 def make_stft(n_fft: int, hop_length: int, win_length: int | None) -> STFT:
-    """Return an STFT with reflected edges whose window may be shorter than the transform.
+    """Build an STFT with reflected edges and a window that may be shorter than the transform.
 
     Args:
         n_fft: length of the transform in samples.
@@ -183,14 +183,13 @@ class BSRoformer(BandRoformer):
         mask_estimator_depth: number of linear layers of a mask estimator.
         mlp_expansion_factor: number of units of a hidden layer of a mask estimator, divided by `dim`.
         skip_connection: whether the outputs of all previous blocks are added to the input of a block.
-        gradient_checkpointing: whether training computes each transformer twice to save memory.
+        gradient_checkpointing: whether the backward pass computes each transformer again, to save memory.
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
-        InputError: an argument is out of range, the bands do not have `n_fft // 2 + 1` bins in total, or a mixture has another
-            number of channels or is too short.
+        InputError: an argument is out of range, a mixture has a wrong number of channels, or a mixture is too short.
     """
 
     def __init__(
@@ -251,7 +250,7 @@ class MelBandRoformer(BandRoformer):
         heads: number of attention heads.
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
-        sample_rate: sample rate of the waveforms in Hz. It determines the mel bands.
+        sample_rate: sample rate of the waveforms in Hz, which determines the mel bands.
         n_fft: length of the transform in samples.
         hop_length: step between frames in samples.
         win_length: length of the window in samples; None: `n_fft`.
@@ -259,14 +258,14 @@ class MelBandRoformer(BandRoformer):
         mask_estimator_depth: number of hidden layers of a mask estimator.
         mlp_expansion_factor: number of units of a hidden layer of a mask estimator, divided by `dim`.
         skip_connection: whether the outputs of all previous blocks are added to the input of a block.
-        gradient_checkpointing: whether training computes each transformer twice to save memory.
+        gradient_checkpointing: whether the backward pass computes each transformer again, to save memory.
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T above `n_fft // 2`. B: batch, S: sources, C: channels, T: samples.
 
     Raises:
-        InputError: an argument is out of range, a mel band does not contain a bin, or a mixture has another number of channels
-            or is too short.
+        InputError: an argument is out of range, a mel band contains no bins, a mixture has a wrong number of channels, or a
+            mixture is too short.
     """
 
     bins: Tensor
@@ -304,7 +303,7 @@ class MelBandRoformer(BandRoformer):
         stft = make_stft(n_fft, hop_length, win_length)
         member = mel_bands(num_bands, n_fft, sample_rate)
         if not member.any(dim=1).all():
-            problem = f"a mel band does not contain a bin of n_fft = {n_fft} at {sample_rate} Hz"
+            problem = f"a mel band contains no bins for n_fft = {n_fft} and {sample_rate} Hz"
             raise InputError("MelBandRoformer.num_bands", problem, found=num_bands, expected="fewer bands")
         transformer = AxialTransformer(
             dim, depth, time_transformer_depth, freq_transformer_depth, linear_transformer_depth, dim_head, heads,
@@ -314,11 +313,13 @@ class MelBandRoformer(BandRoformer):
             sources, audio_channels, transformer, dim, member.sum(dim=1).tolist(), stft, zero_dc,
             hidden=dim * mlp_expansion_factor, hidden_layers=mask_estimator_depth,
         )  # fmt: skip
-        self.register_buffer("bins", member.nonzero()[:, 1], persistent=False)  # of the first band, of the second, …
+        self.register_buffer(
+            "bins", member.nonzero()[:, 1], persistent=False
+        )  # bins of the first band, then of the second band, …
         self.register_buffer("bands_per_bin", member.sum(dim=0)[:, None, None], persistent=False)
 
     def in_bands(self, pairs: Tensor) -> Tensor:
-        """Order frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2], with N bins of all bands together."""
+        """Sort frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2]. N: total number of bins of all bands."""
         return pairs.index_select(2, self.bins)
 
     def in_bins(self, masks: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Transformers with rotary positions over the two axes of a grid of frames and bands (Lu et al., ICASSP 2024).
 
 A rotary transformer (RoFormer; Su et al., Neurocomputing 2024) rotates pairs of features of queries and keys by an angle that
-grows with the position. Their products then depend on the distance between two positions only. A gate scales the output of each
-attention head. The networks in `unbraid.nets.roformer` apply these transformers to audio. The cost grows with the square of the
-length of a chunk; for chunks of a minute, use a convolutional or recurrent network.
+grows with the position. The product of a query and a key then depends only on the distance between the two positions. A gate
+scales the output of each attention head. The networks in `unbraid.nets.roformer` apply these transformers to audio. The cost of
+attention over time grows with the square of the length of a chunk. For chunks of a minute, use a convolutional or recurrent
+network.
 """
 
 from typing import Any, cast
@@ -15,11 +16,13 @@ from torch.utils.checkpoint import checkpoint
 
 from unbraid.runs.errors import InputError, check_counts
 
-SMALLEST_NORM = 1e-12  # shorter feature vectors are not scaled to unit RMS
+SMALLEST_NORM = 1e-12  # feature vectors with a smaller norm are not scaled to unit RMS
 
 
 class RMSNorm(nn.RMSNorm):
-    """Scale vectors to a root mean square of 1, and then each feature by a learned weight, in float32 under autocast.
+    """Scale each vector to a root mean square of 1, and multiply each feature by a learned weight.
+
+    The computation has the precision of the weight, also under autocast.
 
     Args:
         features: number of features.
@@ -91,7 +94,7 @@ class RotaryAttention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Compute the attention between the features of each head, with a cost linear in the length.
+    """Compute the attention between the features of each head. The cost grows linearly with the length of a sequence.
 
     Source: El-Nouby et al., "XCiT: Cross-covariance image transformers", NeurIPS 2021.
 
@@ -110,7 +113,7 @@ class LinearAttention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.norm = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))  # its exponential scales the queries
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))  # the exponential of this value scales the queries
         self.out = nn.Linear(heads * dim_head, dim, bias=False)
 
     def forward(self, x: Tensor, _rotation: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ class FeedForward(nn.Module):
     """Transform the features of each position by two linear layers with a GELU between them. Shape: [..., D] -> [..., D].
 
     Args:
-        dim: number of features. The hidden layer has four times as many.
+        dim: number of features. The hidden layer has four times as many features.
         dropout: dropout probability of the outputs of both layers.
     """
 
@@ -207,7 +210,7 @@ class Transformer(nn.Module):
 
 
 class AxialTransformer(nn.Module):
-    """Process a grid of frames and bands by blocks of transformers. Each block has one over the frames and one over the bands.
+    """Process a grid of frames and bands by blocks. A block is a transformer over the frames and a transformer over the bands.
 
     Args:
         dim: number of features of a band in a frame.
@@ -222,7 +225,7 @@ class AxialTransformer(nn.Module):
         ff_dropout: dropout probability of the feed-forward networks.
         skip_connection: whether the outputs of all previous blocks are added to the input of a block.
         norm_each: whether the output of each transformer is normalised. Otherwise only the final output is normalised.
-        gradient_checkpointing: whether training computes each transformer twice to save memory.
+        gradient_checkpointing: whether the backward pass computes each transformer again, to save memory.
 
     Shape:
         [B, T, K, D] -> [B, T, K, D], with T frames, K bands and D = `dim`.

@@ -1,12 +1,12 @@
 """SCNet, a sparse compression network for music source separation (Tong et al., ICASSP 2024).
 
 The encoder divides the spectrum into bands. It compresses high bands more than low bands, because low bands contain more
-information. Dual-path layers then run over frequency and over time, alternately with the frames themselves and with their
-Fourier transform over time. The decoder expands the bands and returns the complex spectra of all sources.
+information. Dual-path layers then process the bands over frequency and over time. Every second layer processes the Fourier
+transform over time instead of the frames. The decoder expands the bands and returns the complex spectra of all sources.
 
-With `mask`, the decoder returns complex masks of the mixture, as in a variant of Music-Source-Separation-Training (MSST).
-`unbraid.nets.scnet_transformer` has attention instead of LSTMs. For a network with fewer operations per second of audio, use
-Open-Unmix.
+With the option `mask`, the decoder returns complex masks of the mixture, as in a variant of Music-Source-Separation-Training
+(MSST). `unbraid.nets.scnet_transformer` has attention instead of LSTMs. For a network with fewer operations per second of
+audio, use Open-Unmix.
 """
 
 from collections.abc import Sequence
@@ -37,15 +37,17 @@ class SCNet(nn.Module):
         normalized: whether the STFT is divided by the square root of `n_fft`.
         band_shares: share of the frequency bins in each band, starting at 0 Hz. The shares sum to 1.
         band_strides: number of bins that a compression reduces to one, for each band.
-        band_kernels: number of bins that a compression reads, for each band. It equals the stride, unless the stride is 1.
+        band_kernels: number of bins that a compression reads, for each band. A kernel equals the stride, unless the stride is
+            1.
         band_depths: number of convolution modules after a compression, for each band.
         compress: factor by which a convolution module reduces the number of channels.
         conv_kernel: kernel size of the convolution modules in frames, an odd number.
         layers: number of dual-path layers, an even number.
-        expand: units of an LSTM in each direction, divided by the number of its input channels.
+        expand: number of units of an LSTM in each direction, divided by the number of input channels of the LSTM.
         standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1), as in the authors' code.
             MSST standardises only waveforms.
-        mask: whether the network estimates complex masks in [-1, 1] instead of spectra, with a learned vector for each bin.
+        mask: True: the network estimates complex masks, whose real and imaginary parts are in [-1, 1], and adds a learned
+            vector to each bin of the input. False: the network estimates spectra.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -106,11 +108,11 @@ class SCNet(nn.Module):
             )  # fmt: skip
 
     def make_path(self, channels: int, expand: int) -> nn.Module:
-        """Return a network of sequences [N, L, D] -> [N, L, D], for one of the two paths of a dual-path layer.
+        """Build the network that a dual-path layer applies over one axis. Shape of the network: [N, L, D] -> [N, L, D].
 
         Args:
-            channels: number D of channels of the path.
-            expand: units of an LSTM in each direction, divided by `channels`.
+            channels: number D of channels of the sequences.
+            expand: number of units of an LSTM in each direction, divided by `channels`.
 
         Returns:
             The network.
@@ -137,7 +139,7 @@ class SCNet(nn.Module):
         return self._inverse(estimates, samples)
 
     def _network(self, x: Tensor) -> Tensor:
-        """Compress a spectrum, run the dual-path layers, and expand it. Shape: [B, D, F, T] -> [B, S * D, F, T]."""
+        """Compress a spectrum, apply the dual-path layers, and expand the result. Shape: [B, D, F, T] -> [B, S * D, F, T]."""
         skips = []
         for compression in self.encoder:
             x, skip = run_block(compression, x, checkpointing=self.checkpointing)
@@ -150,7 +152,7 @@ class SCNet(nn.Module):
         return self.mask_head(x) if self.mask else x
 
     def padded_length(self, samples: int) -> int:
-        """Return the number of samples after padding: at least one sample more, and an odd number of hops."""
+        """Return the length of a mixture after padding, in samples: an odd number of hops, and longer than `samples`."""
         hops = max(samples, self.n_fft // 2) // self.hop_length + 1  # the frames, hops + 1, are halved by the FFT over time
         return (hops + 1 - hops % 2) * self.hop_length
 
@@ -174,11 +176,11 @@ class SCNet(nn.Module):
 
 
 class RecurrentPath(nn.Module):
-    """Run a bidirectional LSTM over sequences, and reduce its output to the number of input channels.
+    """Run a bidirectional LSTM over sequences. A linear layer reduces the output to the number of input channels.
 
     Args:
         channels: number D of channels of the sequences.
-        hidden: units of the LSTM in each direction.
+        hidden: number of units of the LSTM in each direction.
 
     Shape:
         [N, L, D] -> [N, L, D]. N: sequences, L: length.
@@ -195,7 +197,7 @@ class RecurrentPath(nn.Module):
 
 
 class DualPath(nn.Module):
-    """Add the output of a network over frequency, then the output of a network over time.
+    """Add to the input the output of a network over frequency, and then the output of a network over time.
 
     Args:
         channels: number D of channels.
@@ -212,7 +214,7 @@ class DualPath(nn.Module):
         self.time_norm, self.time = nn.GroupNorm(1, channels), time
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process both axes. Shape: [B, D, F, T] -> [B, D, F, T]."""
+        """Process frequency, then time. Shape: [B, D, F, T] -> [B, D, F, T]."""
         # b batch, d channel, f bin, t frame
         b, _, f, t = x.shape
         sequences = self.frequency_norm(x).permute(0, 3, 2, 1).reshape(b * t, f, -1)  # (b t) f d

@@ -1,4 +1,4 @@
-"""Encoder and decoder layers of SCNet: convolutions that compress or expand each frequency band by its own stride."""
+"""Encoder and decoder layers of SCNet: convolutions that compress or expand each frequency band by the stride of the band."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class SparseBands:
                 expected = f"{len(shares)} numbers of at least {least}, one for each band"
                 raise InputError(f"SCNet.band_{name}", found=list(values), expected=expected)
         if any(stride not in (1, kernel) for stride, kernel in zip(strides, kernels, strict=True)):
-            expected = f"the strides {list(strides)}; a band of stride 1 can have another kernel"
+            expected = f"the values of band_strides {list(strides)}, except for bands of stride 1"
             raise InputError("SCNet.band_kernels", found=list(kernels), expected=expected)
         self.shares, self.strides, self.kernels, self.depths = shares, strides, kernels, depths
 
@@ -61,7 +61,7 @@ class SparseBands:
 
 
 class ConvolutionModule(nn.Sequential):
-    """Add the output of convolutions over time: a gated one with fewer channels, a depthwise one and a pointwise one.
+    """Add the output of three convolutions over time to the input: gated with fewer channels, depthwise, and pointwise.
 
     Args:
         channels: number D of channels.
@@ -90,7 +90,7 @@ class ConvolutionModule(nn.Sequential):
 
 
 class Compression(nn.Module):
-    """Compress each band by a convolution over frequency, process its bins over time, and mix all bands.
+    """Compress each band by a convolution over frequency, process the compressed bins over time, and mix all bands.
 
     Args:
         ins: number of input channels.
@@ -144,8 +144,8 @@ class Compression(nn.Module):
 class Expansion(nn.Module):
     """Add a skip connection, mix all bands by a gated convolution, and expand each band by a transposed convolution.
 
-    The authors' code applies the gated convolution to two copies of its input. Here the two halves of the weights are added
-    instead, which takes half the operations.
+    The authors' code applies the gated convolution to two copies of the input. This class adds the two halves of the
+    weights instead, which takes half the operations and gives the same result.
 
     Args:
         ins: number D of input channels.

@@ -1,4 +1,4 @@
-"""SCNet with attention instead of LSTMs, as `SCNet_Tran` of Music-Source-Separation-Training (MSST).
+"""SCNet with attention instead of LSTMs, like the network `SCNet_Tran` of Music-Source-Separation-Training (MSST).
 
 Positions are encoded by rotations of queries and keys (RoPE: Su et al., 2021). Attention over long chunks needs more memory
 than LSTMs. For less memory, use `unbraid.nets.scnet`.
@@ -27,7 +27,8 @@ class SCNetTransformer(SCNet):
         normalized: whether the STFT is divided by the square root of `n_fft`.
         band_shares: share of the frequency bins in each band, starting at 0 Hz. The shares sum to 1.
         band_strides: number of bins that a compression reduces to one, for each band.
-        band_kernels: number of bins that a compression reads, for each band. It equals the stride, unless the stride is 1.
+        band_kernels: number of bins that a compression reads, for each band. A kernel equals the stride, unless the stride is
+            1.
         band_depths: number of convolution modules after a compression, for each band.
         compress: factor by which a convolution module reduces the number of channels.
         conv_kernel: kernel size of the convolution modules in frames, an odd number.
@@ -39,7 +40,8 @@ class SCNetTransformer(SCNet):
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
         standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1).
-        mask: whether the network estimates complex masks in [-1, 1] instead of spectra, with a learned vector for each bin.
+        mask: True: the network estimates complex masks, whose real and imaginary parts are in [-1, 1], and adds a learned
+            vector to each bin of the input. False: the network estimates spectra.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -89,11 +91,11 @@ class SCNetTransformer(SCNet):
         )  # fmt: skip
 
     def make_path(self, channels: int, expand: int) -> nn.Module:
-        """Return a transformer of sequences [N, L, D] -> [N, L, D], for one of the two paths of a dual-path layer.
+        """Build the transformer that a dual-path layer applies over one axis. Shape of the transformer: [N, L, D] -> [N, L, D].
 
         Args:
-            channels: number D of channels of the path.
-            expand: not used; it determines the size of LSTMs.
+            channels: number D of channels of the sequences.
+            expand: ignored; only `SCNet` uses this argument.
 
         Returns:
             The transformer.
@@ -177,14 +179,14 @@ class PathAttention(nn.Module):
 
 
 class PathNorm(nn.RMSNorm):
-    """Divide each vector by its root mean square and multiply it by learned weights, in float32.
+    """Divide each vector by its root mean square, and multiply the result by learned weights, in float32.
 
     Args:
         dim: number of values of a vector.
     """
 
     def __init__(self, dim: int) -> None:
-        super().__init__(dim, eps=1e-24)  # only keeps zeros from a division by zero
+        super().__init__(dim, eps=1e-24)  # avoids a division by zero for vectors of zeros
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise vectors. Shape: [..., dim] -> [..., dim]."""
@@ -192,7 +194,7 @@ class PathNorm(nn.RMSNorm):
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate pairs of adjacent values by the angles of their position, in float32.
+    """Rotate each pair of adjacent values by the angle of the pair and position, in float32.
 
     Args:
         x: queries or keys.

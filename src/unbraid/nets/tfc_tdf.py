@@ -25,16 +25,16 @@ class TFCTDF(nn.Module):
         n_fft: length of the Hann window and of the transform in samples.
         hop_length: step between frames in samples.
         bins: number of frequency bins that the network processes, starting at 0 Hz. Higher bins of the estimates are zero.
-        subbands: number of subbands, into which the bins are divided.
+        subbands: number of subbands. The bins are divided into subbands of equal size.
         channels: number of channels of the first level.
         growth: number of channels that each level adds.
-        levels: number of levels of the U-Net above the lowest one.
+        levels: number of levels of the U-Net, without the lowest level.
         blocks: number of blocks of a level.
         time_stride: factor by which each level reduces the number of frames.
         frequency_stride: factor by which each level reduces the number of bins.
         bottleneck: factor by which the fully connected layers reduce the number of bins.
         norm: normalisation. `instance`, `batch`, `none`, or `group` and the number of groups, such as `group8`.
-        activation: activation function. `gelu`, `relu`, or `elu` and its factor for negative values, such as `elu1.0`.
+        activation: activation function. `gelu`, `relu`, or `elu` and a factor for negative values, such as `elu1.0`.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -128,7 +128,7 @@ class TFCTDF(nn.Module):
         return x
 
     def padded_length(self, samples: int) -> int:
-        """Return the number of samples after padding: whole hops, with a number of frames that the U-Net can divide."""
+        """Return the length of a mixture after padding. The number of frames is then a multiple of `time_stride ** levels`."""
         hop, unit = self.stft.hop_length, self.frame_unit
         hops = max(-(-samples // hop), self.stft.n_fft // 2 // hop + 1)  # reflection needs more than half a window
         return (-(-(hops + 1) // unit) * unit - 1) * hop
@@ -181,7 +181,7 @@ def _level(ins: int, channels: int, blocks: int, bins: int, bottleneck: int, nor
 
 
 def _normed(channels: int, norm: str, activation: str, layer: nn.Module) -> nn.Sequential:
-    """Return a normalisation of `channels` channels, an activation function, and a layer."""
+    """Chain a normalisation of `channels` channels, an activation function, and the given layer."""
     return nn.Sequential(_norm(norm, channels), _activation(activation), layer)
 
 

@@ -1,4 +1,4 @@
-"""Compare the scores of one trained model with those of another one on the same tracks, by a paired test."""
+"""Compare the scores of two trained models on the same tracks by a paired test."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,15 @@ from unbraid.runs.errors import InputError
 
 
 def compared(label: str, scores: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Compare a model with other models. For each target, the first measure of the reports is compared.
+    """Compare a model with other models. The main measure of each target is compared, see `main_measure`.
 
     Args:
         label: name of the model.
         scores: content of the `scores.json` of the model.
-        others: contents of the `scores.json` of the other models under the same protocol, by the name of the model.
+        others: scores of the other models under the same protocol (content of `scores.json`), by the name of the model.
 
     Returns:
-        A sentence for each target and other model.
+        One sentence for each pair of a target and another model.
 
     Raises:
         InputError: two models were scored on different tracks.
@@ -27,8 +27,9 @@ def compared(label: str, scores: Mapping[str, Any], others: Mapping[str, Mapping
     sentences = []
     for name, other in others.items():
         if missing := {*scores["tracks"]} ^ {*other["tracks"]}:
-            problem = "the scores are of other tracks, so they cannot be compared by a paired test"
-            raise InputError(f"compare_with={name}", problem, found=", ".join(sorted(missing)[:5]))
+            problem = "a paired test needs scores of the same tracks"
+            found = f"tracks with scores of only one model: {', '.join(sorted(missing)[:5])}"
+            raise InputError(f"compare_with={name}", problem, found=found, hint="Score both models on the same tracks")
         ours, theirs = (Variant(title, [_run(content)]) for title, content in ((label, scores), (name, other)))
         for table in tables([theirs, ours]):
             if (measure := main_measure(table)) and table.target in scores["summary"]:

@@ -1,4 +1,4 @@
-"""Find the config keys that differ between the variants of a report, and name the losses of the variants."""
+"""Find the config keys that differ between the variants of a report, and the names of the losses of the variants."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
         variants: variants to compare.
 
     Returns:
-        Dictionary from each such config key to a list with the value of each variant; None for a variant without the key.
+        Dictionary from a config key to the list of the values in all variants. The value is None for a variant without the key.
     """
     configs = configs_without_seed([variant.first for variant in variants])
     rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}
@@ -21,13 +21,13 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
 
 
 def loss_names(variants: Sequence[Variant]) -> dict[str, str]:
-    """Name the loss of each variant, because learning curves of different losses cannot be compared.
+    """Return the name of the loss of each variant. Learning curves of different losses cannot be compared.
 
     Args:
         variants: variants of a report.
 
     Returns:
-        Dictionary from the name of each variant to the name of its loss; empty if all variants have the same loss.
+        Name of the loss, by the name of the variant; empty if all variants have the same loss.
     """
     configs = configs_without_seed([variant.first for variant in variants])
     losses = [{key: value for key, value in config.items() if key.startswith("model.loss")} for config in configs]

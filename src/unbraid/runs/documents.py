@@ -138,8 +138,8 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         The value of the document.
 
     Raises:
-        InputError: the document is not JSON, or contains more than 50 nested levels, the same key twice in one object, a number
-            of more than 300 digits, or an incomplete surrogate pair.
+        InputError: the document is not JSON, is nested more than 50 levels deep, or contains a repeated key, a number of more
+            than 300 digits or an incomplete surrogate pair.
     """
     if _depth(data) > MAX_DEPTH:
         raise InputError(where, "the JSON document is nested too deeply", expected=f"at most {MAX_DEPTH} levels")

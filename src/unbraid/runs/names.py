@@ -7,15 +7,15 @@ from unbraid.runs.errors import InputError, unknown
 
 
 def below(names: Iterable[str], prefixes: Sequence[str], key: str) -> set[str]:
-    """Return the names that begin with one of some prefixes.
+    """Select the names that begin with one of the given prefixes.
 
     Args:
         names: names, such as `nets.0.encoder.0.weight`.
-        prefixes: beginnings of names up to a dot, such as `nets.0.encoder`. `*` stands for any text between two dots.
+        prefixes: beginnings of names up to a dot, such as `nets.0.encoder`. `*` matches any text between two dots.
         key: config key of the prefixes, for error messages.
 
     Returns:
-        The names.
+        The selected names.
 
     Raises:
         InputError: a prefix fits no name.
@@ -25,11 +25,15 @@ def below(names: Iterable[str], prefixes: Sequence[str], key: str) -> set[str]:
         fitting = {name for name in names if pattern_of(prefix).match(name)}
         if not fitting:
             known = sorted({".".join(name.split(".")[: prefix.count(".") + 1]) for name in names})
-            raise InputError(f"{key}={prefix}", "no name in the model begins with this", hint=unknown(prefix, known))
+            raise InputError(
+                f"{key}={prefix}",
+                "no tensor or layer of the model has a name that begins with this prefix",
+                hint=unknown(prefix, known),
+            )
         found |= fitting
     return found
 
 
 def pattern_of(prefix: str) -> re.Pattern[str]:
-    """Convert the beginning of a name, which ends at a dot or at the end of the name, to a regular expression."""
+    """Convert a prefix of names to a regular expression. The prefix must end at a dot or at the end of a name."""
     return re.compile(re.escape(prefix).replace(r"\*", r"[^.]+") + r"(\.|$)")

@@ -65,7 +65,7 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     if not isinstance(lora, Mapping) or not all(
         isinstance(lora.get(key), float) and lora[key] > 0 for key in ("rank", "alpha")
     ):
-        raise InputError(checkpoint, "the checkpoint contains matrices of LoRA without rank and alpha")
+        raise InputError(checkpoint, "the checkpoint is damaged: it contains matrices of LoRA without their rank and alpha")
     return merged(state, lora["alpha"] / lora["rank"], checkpoint)
 
 
@@ -90,7 +90,7 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
         if not (isinstance(down, Tensor) and isinstance(up, Tensor) and isinstance(weight, Tensor)) or (
             up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]
         ):
-            raise InputError(where, "the matrices of LoRA do not fit their layer", found=layer)
+            raise InputError(where, "the checkpoint is damaged: the matrices of LoRA do not fit a layer", found=layer)
         product = torch.einsum("or,r...->o...", up.flatten(1), down)
         plain[f"{layer}.weight"] = weight + scale * product
     return plain
@@ -173,7 +173,7 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
 
 
 def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
-    """Raise the error that lists tensors which do not fit a module.
+    """Raise an error that lists all tensors that do not fit a module.
 
     Args:
         where: file of the tensors.

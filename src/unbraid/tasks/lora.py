@@ -1,10 +1,11 @@
-"""Low-rank adaptation (LoRA): train two small matrices for each layer, and keep the weights of the layer itself.
+"""Low-rank adaptation (LoRA): train two small matrices for each layer, and do not change the weights of the layer.
 
-Source: Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022. The package peft computes it. In training, a
-layer computes W x + (alpha / rank) B A x. A resumed training reads the matrices from its checkpoint. For every other purpose,
-`merged` of `unbraid.runs.weights` adds their product to W, so separation and export use a network without adapters.
+Source: Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022. The package peft provides the layers. A
+layer with the weights W computes W x + (alpha / rank) B A x, and only the matrices A and B are trained. A resumed training
+reads A and B from the checkpoint. For all other uses of a checkpoint, `merged` of `unbraid.runs.weights` adds (alpha / rank) B
+A to W, so separation and export use a network without A and B.
 
-To train all weights, or a part of the network with all of its weights, use `init` and `freeze` without LoRA.
+To train all weights of a network, or all weights of some layers, use the keys `init` and `freeze` without LoRA.
 """
 
 import re
@@ -21,13 +22,15 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Lora:
-    """Add trainable low-rank matrices to the layers of a model.
+    """Add trainable low-rank matrices A and B to the layers of a model.
+
+    A layer with the weights W then computes W x + (alpha / rank) B A x. Only A and B are trained.
 
     Args:
-        rank: number of rows of the small matrices.
-        alpha: factor of the adaptation; the product of the matrices is multiplied by `alpha / rank`.
-        layers: beginnings of the names of the layers that are adapted, such as `net.time_layers`. `*` stands for any text
-            between two dots. Empty: every dense layer and every convolution.
+        rank: number of rows of A and of columns of B.
+        alpha: factor of the product B A, divided by `rank`.
+        layers: beginnings of the names of the layers that are adapted, such as `net.time_layers`. `*` matches any text
+            between two dots. Empty: all dense layers and convolutions.
 
     Raises:
         InputError: `rank` or `alpha` is not positive.
@@ -36,11 +39,11 @@ class Lora:
     def __init__(self, rank: int = 8, alpha: float = 16, layers: Sequence[str] = ()) -> None:
         for name, value in {"rank": rank, "alpha": alpha}.items():
             if value <= 0:
-                raise InputError(f"lora.{name}", found=value, expected="above 0")
+                raise InputError(f"lora.{name}", found=value, expected="a number above 0")
         self.rank, self.alpha, self.layers = rank, alpha, list(layers)
 
     def adapt(self, model: nn.Module) -> list[str]:
-        """Add the matrices to the layers of a model. No other parameter of the model is trained afterwards.
+        """Add the matrices A and B to the layers of a model. All other parameters of the model are then frozen.
 
         Args:
             model: model that is changed in place.
@@ -49,7 +52,8 @@ class Lora:
             Names of the adapted layers.
 
         Raises:
-            InputError: the package peft is not installed, or no layer has such a name.
+            InputError: the package peft is not installed, a name in `layers` fits no layer, or the model has no layers that can
+                be adapted.
         """
         try:
             from peft import LoraConfig, inject_adapter_in_model
@@ -61,14 +65,14 @@ class Lora:
             chosen = below(layers, self.layers, "lora.layers")
             layers = [name for name in layers if name in chosen]
         if not layers:
-            raise InputError("lora", "the model lacks dense layers and convolutions that can be adapted")
+            raise InputError("lora", "the model lacks dense layers and convolutions that can be adapted", hint="Remove lora")
         pattern = "|".join(re.escape(name) for name in layers)
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern), model)
         return layers
 
 
 def without_adapters(model: nn.Module) -> None:
-    """Replace each adapted layer of a model by the layer itself, without the matrices. The model is changed in place."""
+    """Remove the matrices A and B from all layers of a model, in place. The weights W do not change."""
     for parent in [*model.modules()]:
         for name, layer in [*parent.named_children()]:
             if hasattr(layer, "base_layer") and hasattr(layer, "lora_A"):

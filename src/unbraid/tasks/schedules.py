@@ -1,6 +1,6 @@
-"""Learning-rate schedules in addition to those of `torch.optim.lr_scheduler`.
+"""Learning-rate schedules in addition to the schedules in `torch.optim.lr_scheduler`.
 
-A schedule changes the learning rate after each training step if its attribute `by_step` is True, otherwise after each epoch.
+A schedule with the attribute `by_step = True` changes the learning rate after each training step, all others after each epoch.
 """
 
 import math
@@ -34,9 +34,9 @@ class WarmupCosine(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int | None, end_factor: float) -> None:
         if total_steps is None:
-            raise InputError("optim.scheduler.total_steps", found=None, expected="the number of training steps")
+            raise InputError("optim.scheduler.total_steps", "the number of training steps is missing", expected="an integer")
         if not 0 <= warmup_steps < total_steps:
-            expected = f"0 to {total_steps - 1}, below the number of training steps"
+            expected = f"0 to {total_steps - 1}, less than the number of training steps"
             raise InputError("optim.scheduler.warmup_steps", found=warmup_steps, expected=expected)
         if not 0 <= end_factor <= 1:
             raise InputError("optim.scheduler.end_factor", found=end_factor, expected="0 to 1")
@@ -57,8 +57,8 @@ class WarmupCosine(LambdaLR):
             state_dict: state of the schedule from the checkpoint.
 
         Raises:
-            InputError: the schedule in the checkpoint has another length, because `trainer.max_epochs` or `trainer.max_steps`
-                has changed.
+            InputError: the schedule in the checkpoint has another number of steps, because `trainer.max_epochs` or
+                `trainer.max_steps` has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
             problem = "the schedule covers the whole training, so a run cannot be continued with another length"
@@ -76,7 +76,7 @@ class Plateau(ReduceLROnPlateau):
         optimizer: optimizer whose learning rates change.
         monitor: name of the logged value, such as `valid/uSDR/mean`.
         mode: `min` if smaller values are better, `max` if larger values are better.
-        factor: factor by which the learning rate is multiplied to lower it.
+        factor: factor below 1 by which the learning rate is multiplied.
         patience: number of validations without improvement after which the learning rate is lowered.
     """
 

@@ -110,7 +110,7 @@ class Task(pl.LightningModule):
             # Before the Trainer exists, the options are only checked.
             steps = 10**9 if self._trainer is None else training_steps(self.trainer)
             if steps == math.inf:
-                hint = "Set trainer.max_epochs or trainer.max_steps, or a number of steps"
+                hint = "Set trainer.max_epochs, trainer.max_steps or this key"
                 raise InputError("optim.scheduler.total_steps", "the number of training steps is unknown", hint=hint)
             return self.make_scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
         return self.make_scheduler(optimizer)
@@ -123,7 +123,7 @@ class Task(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Update the parameters of the network. If `by_step` is True, also update the learning rate.
 
-        The arguments are those of Lightning's method.
+        The arguments are passed to the method of Lightning.
         """
         super().optimizer_step(*args, **kwargs)
         if self.by_step:  # before the callbacks of the batch, which may write a checkpoint
@@ -223,7 +223,11 @@ class Task(pl.LightningModule):
         trainer = self.trainer
         checkpoints = " and ".join(sorted(path.name for path in Path(trainer.default_root_dir).glob("checkpoints/*.ckpt")))
         advice = "A lower optim.optimizer.lr or a trainer.gradient_clip_val may help. " if trainer.optimizers else ""
-        state = f"checkpoints/ contains {checkpoints} of an earlier epoch" if checkpoints else "A checkpoint is missing"
+        state = (
+            f"checkpoints/ contains {checkpoints} of an earlier epoch"
+            if checkpoints
+            else "The run has not written a checkpoint"
+        )
         hint = f"{advice}{state}."
         where = f"{name} of epoch {trainer.current_epoch}"
         raise InputError(where, "training diverged", found=value, expected="a finite number", hint=hint)

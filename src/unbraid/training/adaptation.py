@@ -43,9 +43,9 @@ def choose_parameters(config: DictConfig, task: Task) -> str:
         words.append(f"{', '.join(freeze)} frozen")
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     if not trained:
-        raise InputError("freeze", "every parameter of the model is frozen", found=", ".join(freeze))
+        raise InputError("freeze", "all parameters of the model are frozen", found=", ".join(freeze), hint="Remove a prefix")
     task.train()
-    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode", module="pytorch_lightning")  # the frozen ones
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode", module="pytorch_lightning")  # frozen modules
     share = trained / sum(parameter.numel() for parameter in task.parameters())
     return f"{'; '.join(words)}; {trained:,} parameters are trained ({100 * share:.3g} %)"
 

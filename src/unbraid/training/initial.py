@@ -1,4 +1,4 @@
-"""Load the initial weights of a training (`init=PATH`) into its model."""
+"""Load the initial weights (config key `init`) into the model that a run trains."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,16 @@ from unbraid.training.callbacks.last_checkpoint import latest
 
 
 def use_initial_weights(config: DictConfig, task: Task, folder: Path) -> Started | None:
-    """Load the weights that the key `init` names into the model of a run.
+    """Load the weights of the config key `init` into the model of a run.
 
     Args:
         config: config of the run.
         task: task of the run, before training.
-        folder: run folder. If it contains a checkpoint, the run resumes from it, and nothing is loaded.
+        folder: run folder. If the folder contains a checkpoint, the run resumes from this checkpoint, and the weights of `init`
+            are not loaded.
 
     Returns:
-        A description of the weights; None if nothing was loaded. Weights that do not fit raise InputError.
+        A description of the loaded weights; None if no weights were loaded. Weights that do not fit the model raise InputError.
     """
     options = Init.of(config.get("init"))
     if options.path is None or latest(folder) is not None:

@@ -33,7 +33,7 @@ def set_up_process(seed: int) -> None:
     # start, so it is set before the first operation.
     torch.set_flush_denormal(True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.callbacks.model_summary").setLevel(logging.INFO)  # its table is asked for
+    logging.getLogger("pytorch_lightning.callbacks.model_summary").setLevel(logging.INFO)  # the table of layers is wanted
     # Lightning 2.6.6 uses a call that torch 2.11 deprecates; the user cannot change this.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", module="pytorch_lightning")
     # On a machine with Slurm, the warning recommends what launcher=slurm does.

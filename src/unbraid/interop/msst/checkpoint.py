@@ -1,4 +1,4 @@
-"""Read checkpoints of Music-Source-Separation-Training (MSST) and of other tools that use its networks.
+"""Read checkpoints of Music-Source-Separation-Training (MSST) and of other tools that use the networks of MSST.
 
 Only tensors are read. A file that contains other Python objects is refused, because loading such a file can run any code.
 """
@@ -21,9 +21,10 @@ from unbraid.runs.weights import MOST_PARTS, check_finite
 KEYS = ("state_dict", "model_state_dict", "state", "model")  # under one of these, a file stores its tensors
 PREFIXES = ("model.", "module.", "_orig_mod.")  # that training code adds to the names of all tensors
 CONVERT = (
-    'If you trust the file, convert it where its own package is installed: python -c "import torch; '
+    'If you trust the file, convert it in an environment with the package that wrote the file: python -c "import torch; '
     "p = torch.load('{name}', map_location='cpu', weights_only=False); torch.save({{'state': p['state']}}, 'converted.ckpt')\""
 )
+AMBIGUOUS = "Write a translation file, see docs/how-to/other_checkpoints.md"
 TRANSLATE = (
     "Write a translation file, such as names.yaml with the lines config: config.yaml, weights: {name}, key: {key} and "
     "names: {{'{example}.**': 'nets.0.**'}}, then type run=names.yaml"
@@ -36,7 +37,7 @@ class ForeignState:
 
     Args:
         path: path of the checkpoint.
-        tensors: tensors by name, without a prefix that all names share.
+        tensors: tensors by name. A prefix of all names, such as `model.`, is removed from the names.
         key: key under which the file stores the tensors; None: the file contains only tensors.
         prefix: prefix that was removed from all names, such as `model.`.
     """
@@ -51,14 +52,14 @@ def read_foreign(path: Path) -> ForeignState:
     """Read the tensors of a checkpoint of another tool.
 
     Args:
-        path: file of `torch.save` or safetensors file. It contains tensors by name, or a dictionary with them under one of the
-            keys `state_dict`, `model_state_dict`, `state` and `model`.
+        path: file of `torch.save` or safetensors file. The file contains tensors by name, or a dictionary of tensors under one
+            of the keys `state_dict`, `model_state_dict`, `state` and `model`.
 
     Returns:
-        The tensors.
+        The tensors, and the key and the prefix under which the file stores the tensors.
 
     Raises:
-        InputError: the file is damaged, contains Python objects other than tensors, too many tensors, or NaN.
+        InputError: the file is damaged, has too many tensors, or contains NaN or Python objects other than tensors.
     """
     try:
         content: Mapping[str, Any] = read_weights(path)
@@ -68,8 +69,11 @@ def read_foreign(path: Path) -> ForeignState:
     key = next((key for key in KEYS if isinstance(content.get(key), Mapping)), None)
     tensors = content if key is None else content[key]
     others = [str(name) for name, value in tensors.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
-    if others or not tensors:
-        raise InputError(path, "the file contains values that are not tensors", found=", ".join(others[:20]) or "no tensors")
+    if not tensors:
+        raise InputError(path, "the file contains no tensors", expected="tensors by name")
+    if others:
+        found = ", ".join(others[:20])
+        raise InputError(path, "the file contains entries that are not tensors", found=found, expected="only tensors")
     if len(tensors) > MOST_PARTS:
         raise InputError(path, "the file has too many tensors", found=len(tensors), expected=f"at most {MOST_PARTS}")
     check_finite(path, tensors)
@@ -90,7 +94,7 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
         The family.
 
     Raises:
-        InputError: no family, or more than one, has these names.
+        InputError: the tensor names fit no family, or fit several families.
     """
     matching = [family for family in families if family.recognises(state.tensors)]
     if len(matching) == 1:
@@ -98,11 +102,11 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
     names = ", ".join([*state.tensors][:5])
     if matching:
         found = ", ".join(family.network.__name__ for family in matching)
-        raise InputError(state.path, "the tensors fit several networks", found=found, expected="one network")
+        raise InputError(state.path, "the tensors fit several networks", found=found, hint=AMBIGUOUS)
     example = state.prefix.rstrip(".") or names.partition(".")[0]
     raise InputError(
         state.path, "the names of the tensors are not those of a network that unbraid knows", found=f"{names}, …",
-        expected=", ".join(name for family in families for name in family.model_types),
+        expected=f"a checkpoint of {', '.join(name for family in families for name in family.model_types)}",
         hint=TRANSLATE.format(name=state.path.name, key=state.key or "null", example=example),
     )  # fmt: skip
 
@@ -113,15 +117,17 @@ def separator_tensors(state: ForeignState) -> dict[str, Tensor]:
 
 
 def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn.Module) -> dict[str, Tensor]:
-    """Add the tensors that the network has and other tools do not store, because the output does not depend on them.
+    """Add the tensors that a network of unbraid has, but checkpoints of other tools lack.
+
+    The output of the network does not depend on these tensors.
 
     Args:
         state: tensors of the checkpoint.
-        tensors: result of `separator_tensors`.
+        tensors: tensors of the checkpoint by their names in the separator, the result of `separator_tensors`.
         separator: separator that receives the tensors.
 
     Returns:
-        The tensors, with those of the separator for the missing names.
+        The given tensors, and copies of the separator's own tensors for the missing names.
     """
     spare = family_of(state).spare
     own = {name: torch.clone(tensor) for name, tensor in separator.state_dict().items()}

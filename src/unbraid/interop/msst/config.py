@@ -1,6 +1,6 @@
 """Read the config files of Music-Source-Separation-Training (MSST), and convert them to the config of a separator.
 
-The files contain Python tags. The tag `!!python/tuple` is read as a list; all other tags are errors, so no file can run code.
+The files contain Python tags. The tag `!!python/tuple` is read as a list. All other tags are errors, so a file cannot run code.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import check_name
 
-RATE = 44100  # sample rate of the config files that do not name one, in Hz
+RATE = 44100  # sample rate in Hz, if a config file does not contain a sample rate
 MOST_OVERLAP = 0.75  # largest overlap of `unbraid.inference.chunked`; num_overlap=4
 SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 
 @dataclass(frozen=True)
 class MsstConfig:
-    """Store the content of an MSST config file that every network family needs.
+    """Store the content of an MSST config file, and the values in the file that all network families use.
 
     Args:
         path: path of the file.
@@ -30,7 +30,7 @@ class MsstConfig:
         channels: number of channels.
         chunk_samples: length of a chunk in samples.
         overlap: share of a chunk that overlaps with the next chunk.
-        normalize: whether the mixture is normalised by its mean and standard deviation before it is cut into chunks.
+        normalize: whether a mixture is normalised by mean and standard deviation before the separation in chunks.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class MsstConfig:
     normalize: bool
 
     def separator(self, family: Family) -> dict[str, Any]:
-        """Return the config node of the separator that this file describes.
+        """Return the config node of the separator that the config file describes.
 
         Args:
             family: family of the network.
@@ -52,7 +52,7 @@ class MsstConfig:
             Config node with the key `_target_`.
 
         Raises:
-            InputError: the network does not support an option, or the file lacks an option.
+            InputError: the network does not support an option, or an option is missing or has a wrong type.
         """
         network = family.network
         try:
@@ -60,9 +60,11 @@ class MsstConfig:
         except InputError as error:
             where = f"{self.path}, {error.where}"
             raise InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            problem = f"the file lacks an option of {network.__name__}, or an option has the wrong type"
-            raise InputError(self.path, problem, found=f"{type(error).__name__}: {str(error)[:200]}") from error
+        except KeyError as error:
+            raise InputError(self.path, f"the file lacks the section or option {error} of {network.__name__}") from error
+        except (TypeError, AttributeError, IndexError) as error:
+            problem = f"an option of {network.__name__} has a wrong type ({type(error).__name__}: {str(error)[:200]})"
+            raise InputError(self.path, problem) from error
         node = {
             "_target_": SEPARATOR,
             "net": {"_target_": f"{network.__module__}.{network.__qualname__}", "_partial_": True} | arguments,
@@ -89,9 +91,10 @@ def read_msst_config(path: Path) -> MsstConfig:
     try:
         tree = read_yaml(path, tuples=True)
     except OSError as error:
-        raise InputError(f"config={path}", "this file cannot be read", found=error.strerror) from error
+        raise InputError(f"config={path}", f"this file cannot be read ({error.strerror})") from error
     if not isinstance(tree, dict):
-        raise InputError(path, found=type(tree).__name__, expected="a mapping, the config file of MSST")
+        problem = "this is not a config file of MSST"
+        raise InputError(path, problem, found=type(tree).__name__, expected="a mapping (key: value)")
     audio, model, training, inference = (_section(path, tree, name) for name in ("audio", "model", "training", "inference"))
     rate = _whole(path, "sample_rate", audio.get("sample_rate", training.get("samplerate", model.get("sample_rate", RATE))))
     overlaps = _whole(path, "inference.num_overlap", inference.get("num_overlap", 2))
@@ -112,7 +115,7 @@ def _section(path: Path, tree: Mapping[str, Any], name: str) -> Mapping[str, Any
     if name == "model" and isinstance(value, str):  # configs of Demucs: the name of the section with the options
         value = tree.get(value, {})
     if not isinstance(value, dict):
-        raise InputError(f"{path}, {name}", found=type(value).__name__, expected="a mapping")
+        raise InputError(f"{path}, {name}", found=type(value).__name__, expected="a mapping (key: value)")
     return value
 
 
@@ -129,7 +132,7 @@ def _targets(path: Path, training: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chunk(path: Path, tree: Mapping[str, Any], rate: int) -> int:
-    """Return the length of a chunk in samples. MSST reads it from `training.segment` if the network is a Demucs."""
+    """Return the length of a chunk in samples. For Demucs, MSST reads the length from `training.segment` in seconds."""
     audio, training, inference = (_section(path, tree, name) for name in ("audio", "training", "inference"))
     if isinstance(tree.get("model"), str) and "segment" in training:
         return rate * _whole(path, "training.segment", training["segment"])

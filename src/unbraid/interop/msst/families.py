@@ -1,6 +1,6 @@
 """List the network families of MSST that unbraid can read.
 
-A module `unbraid.interop.msst.<name>` describes a family in its constant `FAMILY`, or several in `FAMILIES`.
+A module `unbraid.interop.msst.<name>` describes a family in the constant `FAMILY`, or several families in `FAMILIES`.
 """
 
 from unbraid.interop.msst import hdemucs, htdemucs, roformer, scnet, tfc_tdf

@@ -12,7 +12,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Family:
-    """Describe a network family of MSST: its options and tensor names, and the class of unbraid with the same function.
+    """Describe a network family of MSST: options, tensor names, and the class in unbraid that computes the same function.
 
     Args:
         model_types: values of the option `--model_type` of MSST for this network.
@@ -27,7 +27,8 @@ class Family:
             All pairs are applied in order.
         unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
         absent: regular expressions. A checkpoint with a tensor whose name matches one of them belongs to another family.
-        spare: regular expressions of names in `network` that MSST does not store. The output does not depend on these tensors.
+        spare: regular expressions of the names, in `network`, of tensors that MSST does not store. The output does not depend
+            on these tensors.
     """
 
     model_types: tuple[str, ...]
@@ -55,7 +56,7 @@ class Family:
         return all(found) and not any(refused)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of a checkpoint to their names in `network`. Leave out the tensors that match `unused`.
+        """Rename the tensors of a checkpoint to their names in `network`. Tensors whose names match `unused` are dropped.
 
         Args:
             tensors: tensors by their names in MSST.

@@ -10,7 +10,7 @@ from unbraid.interop.msst.family import Family, Shapes
 from unbraid.nets.adapters import HDemucs
 from unbraid.runs.errors import InputError
 
-# Options of MSST that the network of torchaudio does not have, with the values for which both compute the same function.
+# Options of MSST that the network of torchaudio lacks, with the values for which both networks compute the same function.
 FIXED = {
     "wiener_iters": 0, "end_iters": 0, "wiener_residual": False, "cac": True, "rewrite": True, "hybrid": True,
     "hybrid_old": False, "multi_freqs": [], "dconv_mode": 1,
@@ -31,21 +31,21 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         Arguments by name.
 
     Raises:
-        InputError: the network of torchaudio does not have an option.
+        InputError: an option has a value that the network of torchaudio does not support.
     """
     options = config["hdemucs"]
     for name, value in FIXED.items():
         if options.get(name, value) != value:
-            problem = "the network of torchaudio does not support this option"
+            problem = "the network of torchaudio does not support this value"
             raise InputError(f"hdemucs.{name}", problem, found=options[name], expected=str(value))
     if options.get("channels_time") not in (None, options.get("channels", 48)):
-        raise InputError("hdemucs.channels_time", found=options["channels_time"], expected="the value of channels")
+        raise InputError("hdemucs.channels_time", found=options["channels_time"], expected="the same value as hdemucs.channels")
     same = {name: options[name] for name in SAME if name in options}
     return same | {"n_fft": options.get("nfft", 4096), "audio_channels": config["training"].get("channels", 2)}
 
 
 def guess(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `HDemucs` that determine tensor shapes from the shapes."""
+    """Derive some arguments of `HDemucs` from the shapes of the tensors in a checkpoint."""
     depth = len({name.split(".")[1] for name in shapes if name.startswith("encoder.")})
     weight = shapes["tencoder.0.conv.weight"]
     return {"channels": weight[0], "audio_channels": weight[1], "depth": depth}

@@ -31,6 +31,9 @@ ARGUMENTS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 
 
+REMOVE = "Remove the option if it does not change the network"
+
+
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an MSST config to the arguments of `HTDemucs` except `sources`.
 
@@ -41,22 +44,26 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         Arguments by name.
 
     Raises:
-        InputError: the config describes another network, or has an option that `HTDemucs` does not support.
+        InputError: the config describes another network, or contains an option or value that `HTDemucs` does not support.
     """
-    if config.get("model") != "htdemucs" or not isinstance(config.get("htdemucs"), Mapping):
+    if config.get("model") != "htdemucs":
         found = config.get("model") if isinstance(config.get("model"), str) else None
         raise InputError("config.model", "the config does not describe this network", found=found, expected="htdemucs")
+    if not isinstance(config.get("htdemucs"), Mapping):
+        raise InputError("config.htdemucs", "the config lacks this section", expected="the options of the network")
     options, training = config["htdemucs"], config.get("training", {})
     for name, value in options.items():
         if name in FIXED:
             if value != FIXED[name] and (value or FIXED[name]):
-                raise InputError(f"config.htdemucs.{name}", "unsupported value", found=value, expected=str(FIXED[name]))
+                raise InputError(
+                    f"config.htdemucs.{name}", "unbraid does not support this value", found=value, expected=str(FIXED[name])
+                )
         elif name not in (*ARGUMENTS, *WITHOUT_EFFECT, "dconv_mode", "bottom_channels", "use_train_segment"):
-            raise InputError(f"config.htdemucs.{name}", "unknown option", found=value, hint="Remove the option.")
+            raise InputError(f"config.htdemucs.{name}", "unknown option of HTDemucs", found=value, hint=REMOVE)
     mode = options.get("dconv_mode", 1)
     if mode not in (1, 3):
         expected = "1 (encoder) or 3 (encoder and decoder)"
-        raise InputError("config.htdemucs.dconv_mode", "unsupported value", found=mode, expected=expected)
+        raise InputError("config.htdemucs.dconv_mode", "unbraid does not support this value", found=mode, expected=expected)
     segment = None
     if options.get("use_train_segment", False):
         segment = int(training["segment"] * training["samplerate"])

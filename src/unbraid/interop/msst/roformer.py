@@ -13,7 +13,7 @@ BODY = {  # arguments that both networks of MSST and of unbraid have, with their
     "depth": None, "time_transformer_depth": 2, "freq_transformer_depth": 2, "linear_transformer_depth": 0, "dim_head": 64,
     "heads": 8, "zero_dc": True, "mlp_expansion_factor": 4, "skip_connection": False,
 }  # fmt: skip
-OFF = {  # options of networks that unbraid does not have: only the value that does not change the network is supported
+OFF = {  # options that unbraid does not support, with the only allowed value, which does not change the network
     "use_pope": False, "stft_window_fn": None, "use_value_residual_learning": False, "add_value_residual": False,
     "num_residual_streams": 1,
 }  # fmt: skip
@@ -46,31 +46,33 @@ MARKS = (
 )
 UNUSED = (r"\.rotary_embed\.",)  # frequencies of the rotations, which are constant
 
+REMOVE = "Remove the option if it does not change the network"
+
 
 def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert an MSST config to the arguments that both networks have.
+    """Convert an MSST config to arguments of `BSRoformer` or `MelBandRoformer`.
 
     Args:
         config: content of the config file.
-        own: further arguments of the network with their defaults in MSST.
+        own: arguments that differ between the two networks, with their defaults in MSST.
 
     Returns:
-        The arguments by name.
+        Arguments by name.
 
     Raises:
-        InputError: a required option is missing, or an option is unknown or not supported.
+        InputError: a required option is missing, or an option is unknown or has an unsupported value.
     """
     model = config.get("model") or {}
     known = {**BODY, **own, "dim": None, "stereo": False, "use_torch_checkpoint": False}
     stft = {"stft_n_fft": 2048, "stft_hop_length": 512, "stft_win_length": 2048}
     for name in ("dim", "depth"):
         if not isinstance(model.get(name), int):
-            raise InputError(f"model.{name}", found=model.get(name), expected="a number")
+            raise InputError(f"model.{name}", found=model.get(name), expected="an integer")
     for name, value in model.items():
         if name in OFF and value != OFF[name]:
-            raise InputError(f"model.{name}", "unbraid does not support this option", found=value, expected=str(OFF[name]))
+            raise InputError(f"model.{name}", "unbraid does not support this value", found=value, expected=str(OFF[name]))
         if name not in {*known, *stft, *OFF} | IGNORED:
-            raise InputError(f"model.{name}", "unbraid does not know this option of the network", found=value)
+            raise InputError(f"model.{name}", "unknown option of the network", found=value, hint=REMOVE)
     values = {name: model.get(name, default) for name, default in {**known, **stft}.items()}
     return {
         "audio_channels": 2 if values["stereo"] else 1,
@@ -84,20 +86,20 @@ def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
 
 
 def _bs_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `BSRoformer` for an MSST config."""
+    """Convert an MSST config to arguments of `BSRoformer`."""
     own = {"freqs_per_bands": SIXTY_TWO_BANDS, "attn_dropout": 0.0, "ff_dropout": 0.0, "mask_estimator_depth": 2}
     arguments = _arguments(config, own)
     return {**arguments, "freqs_per_bands": list(arguments["freqs_per_bands"])}
 
 
 def _mel_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `MelBandRoformer` for an MSST config."""
+    """Convert an MSST config to arguments of `MelBandRoformer`."""
     own = {"num_bands": 60, "sample_rate": 44100, "attn_dropout": 0.1, "ff_dropout": 0.1, "mask_estimator_depth": 1}
     return _arguments(config, own)
 
 
 def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
-    """Derive what both networks have in common from the shapes of a checkpoint.
+    """Derive the arguments that both networks have in common from the shapes of the tensors in a checkpoint.
 
     Args:
         shapes: shapes by tensor name.
@@ -128,12 +130,12 @@ def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
 
 
 def _count(shapes: Shapes, module: str) -> int:
-    """Return the number of entries of a module list."""
+    """Return the number of entries of the module list with the name `module`."""
     return len({name.removeprefix(f"{module}.").partition(".")[0] for name in shapes if name.startswith(f"{module}.")})
 
 
 def _guess_bs(shapes: Shapes) -> dict[str, Any]:
-    """Return the arguments of `BSRoformer` for the shapes of a checkpoint."""
+    """Derive the arguments of `BSRoformer` from the shapes of the tensors in a checkpoint."""
     arguments, widths, mask_layers = _guess(shapes)
     half = sum(widths) // 4 - 1  # n_fft // 2 if the network is stereo, which is a power of two
     channels = 2 if half > 0 and not half & (half - 1) else 1
@@ -143,7 +145,10 @@ def _guess_bs(shapes: Shapes) -> dict[str, Any]:
 
 
 def _guess_mel(shapes: Shapes) -> dict[str, Any]:
-    """Return the arguments of `MelBandRoformer` for the shapes of a checkpoint. Only one pair of rate and transform fits."""
+    """Derive the arguments of `MelBandRoformer` from the shapes of the tensors in a checkpoint.
+
+    The sample rate and `n_fft` are the first pair whose mel bands have the sizes in the checkpoint.
+    """
     arguments, widths, mask_layers = _guess(shapes)
     own = {"num_bands": len(widths), "mask_estimator_depth": mask_layers - 1}
     for n_fft in (2048, 4096, 1024, 8192, 512):
@@ -152,7 +157,11 @@ def _guess_mel(shapes: Shapes) -> dict[str, Any]:
             for channels in (2, 1):
                 if widths == [2 * channels * number for number in bins]:
                     return {**arguments, **own, "audio_channels": channels, "n_fft": n_fft, "sample_rate": rate}
-    raise InputError("checkpoint", "the mel bands of this Mel-Band RoFormer are unknown", hint="Give its config file.")
+    raise InputError(
+        "checkpoint",
+        "the mel bands of this Mel-Band RoFormer are unknown",
+        hint="Type config=FILE with the config file of the model",
+    )
 
 
 FAMILIES = (

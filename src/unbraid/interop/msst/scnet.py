@@ -1,7 +1,7 @@
 """SCNet and its variants in Music-Source-Separation-Training (MSST), and the checkpoints of the authors of SCNet.
 
-The names of tensors in the authors' code (github.com/starrytong/SCNet) equal those in MSST, except for a prefix `module.` that
-distributed training adds.
+Tensors have the same names in MSST and in the authors' code (github.com/starrytong/SCNet). The authors' checkpoints add a
+prefix `module.`, which comes from distributed training.
 """
 
 from collections.abc import Collection, Mapping
@@ -46,11 +46,14 @@ ATTENTION = {
     "tran_attn_dropout": "attn_dropout", "tran_ff_dropout": "ff_dropout",
 }  # fmt: skip
 
+REMOVE = "Remove the option if it does not change the network"
+
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a config of SCNet to arguments of `SCNet`. An unsupported option raises InputError.
 
-    The authors' config does not have the section `audio`. Their network standardises its input, the network of MSST does not.
+    A config without the section `audio` is a config of the authors. The authors' network standardises the input; the network of
+    MSST does not.
 
     Args:
         config: content of the config file.
@@ -62,7 +65,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def masked_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a config of masked SCNet to arguments of `SCNet`. An unsupported option raises InputError."""
+    """Convert a config of SCNet with masks to arguments of `SCNet`. An unsupported option raises InputError."""
     return _common(config, {"expand": "expand"}) | {"window": "hann", "mask": True}
 
 
@@ -76,21 +79,22 @@ def _common(config: Mapping[str, Any], more: Mapping[str, str], ignored: Collect
     names = {**ARGUMENTS, **more}
     for key in model:
         if key not in {*names, *ignored, "sources", "dims", "win_size"}:
-            raise InputError(f"model.{key}", "SCNet does not have this option", found=model[key])
+            raise InputError(f"model.{key}", "unknown option of SCNet", found=model[key], hint=REMOVE)
     n_fft = model.get("nfft", 4096)
     if (window := model.get("win_size", 4096)) != n_fft:
-        raise InputError("model.win_size", found=window, expected=f"nfft = {n_fft}")
+        raise InputError("model.win_size", found=window, expected=f"{n_fft}, the value of model.nfft")
     ins, *channels = model.get("dims", (4, 32, 64, 128))
     if ins != 2 * model.get("audio_channels", 2):
-        raise InputError("model.dims", found=ins, expected="2 * audio_channels as the first size")
+        problem = "the first size must be 2 * audio_channels"
+        raise InputError("model.dims", problem, found=ins, expected=str(2 * model.get("audio_channels", 2)))
     return {names[key]: value for key, value in model.items() if key in names} | {"channels": channels}
 
 
 def guess(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `SCNet` from the shapes of its tensors.
+    """Derive the arguments of `SCNet` from the shapes of the tensors in a checkpoint.
 
-    The shares of the bands cannot be derived. They are assumed to be those of the authors' two networks: the large one has 64
-    channels or more in its first layer.
+    The shapes do not determine the shares of the bands. A network with 64 or more channels in the first layer gets the shares
+    of the authors' large network. Any other network gets the default shares.
 
     Args:
         shapes: shapes of the tensors by their names in MSST.
@@ -123,13 +127,13 @@ def guess(shapes: Shapes) -> dict[str, Any]:
 
 
 def guess_masked(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of a masked `SCNet` from the shapes of its tensors by their names in MSST. See `guess`."""
+    """Derive the arguments of `SCNet` with masks from the shapes of the tensors in a checkpoint. See `guess`."""
     bins = next(shape[2] for name, shape in shapes.items() if name.endswith("pos_embed_f"))
     return guess(shapes) | {"n_fft": 2 * (bins - 1), "window": "hann", "mask": True}
 
 
 def guess_transformer(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `SCNetTransformer` from the shapes of its tensors by their names in MSST. See `guess`."""
+    """Derive the arguments of `SCNetTransformer` from the shapes of the tensors in a checkpoint. See `guess`."""
     path = next(name.partition("freq_layer")[0] for name in shapes if "freq_layer" in name) + "freq_layer"
     heads = shapes[f"{path}.layers.0.0.to_gates.bias"][0]
     dim_head = shapes[f"{path}.layers.0.0.to_qkv.weight"][0] // (3 * heads)
@@ -139,7 +143,7 @@ def guess_transformer(shapes: Shapes) -> dict[str, Any]:
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    """Return the number of consecutive tensors, starting at 0, whose names are `name` with a number in place of `{}`."""
+    """Count the tensors whose names are `name` with 0, 1, 2, … in place of `{}`, up to the first missing name."""
     return next(number for number in count() if name.format(number) not in shapes)
 
 

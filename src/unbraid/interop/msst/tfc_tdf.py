@@ -23,6 +23,7 @@ MODEL = {
     "num_blocks_per_scale": "blocks", "bottleneck_factor": "bottleneck",
 }  # fmt: skip
 NORMS = {"InstanceNorm": "instance", "BatchNorm": "batch"}
+REMOVE = "Remove the option if it does not change the network"
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         Arguments by name.
 
     Raises:
-        InputError: the config lacks an option, or has an option that is not supported.
+        InputError: the config lacks an option, or contains an unknown option.
     """
     audio, model = config["audio"], config["model"]
     for section, options, names in (("audio", audio, {*AUDIO}), ("model", model, {*MODEL, "scale", "norm", "act"})):
@@ -43,7 +44,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"{section}.{missing[0]}", "the config lacks this option of MDX23C")
     for key in model:
         if key not in {*MODEL, "scale", "norm", "act"}:
-            raise InputError(f"model.{key}", "MDX23C does not have this option", found=model[key])
+            raise InputError(f"model.{key}", "unknown option of MDX23C", found=model[key], hint=REMOVE)
     norm = str(model["norm"])
     time_stride, frequency_stride = model["scale"]
     return {
@@ -57,10 +58,11 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess(shapes: Shapes) -> dict[str, Any]:
-    """Derive the arguments of `TFCTDF` from the shapes of its tensors.
+    """Derive the arguments of `TFCTDF` from the shapes of the tensors in a checkpoint.
 
-    Some arguments cannot be derived. The result is for stereo waveforms and for a network that processes all bins of the STFT
-    except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch normalisation.
+    Some arguments cannot be derived. The result is valid for stereo waveforms and for a network that processes all bins of the
+    STFT except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch
+    normalisation.
 
     Args:
         shapes: shapes of the tensors by their names in MSST.

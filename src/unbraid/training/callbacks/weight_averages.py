@@ -1,4 +1,4 @@
-"""Callback that computes exponential moving averages (EMA) of the weights, and validates each average.
+"""Callback that computes exponential moving averages (EMA) of the weights, and validates these averages.
 
 The averages often have better scores than the weights themselves (Polyak & Juditsky, SIAM J. Control Optim. 1992). Demucs and
 SCNet choose the best of several averages by the validation score.
@@ -20,26 +20,26 @@ RAW = "raw"  # name of the weights that are trained
 
 
 class WeightAverages(pl.Callback):
-    """Keep several exponential moving averages of the weights, and validate each average after each validation.
+    """Compute several exponential moving averages of the weights. After each validation, validate these averages, too.
 
     An average with decay d is the weighted mean of the model weights after the updates 1 to n. The weights after update i have
     a factor that is proportional to d^(n - i). The average is therefore not biased towards the initial weights.
 
     The validation values of an average are logged as `<value>/ema_<decay>_<unit>`, for example `valid/loss/ema_0.999_step`. The
-    callback `BestCheckpoint` compares the trained weights and all averages, and writes the best of them to `best.ckpt`.
+    callback `BestCheckpoint` compares the trained weights and all averages, and writes the best weights to `best.ckpt`.
 
     Args:
         step_decays: decays of the averages that are updated after each training step.
         epoch_decays: decays of the averages that are updated after each epoch.
 
     Raises:
-        InputError: a decay is outside [0, 1), or there are no decays.
+        InputError: a decay is outside [0, 1), or both lists of decays are empty.
     """
 
     def __init__(self, step_decays: Sequence[float], epoch_decays: Sequence[float]) -> None:
         self.decays = {f"ema_{d:g}_step": d for d in step_decays} | {f"ema_{d:g}_epoch": d for d in epoch_decays}
         if not self.decays:
-            raise InputError("callbacks.ema", "the callback needs a decay", expected="step_decays=[0.999], for example")
+            raise InputError("callbacks.ema", "both lists of decays are empty", hint="Set for example step_decays=[0.999]")
         for decay in self.decays.values():
             if not 0 <= decay < 1:
                 raise InputError("callbacks.ema, decays", found=decay, expected="a number from 0 to below 1")
@@ -50,7 +50,7 @@ class WeightAverages(pl.Callback):
         self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the averages, and the values that are needed to continue the averages, for a checkpoint."""
+        """Return the state of the callback for a checkpoint: the averages, and the values for later updates."""
         return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -64,7 +64,8 @@ class WeightAverages(pl.Callback):
         """
         if {*state_dict["averages"]} != {*self.decays}:
             found, expected = (", ".join(sorted(names)) for names in (self.decays, state_dict["averages"]))
-            raise InputError("callbacks.ema", "the checkpoint has other averages", found=found, expected=expected)
+            problem, hint = "the averages differ from those in the checkpoint", "Start a new run with resume=never"
+            raise InputError("callbacks.ema", problem, found=found, expected=expected, hint=hint)
         self.averages, self.counts = state_dict["averages"], state_dict["counts"]
         self.values, self.steps = state_dict["values"], state_dict["steps"]
 
@@ -86,7 +87,7 @@ class WeightAverages(pl.Callback):
             self._update("step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Update the averages over epochs. If the epoch had a validation, validate all averages and log their values."""
+        """Update the averages over epochs. If the epoch had a validation, validate all averages and log the results."""
         self._update("epoch")
         if not has_validation(trainer) or not sum(trainer.num_val_batches):
             return
@@ -115,7 +116,7 @@ class WeightAverages(pl.Callback):
 
     @contextmanager
     def swapped(self, average: str) -> Iterator[None]:
-        """Give the model the weights of an average inside the `with` block. After the block, the trained weights are restored.
+        """Load an average into the model inside the `with` block. After the block, the trained weights are restored.
 
         Args:
             average: name of the average; `raw`: the trained weights are kept.
@@ -139,7 +140,7 @@ class WeightAverages(pl.Callback):
             tensor.copy_(values[name])
 
     def best(self, monitor: str, mode: str, raw: float) -> tuple[str, float]:
-        """Compare the trained weights and all averages in the latest validation, and return the best of them.
+        """Compare the trained weights and all averages in the latest validation, and return the best.
 
         Args:
             monitor: name of the compared value, such as `valid/loss`.
@@ -147,7 +148,7 @@ class WeightAverages(pl.Callback):
             raw: compared value of the trained weights.
 
         Returns:
-            Name of the best average, or `raw` if the trained weights are best; and the compared value.
+            Name of the best average (`raw`: the trained weights), and the compared value of this average.
         """
         values = {RAW: raw} | {name: values[monitor] for name, values in self.values.items() if monitor in values}
         finite = {name: value for name, value in values.items() if value == value} or values
