@@ -94,7 +94,7 @@ def test_a_new_target_needs_partial(tmp_path):
     words = [NARROW, "targets=[vocals,drums]", "data=musdb"]
     with pytest.raises(InputError) as error:
         started(run, words)
-    assert (error.value.where, error.value.found) == (f"init={run}", "drums")
+    assert (error.value.where, error.value.found) == (f"init={run}", "weights for vocals")
     found, task, before = started(run, words, partial=True)
     after = task.state_dict()
     assert found.random == [name.removeprefix("separator.") for name in sorted(before) if ".nets.1." in name]

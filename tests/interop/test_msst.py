@@ -146,7 +146,7 @@ def test_every_tensor_that_does_not_fit_is_listed(pair, net):
     [
         (lambda t: t["hdemucs"].update(cac=False), ", hdemucs.cac", False),
         (lambda t: t["hdemucs"].update(channels_time=3), ", hdemucs.channels_time", 3),
-        (lambda t: t.pop("hdemucs"), "", "KeyError: 'hdemucs'"),
+        (lambda t: t.pop("hdemucs"), "", None),
         (lambda t: t.update(hdemucs=[1]), ", model", "list"),
         (lambda t: t.update(audio=3), ", audio", "int"),
         (lambda t: t["training"].update(instruments=[]), ", training.instruments", "[]"),

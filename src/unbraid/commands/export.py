@@ -84,7 +84,9 @@ def export(config: DictConfig) -> None:
     if config.config is None:
         check_experiment(run_config)
     elif config.quantise:
-        raise InputError("quantise", "the scores before and after need a run folder", found=f"run={run}")
+        problem = "this key needs a run folder, because the model is scored before and after the quantisation"
+        hint = "Choose a run folder without 'config', or remove 'quantise'"
+        raise InputError("quantise", problem, found=f"run={run}", hint=hint)
     _check_model(run_config, run, config.format)
     origin = found or find_origin(run, config.checkpoint)
     separator = separator_of(origin, separator_builder(run_config, origin.folder)).eval()

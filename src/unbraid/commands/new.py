@@ -56,7 +56,8 @@ def new(config: DictConfig) -> None:
     package = package_name(output.name)
     check_new("output", output)
     if not output.parent.is_dir():
-        raise InputError(f"output={config.output}", "the parent folder does not exist", found=output.parent)
+        problem = f"the parent folder {output.parent} does not exist"
+        raise InputError(f"output={config.output}", problem, hint="Create this folder, or choose another output")
     try:
         with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
             folder = Path(partial) / output.name
@@ -80,11 +81,13 @@ def package_name(name: str) -> str:
         InputError: the name is invalid, or an installed package has the same name.
     """
     if NAME.fullmatch(name) is None:
-        expected = "letters and digits, separated by - or _, such as my-experiments"
-        raise InputError("output", "not the name of a project", found=repr(name), expected=expected)
+        expected = "words of letters and digits, separated by '-' or '_', such as my-experiments"
+        raise InputError(
+            "output", "the last part of the path is not a valid name of a project", found=repr(name), expected=expected
+        )
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or package.lower() in OF_THE_PROJECT | plugins.STARTUP:
-        raise InputError("output", "the name is reserved", found=name, expected="a name of your own")
+        raise InputError("output", "this name of a project is reserved", found=name, expected="another name")
     plugins.checked(package.lower(), "output")
     if _is_installed(name, package):
         raise InputError("output", "a package with this name is already installed", found=name, expected="another name")

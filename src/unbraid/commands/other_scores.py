@@ -54,4 +54,8 @@ def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequenc
     if "data" in typed:
         words += [f"data={HydraConfig.get().runtime.choices['data']}", f"data.root={config.data.root}"]
     command = " ".join(map(shlex.quote, ["python", "scripts/evaluate.py", *words]))
-    raise InputError(f"compare_with={run}", "this run has no scores of the same protocol and tracks", hint=f"Type {command}")
+    raise InputError(
+        f"compare_with={run}",
+        "this run has no scores of the chosen protocol and tracks",
+        hint=f"Compute these scores with {command}",
+    )

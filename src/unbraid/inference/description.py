@@ -87,7 +87,9 @@ def describe(path: Path, checkpoint: str = "best", config: str | None = None) ->
         layers = layers_of(translated_tensors(path, translation))
         return Description("translation file", "separator", (path, path.parent / translation.weights), layers)
     if path.is_file() and path.suffix == ".pt2":
-        raise InputError(path, "unbraid does not read .pt2 files", hint="PyTorch would execute code that the file contains")
+        raise InputError(
+            path, "unbraid does not read .pt2 files, because they can contain code", hint="Choose the run that was exported"
+        )
     origin = find_origin(path, checkpoint, config)
     return _without_config(origin) if origin.config is None else _of_origin(origin)
 

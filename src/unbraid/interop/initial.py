@@ -73,7 +73,8 @@ class Init:
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
         if options.path is None and options != cls():
-            raise InputError("init.path", "this key is required together with the other keys of init", hint="Type init=PATH")
+            problem = "other keys of 'init' are set, but this key with the path of the weights is missing"
+            raise InputError("init.path", problem, hint="Add init.path=PATH")
         return options
 
     @property
@@ -141,9 +142,13 @@ def with_hash(config: DictConfig) -> None:
         return
     found = sha256_of(*files)
     if options.sha256 not in (None, found):
-        hint = "The file has changed. Remove init.sha256 to use it"
+        hint = "Remove init.sha256 to use the changed weights"
         raise InputError(
-            f"init={options.path}", "the weights have another hash", found=found, expected=str(options.sha256), hint=hint
+            f"init={options.path}",
+            "the weights have changed, because their hash is not init.sha256",
+            found=found,
+            expected=str(options.sha256),
+            hint=hint,
         )
     OmegaConf.update(config, "init", vars(options) | {"sha256": found}, merge=False)
 
@@ -171,12 +176,11 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
         given, new = matched(given, module, targets, make)
         absent = [target for target in module.targets if target not in targets]
         if absent and not options.partial:
-            hint = "Type init.partial=true to start these targets from random weights"
+            hint = f"Type init.partial=true to start {', '.join(absent)} from random weights"
             raise InputError(
                 where,
-                "the weights do not contain these targets",
-                found=", ".join(absent),
-                expected=f"some of {', '.join(targets)}",
+                f"the weights do not contain the targets {', '.join(absent)}",
+                found=f"weights for {', '.join(targets)}",
                 hint=hint,
             )
     wanted = _chosen({*own, *given}, options)

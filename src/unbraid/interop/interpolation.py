@@ -31,7 +31,7 @@ def check_interpolation(interpolate: float | None, start: str | None) -> None:
         missing, given = ("start", "interpolate") if start is None else ("interpolate", "start")
         raise InputError(missing, f"this key is required together with {given}", hint=f"Add {missing}=…")
     if interpolate is not None and not 0 <= interpolate <= 1:
-        raise InputError("interpolate", found=interpolate, expected="a share in [0, 1]; 0: only the weights of start")
+        raise InputError("interpolate", found=interpolate, expected="a share in [0, 1]")
 
 
 @torch.no_grad()
@@ -54,12 +54,13 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
     origin = find_origin(Path(start).expanduser(), init.weights)
     found = sha256_of(origin.file)
     if init.sha256 not in (None, found):
-        raise InputError(f"start={start}", "the run has started from other weights", found=found, expected=str(init.sha256))
+        problem = "the training of the run did not start from these weights: the hash is different"
+        raise InputError(f"start={start}", problem, found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
     if wrong := misfits(before, after):
         refuse_misfits(f"start={start}", "the weights are not of the same network", wrong)
     if origin.targets not in (None, separator.targets):
-        problem, expected = "the weights estimate other targets", ", ".join(separator.targets)
+        problem, expected = "these weights were trained for other targets", ", ".join(separator.targets)
         raise InputError(f"start={start}", problem, found=", ".join(origin.targets or ()), expected=expected)
     for name, tensor in after.items():
         if tensor.is_floating_point():

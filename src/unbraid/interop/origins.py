@@ -131,8 +131,8 @@ def with_config(origin: Origin) -> DictConfig:
         problem = "the file contains no config, and its folder contains no config.yaml"
         raise InputError(origin.file, problem, expected="a file that scripts/publish.py has written")
     family = family_of(read_foreign(origin.file))
-    hint = f"Type config=FILE with the yaml of this model ({' or '.join(family.model_types)})"
-    raise InputError(origin.file, "a checkpoint of another tool needs its config", hint=hint)
+    hint = f"Type config=FILE. FILE is the yaml file of the model ({' or '.join(family.model_types)})"
+    raise InputError(origin.file, "a checkpoint of another tool needs a config file", hint=hint)
 
 
 def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
@@ -155,7 +155,9 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
 def _msst(path: Path, config: Path) -> Origin:
     if not path.is_file():
         raise InputError(
-            path, found="a folder" if path.exists() else "no file", expected="a checkpoint, because config is given"
+            path,
+            "the key 'config' can only be used with a checkpoint file",
+            found="a folder" if path.exists() else "no file",
         )
     settings = read_msst_config(config)
     state = read_foreign(path)
@@ -190,7 +192,8 @@ def metadata_of(path: Path) -> dict[str, str]:
         header = parse_json(file.read(size), f"{path}, header")
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputError(path, "the header of the safetensors file is damaged", expected="a mapping of texts as metadata")
+        problem = "the header of the safetensors file is damaged: the metadata are not texts"
+        raise InputError(path, problem, hint="Copy or download the file again")
     safetensors()
     return metadata
 

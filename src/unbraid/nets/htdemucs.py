@@ -218,12 +218,12 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 2 * dconv_comp:  # the norms in a residual branch need two values per frame
-        raise InputError("HTDemucs.channels", found=channels, expected=f"at least 2 * dconv_comp, {2 * dconv_comp}")
+        raise InputError("HTDemucs.channels", found=channels, expected=f"at least {2 * dconv_comp} (2 * dconv_comp)")
     if not 1 <= depth <= 4:
         raise InputError("HTDemucs.depth", found=depth, expected="1 to 4")
     unit = 2 * STRIDE**depth
     if n_fft % unit or n_fft // unit * STRIDE <= KERNEL_SIZE:
-        expected = f"a multiple of {unit} and at least {unit * (KERNEL_SIZE // STRIDE + 1)} for depth {depth}"
+        expected = f"at least {unit * (KERNEL_SIZE // STRIDE + 1)} and a multiple of {unit}, because depth={depth}"
         raise InputError("HTDemucs.n_fft", found=n_fft, expected=expected)
 
 
@@ -232,7 +232,7 @@ def _check_transformer(channels: int, layers: int, heads: int, hidden_scale: flo
         if value < 1:
             raise InputError(f"HTDemucs.{name}", found=value, expected="at least 1")
     if channels < 4 or channels % math.lcm(4, heads):
-        expected = f"a multiple of 4 and of heads, {heads}"
+        expected = f"a multiple of 4 and of heads={heads}"
         hint = "If bottom_channels is null, the transformers have as many channels as the last encoder layer."
         raise InputError("HTDemucs.bottom_channels", found=channels, expected=expected, hint=hint)
     if int(channels * hidden_scale) < 1:

@@ -32,7 +32,7 @@ class SparseBands:
                 expected = f"{len(shares)} numbers of at least {least}, one for each band"
                 raise InputError(f"SCNet.band_{name}", found=list(values), expected=expected)
         if any(stride not in (1, kernel) for stride, kernel in zip(strides, kernels, strict=True)):
-            expected = f"the strides {list(strides)}; a band of stride 1 can have another kernel"
+            expected = f"{list(strides)} as in band_strides (in bands of stride 1, any kernel is possible)"
             raise InputError("SCNet.band_kernels", found=list(kernels), expected=expected)
         self.shares, self.strides, self.kernels, self.depths = shares, strides, kernels, depths
 

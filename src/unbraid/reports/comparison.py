@@ -27,8 +27,10 @@ def compared(label: str, scores: Mapping[str, Any], others: Mapping[str, Mapping
     sentences = []
     for name, other in others.items():
         if missing := {*scores["tracks"]} ^ {*other["tracks"]}:
-            problem = "the scores are of other tracks, so they cannot be compared by a paired test"
-            raise InputError(f"compare_with={name}", problem, found=", ".join(sorted(missing)[:5]))
+            problem = "the two models were scored on different tracks, so their scores cannot be compared"
+            raise InputError(
+                f"compare_with={name}", problem, found=f"scores of only one model for {', '.join(sorted(missing)[:5])}"
+            )
         ours, theirs = (Variant(title, [_run(content)]) for title, content in ((label, scores), (name, other)))
         for table in tables([theirs, ours]):
             if (measure := main_measure(table)) and table.target in scores["summary"]:

@@ -25,7 +25,11 @@ def below(names: Iterable[str], prefixes: Sequence[str], key: str) -> set[str]:
         fitting = {name for name in names if pattern_of(prefix).match(name)}
         if not fitting:
             known = sorted({".".join(name.split(".")[: prefix.count(".") + 1]) for name in names})
-            raise InputError(f"{key}={prefix}", "no name in the model begins with this", hint=unknown(prefix, known))
+            raise InputError(
+                f"{key}={prefix}",
+                "no name of a layer or tensor in the model begins with this text",
+                hint=unknown(prefix, known),
+            )
         found |= fitting
     return found
 

@@ -89,9 +89,8 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         folder = entries[0].filename.partition("/")[0]
         sizes = {entry.filename.removeprefix(f"{folder}/"): entry.file_size for entry in entries}
         if sizes["data.pkl"] > LARGEST_PICKLE:
-            raise ValueError(
-                f"its entry data.pkl is too large, found {sizes['data.pkl']} bytes, expected at most {LARGEST_PICKLE} bytes"
-            )
+            found = f"found {sizes['data.pkl']} bytes"
+            raise ValueError(f"the entry data.pkl of the file is too large, {found}, expected at most {LARGEST_PICKLE} bytes")
         pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
     machine = PickleMachine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
     machine.run(pickled)

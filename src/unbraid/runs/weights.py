@@ -65,7 +65,7 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     if not isinstance(lora, Mapping) or not all(
         isinstance(lora.get(key), float) and lora[key] > 0 for key in ("rank", "alpha")
     ):
-        raise InputError(checkpoint, "the checkpoint contains matrices of LoRA without rank and alpha")
+        raise InputError(checkpoint, "the checkpoint contains LoRA matrices, but lacks the numbers 'rank' and 'alpha' of LoRA")
     return merged(state, lora["alpha"] / lora["rank"], checkpoint)
 
 
@@ -90,7 +90,7 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
         if not (isinstance(down, Tensor) and isinstance(up, Tensor) and isinstance(weight, Tensor)) or (
             up.shape[:2] != (len(weight), len(down)) or up[0, 0].numel() != 1 or down.shape[1:] != weight.shape[1:]
         ):
-            raise InputError(where, "the matrices of LoRA do not fit their layer", found=layer)
+            raise InputError(where, f"the LoRA matrices of the layer '{layer}' do not fit this layer")
         product = torch.einsum("or,r...->o...", up.flatten(1), down)
         plain[f"{layer}.weight"] = weight + scale * product
     return plain

@@ -36,7 +36,7 @@ class WarmupCosine(LambdaLR):
         if total_steps is None:
             raise InputError("optim.scheduler.total_steps", found=None, expected="the number of training steps")
         if not 0 <= warmup_steps < total_steps:
-            expected = f"0 to {total_steps - 1}, below the number of training steps"
+            expected = f"0 to {total_steps - 1}, because there are {total_steps} training steps"
             raise InputError("optim.scheduler.warmup_steps", found=warmup_steps, expected=expected)
         if not 0 <= end_factor <= 1:
             raise InputError("optim.scheduler.end_factor", found=end_factor, expected="0 to 1")
@@ -61,8 +61,8 @@ class WarmupCosine(LambdaLR):
                 has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
-            problem = "the schedule covers the whole training, so a run cannot be continued with another length"
-            hint = "Set optim.scheduler.total_steps to the length of the first training, or start a new run with resume=never"
+            problem = "a run with this schedule cannot be continued with another number of training steps"
+            hint = "Set optim.scheduler.total_steps to the expected value, or start a new run with resume=never"
             raise InputError(
                 "optim.scheduler.total_steps", problem, found=self.total_steps, expected=state_dict["total_steps"], hint=hint
             )

@@ -95,7 +95,7 @@ class Task(pl.LightningModule):
             # Before the Trainer exists, the options are only checked.
             steps = 10**9 if self._trainer is None else self.trainer.estimated_stepping_batches
             if steps == math.inf:
-                hint = "Set trainer.max_epochs or trainer.max_steps, or a number of steps"
+                hint = "Set trainer.max_epochs, trainer.max_steps or optim.scheduler.total_steps"
                 raise InputError("optim.scheduler.total_steps", "the number of training steps is unknown", hint=hint)
             return self.make_scheduler(optimizer, total_steps=int(steps))  # type: ignore[call-arg]
         return self.make_scheduler(optimizer)

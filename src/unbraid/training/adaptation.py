@@ -43,7 +43,8 @@ def choose_parameters(config: DictConfig, task: Task) -> str:
         words.append(f"{', '.join(freeze)} frozen")
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
     if not trained:
-        raise InputError("freeze", "every parameter of the model is frozen", found=", ".join(freeze))
+        hint = "Remove a name from 'freeze'"
+        raise InputError("freeze", "every parameter of the model is frozen", found=", ".join(freeze), hint=hint)
     task.train()
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode", module="pytorch_lightning")  # the frozen ones
     share = trained / sum(parameter.numel() for parameter in task.parameters())

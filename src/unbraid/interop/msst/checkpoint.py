@@ -73,7 +73,8 @@ def read_foreign(path: Path) -> ForeignState:
     tensors = content if key is None else content[key]
     others = [str(name) for name, value in tensors.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if others or not tensors:
-        raise InputError(path, "the file contains values that are not tensors", found=", ".join(others[:20]) or "no tensors")
+        problem = "some values in the file are not tensors" if others else "the file contains no tensors"
+        raise InputError(path, problem, found=", ".join(others[:20]) or None)
     if len(tensors) > MOST_PARTS:
         raise InputError(path, "the file has too many tensors", found=len(tensors), expected=f"at most {MOST_PARTS}")
     check_finite(path, tensors)
@@ -100,15 +101,14 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
     if len(matching) == 1:
         return matching[0]
     names = ", ".join([*state.tensors][:5])
+    example = state.prefix.rstrip(".") or names.partition(".")[0]
+    hint = TRANSLATE.format(name=state.path.name, key=state.key or "null", example=example)
     if matching:
         found = ", ".join(family.network.__name__ for family in matching)
-        raise InputError(state.path, "the tensors fit several networks", found=found, expected="one network")
-    example = state.prefix.rstrip(".") or names.partition(".")[0]
-    raise InputError(
-        state.path, "the names of the tensors are not those of a network that unbraid knows", found=f"{names}, …",
-        expected=", ".join(name for family in families for name in family.model_types),
-        hint=TRANSLATE.format(name=state.path.name, key=state.key or "null", example=example),
-    )  # fmt: skip
+        raise InputError(state.path, "the names of the tensors fit several networks", found=found, hint=hint)
+    expected = f"a checkpoint of {' or '.join(name for family in families for name in family.model_types)}"
+    problem = "unbraid does not know the network of this checkpoint"
+    raise InputError(state.path, problem, found=f"tensors named {names}, …", expected=expected, hint=hint)
 
 
 def separator_tensors(state: ForeignState) -> dict[str, Tensor]:

@@ -61,8 +61,9 @@ class MsstConfig:
             where = f"{self.path}, {error.where}"
             raise InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            problem = f"the file lacks an option of {network.__name__}, or an option has the wrong type"
-            raise InputError(self.path, problem, found=f"{type(error).__name__}: {str(error)[:200]}") from error
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            problem = f"an option of {network.__name__} is missing or has the wrong type ({reason})"
+            raise InputError(self.path, problem) from error
         node = {
             "_target_": SEPARATOR,
             "net": {"_target_": f"{network.__module__}.{network.__qualname__}", "_partial_": True} | arguments,
@@ -91,7 +92,7 @@ def read_msst_config(path: Path) -> MsstConfig:
     except OSError as error:
         raise InputError(f"config={path}", "this file cannot be read", found=error.strerror) from error
     if not isinstance(tree, dict):
-        raise InputError(path, found=type(tree).__name__, expected="a mapping, the config file of MSST")
+        raise InputError(path, "this is not a config file of MSST", found=type(tree).__name__, expected="a mapping")
     audio, model, training, inference = (_section(path, tree, name) for name in ("audio", "model", "training", "inference"))
     rate = _whole(path, "sample_rate", audio.get("sample_rate", training.get("samplerate", model.get("sample_rate", RATE))))
     overlaps = _whole(path, "inference.num_overlap", inference.get("num_overlap", 2))

@@ -45,7 +45,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if config.get("model") != "htdemucs" or not isinstance(config.get("htdemucs"), Mapping):
         found = config.get("model") if isinstance(config.get("model"), str) else None
-        raise InputError("config.model", "the config does not describe this network", found=found, expected="htdemucs")
+        raise InputError("config.model", "the config describes another network than HTDemucs", found=found, expected="htdemucs")
     options, training = config["htdemucs"], config.get("training", {})
     for name, value in options.items():
         if name in FIXED:

@@ -68,7 +68,7 @@ def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
             raise InputError(f"model.{name}", found=model.get(name), expected="a number")
     for name, value in model.items():
         if name in OFF and value != OFF[name]:
-            raise InputError(f"model.{name}", "unbraid does not support this option", found=value, expected=str(OFF[name]))
+            raise InputError(f"model.{name}", "unbraid does not support this value", found=value, expected=str(OFF[name]))
         if name not in {*known, *stft, *OFF} | IGNORED:
             raise InputError(f"model.{name}", "unbraid does not know this option of the network", found=value)
     values = {name: model.get(name, default) for name, default in {**known, **stft}.items()}
@@ -152,7 +152,8 @@ def _guess_mel(shapes: Shapes) -> dict[str, Any]:
             for channels in (2, 1):
                 if widths == [2 * channels * number for number in bins]:
                     return {**arguments, **own, "audio_channels": channels, "n_fft": n_fft, "sample_rate": rate}
-    raise InputError("checkpoint", "the mel bands of this Mel-Band RoFormer are unknown", hint="Give its config file.")
+    problem = "unbraid does not know the mel bands of this Mel-Band RoFormer"
+    raise InputError("checkpoint", problem, hint="Type config=FILE with the config file of the checkpoint.")
 
 
 FAMILIES = (

@@ -64,7 +64,8 @@ class WeightAverages(pl.Callback):
         """
         if {*state_dict["averages"]} != {*self.decays}:
             found, expected = (", ".join(sorted(names)) for names in (self.decays, state_dict["averages"]))
-            raise InputError("callbacks.ema", "the checkpoint has other averages", found=found, expected=expected)
+            problem, hint = "the config and the checkpoint have different averages", "Choose the decays of the checkpoint"
+            raise InputError("callbacks.ema", problem, found=found, expected=expected, hint=hint)
         self.averages, self.counts = state_dict["averages"], state_dict["counts"]
         self.values, self.steps = state_dict["values"], state_dict["steps"]
 
