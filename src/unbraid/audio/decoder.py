@@ -177,8 +177,8 @@ class StreamDecoder:
         self.junk += len(tail)
 
     def _raise_damaged(self, error: Exception) -> NoReturn:
-        place = f"the audio cannot be decoded after {self.samples / self.rate:.2f} s ({reason(error)})"
-        problem = f"the file is damaged, truncated or not audio: {place}"
+        place = f"the audio cannot be decoded after {self.samples / self.rate:.2f} s"
+        problem = f"{place}, because the file is damaged, truncated or not audio ({reason(error)})"
         raise InputError(self.path, problem, hint="Copy or download the file again") from error
 
 

@@ -254,7 +254,7 @@ def _stream(path: Path, container: av.container.InputContainer, index: int) -> a
     if streams[index].codec_context is None:
         raise InputError(
             path,
-            "the file is damaged, or its audio format is not supported, because FFmpeg has no decoder for the audio stream",
+            "FFmpeg has no decoder for the audio stream of this file",
             hint="Convert the file to another format, such as wav",
         )
     return streams[index]

@@ -112,8 +112,8 @@ def _save(view: Any, output: Path) -> None:
     except failures() as error:
         raise InputError(
             "W&B",
-            f"the server refused the dashboard ({in_line(error)})",
-            hint=f"The dashboard is only saved on this computer, in {output}",
+            f"the dashboard cannot be saved on the server ({in_line(error)})",
+            hint=f"The file {output} on this computer contains the dashboard",
         ) from error
     echo(f"wandb   {view.url}")
 

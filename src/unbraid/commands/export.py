@@ -85,7 +85,7 @@ def export(config: DictConfig) -> None:
         check_experiment(run_config)
     elif config.quantise:
         problem = "this key needs a run folder, because the model is scored before and after the quantisation"
-        hint = "Choose a run folder without 'config', or remove 'quantise'"
+        hint = "Choose a run folder and remove 'config', or remove 'quantise'"
         raise InputError("quantise", problem, found=f"run={run}", hint=hint)
     _check_model(run_config, run, config.format)
     origin = found or find_origin(run, config.checkpoint)

@@ -57,7 +57,7 @@ def openunmix_separator(folder: Path) -> Masking:
         rate, n_fft, hop, channels = (int(options[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
         stft = STFT(n_fft, hop, "reflection")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "JSON with the numbers sample_rate, nfft, nhop and nb_channels"
+        expected = "JSON with the numbers 'sample_rate', 'nfft', 'nhop' and 'nb_channels'"
         raise InputError(path, "the file has invalid content", expected=expected) from error
     targets = sorted(path.stem for path in folder.glob("*.json") if path.name != OPENUNMIX)
     if not targets:
@@ -116,7 +116,10 @@ def read_translation(path: Path) -> Translation:
     for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
             raise InputError(
-                path, "the translation file names a file outside its own folder", found=name, expected="a file in this folder"
+                path,
+                "the translation file names a file outside the folder of the translation file",
+                found=name,
+                expected="a file in this folder",
             )
     return translation
 

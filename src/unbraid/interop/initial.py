@@ -73,7 +73,7 @@ class Init:
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
         if options.path is None and options != cls():
-            problem = "other keys of 'init' are set, but this key with the path of the weights is missing"
+            problem = "other keys of 'init' are set, but the path of the weights is missing"
             raise InputError("init.path", problem, hint="Add init.path=PATH")
         return options
 
@@ -145,7 +145,7 @@ def with_hash(config: DictConfig) -> None:
         hint = "Remove init.sha256 to use the changed weights"
         raise InputError(
             f"init={options.path}",
-            "the weights have changed, because their hash is not init.sha256",
+            "the hash of the weights differs from init.sha256, so the weights have changed",
             found=found,
             expected=str(options.sha256),
             hint=hint,

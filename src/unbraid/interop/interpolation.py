@@ -54,7 +54,7 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
     origin = find_origin(Path(start).expanduser(), init.weights)
     found = sha256_of(origin.file)
     if init.sha256 not in (None, found):
-        problem = "the training of the run did not start from these weights: the hash is different"
+        problem = "the run has started from weights with another hash"
         raise InputError(f"start={start}", problem, found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
     if wrong := misfits(before, after):

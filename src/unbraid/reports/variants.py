@@ -346,5 +346,5 @@ def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Varia
         problem, expected = "the number of labels is wrong", f"{len(variants)} (a label for each of {names}, in this order)"
         raise InputError("labels", problem, found=len(labels), expected=expected)
     if len({*labels}) < len(labels):
-        raise InputError("labels", "two variants have the same label", found=", ".join(labels))
+        raise InputError("labels", "two variants have the same label", found=", ".join(labels), expected="different labels")
     return [replace(variant, name=str(label)) for variant, label in zip(variants, labels, strict=True)]

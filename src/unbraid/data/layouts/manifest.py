@@ -163,7 +163,9 @@ def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]
         if name not in names:
             raise InputError(where, f"the table lacks column '{name}'", found=", ".join(names))
     if "" in names:
-        raise InputError(where, f"column {names.index('') + 1} lacks a name", expected="'track', 'split' or a source")
+        raise InputError(
+            where, f"column {names.index('') + 1} lacks a name", expected="'track', 'split' or the name of a source"
+        )
     for name in names:
         if names.count(name) > 1:
             raise InputError(where, f"several columns have the name '{name}'", found=names.count(name), expected="one column")
@@ -203,7 +205,7 @@ def _track(row: Cells, where: str) -> str:
             where,
             "the name of the track cannot be the name of a folder",
             found=track,
-            expected="a name without '/' and not '..'",
+            expected="a name without '/', and not '..'",
         )
     return track
 

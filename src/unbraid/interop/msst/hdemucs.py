@@ -39,7 +39,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
             problem = "the network of torchaudio does not support this value"
             raise InputError(f"hdemucs.{name}", problem, found=options[name], expected=str(value))
     if options.get("channels_time") not in (None, options.get("channels", 48)):
-        expected = f"the same value as hdemucs.channels, {options.get('channels', 48)}"
+        expected = f"the same value as hdemucs.channels ({options.get('channels', 48)})"
         raise InputError("hdemucs.channels_time", found=options["channels_time"], expected=expected)
     same = {name: options[name] for name in SAME if name in options}
     return same | {"n_fft": options.get("nfft", 4096), "audio_channels": config["training"].get("channels", 2)}

@@ -103,7 +103,7 @@ class Space:
         by_key = {_key(override): override for override in overrides}
         searched = {key: override for key, override in by_key.items() if override.is_sweep_override()}
         if not searched:
-            hint = "Type for example model=unet,unet_noskip"
+            hint = "Add for example model=unet,unet_noskip"
             raise InputError("overrides", "a search needs at least one key with several values", hint=hint)
         if words := launch_overrides([override.input_line or "" for override in searched.values()]):
             problem = "a search cannot use this key, because the key only decides how runs are started or logged"
