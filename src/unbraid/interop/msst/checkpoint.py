@@ -106,7 +106,7 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
     if matching:
         found = ", ".join(family.network.__name__ for family in matching)
         raise InputError(state.path, "the names of the tensors fit several networks", found=found, hint=hint)
-    expected = f"a checkpoint of {' or '.join(name for family in families for name in family.model_types)}"
+    expected = f"a checkpoint of one of {', '.join(name for family in families for name in family.model_types)}"
     problem = "unbraid does not know the network of this checkpoint"
     raise InputError(state.path, problem, found=f"tensors named {names}, …", expected=expected, hint=hint)
 
