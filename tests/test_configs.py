@@ -123,11 +123,11 @@ def test_identity_does_not_depend_on_the_dry_run():
 @pytest.mark.parametrize(
     ("overrides", "where", "found"),
     [
-        (["power=0.5"], "power", 0.5),
-        (["power_from=a"], "power_from", "a"),
-        (["plan=true", "power_from=a"], "power_from", "a"),
+        (["power=0.5"], "power", None),
+        (["power_from=a"], "power_from", None),
+        (["plan=true", "power_from=a"], "power_from", None),
         (["plan=true", "power=0"], "power", 0),
-        (["plan=true", "power=0.5", "model=ae"], "power", 0.5),
+        (["plan=true", "power=0.5", "model=ae"], "power", None),
     ],
 )
 def test_power_only_applies_to_dry_runs_of_separators(overrides, where, found):

@@ -41,7 +41,7 @@ def test_training_data_without_pitch_are_refused():
     assert training.lowest == training.median == training.highest == pytest.approx(69, abs=0.01)
     with pytest.raises(InputError) as error:
         training_of([controls._replace(periodicity=torch.zeros_like(controls.f0))], FEATURES)
-    assert (error.value.where, error.value.found) == ("targets", "0% voiced")
+    assert (error.value.where, error.value.found) == ("targets", "0% of the frames")
 
 
 def test_negative_number_of_clips_is_refused():

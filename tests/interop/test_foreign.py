@@ -120,7 +120,7 @@ def test_safetensors_too(translated):
 @pytest.mark.parametrize(
     ("change", "where", "found"),
     [
-        ({"key": "modle"}, ": key", "modle"),
+        ({"key": "modle"}, ", key", "modle"),
         ({"key": None}, "names.yaml: model", None),
         ({"names": {}}, ": net.down0.0.weight", None),
         ({"names": {"net.*.*.*": "nets.0.encoder.0.0.weight"}}, "names.yaml: net.", "nets.0.encoder.0.0.weight"),

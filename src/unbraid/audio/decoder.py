@@ -82,7 +82,7 @@ class StreamDecoder:
             assert isinstance(frame, av.AudioFrame)
             if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.source_channels):
                 raise InputError(
-                    self.path, f"the audio format changes within the file, after {self.samples / self.rate:.2f} s",
+                    self.path, f"the sample rate or the number of channels changes after {self.samples / self.rate:.2f} s",
                     found=f"{frame.sample_rate} Hz and {frame.layout.nb_channels} channels",
                     expected=f"{self.rate} Hz and {self.source_channels} channels, as at the start of the file",
                     hint="Convert the file, for example with ffmpeg -i FILE NEW.wav",
@@ -131,16 +131,14 @@ class StreamDecoder:
         if declared.is_truncated:
             raise InputError(
                 self.path,
-                "the file is truncated",
-                found=f"{declared.missing} bytes fewer than its header declares",
-                expected="a complete file",
+                f"the file is truncated: according to its header, {declared.missing} bytes are missing",
                 hint="Copy or download the file again",
             )
         if declared.is_joined:
             raise InputError(
                 self.path,
-                "the file contains two audio files, one after the other",
-                hint="Split the file into the two audio files",
+                "the file consists of two audio files, one after the other",
+                hint="Save each of the two audio files as a file of its own",
             )
         if declared.overflows:
             self.messages.append("is longer than its 32-bit length field can declare (4 GB), and is read to its end")
@@ -179,8 +177,9 @@ class StreamDecoder:
         self.junk += len(tail)
 
     def _raise_damaged(self, error: Exception) -> NoReturn:
-        place = f"an error after {self.samples / self.rate:.2f} s"
-        raise InputError(self.path, f"the file is damaged, truncated or not audio ({reason(error)})", found=place) from error
+        place = f"the audio cannot be decoded after {self.samples / self.rate:.2f} s"
+        problem = f"{place}, because the file is damaged, truncated or not audio ({reason(error)})"
+        raise InputError(self.path, problem, hint="Copy or download the file again") from error
 
 
 def _longest_hours() -> float:
@@ -197,7 +196,7 @@ def _longest_hours() -> float:
     if not hours > 0:  # NaN is not
         raise InputError(
             HOURS_VARIABLE,
-            "this environment variable limits the duration of an audio file, but its value is invalid",
+            "the value of this environment variable is invalid",
             found=repr(given),
             expected="a number of hours above 0",
         )

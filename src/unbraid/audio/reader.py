@@ -160,9 +160,10 @@ def read(
         if len(rates) > 1:
             raise InputError(
                 path,
-                "the file has audio streams of different sample rates",
+                "the audio streams of the file have different sample rates",
                 found=f"{sorted(rates)} Hz",
                 expected="the same sample rate in all streams",
+                hint="Convert the streams to one sample rate, for example with ffmpeg",
             )
         arrays = {decoder.stream.index: _GrowingArray(container, decoder, memory or BufferPool(0)) for decoder in decoders}
         for index, block in decode_streams(path, container, decoders):
@@ -248,11 +249,13 @@ def _stream(path: Path, container: av.container.InputContainer, index: int) -> a
         raise InputError(path, "the file does not contain an audio stream")
     if not 0 <= index < len(streams):
         raise InputError(
-            path, "the file lacks an audio stream with this number", expected=f"0 to {len(streams) - 1}", found=index
+            path, "the number of the audio stream is out of range", expected=f"0 to {len(streams) - 1}", found=index
         )
     if streams[index].codec_context is None:
         raise InputError(
-            path, "the file is damaged, truncated or not audio (FFmpeg does not have a decoder for its audio stream)"
+            path,
+            "FFmpeg has no decoder for the audio stream of this file",
+            hint="Convert the file to another format, such as wav",
         )
     return streams[index]
 

@@ -113,7 +113,7 @@ def _check(config: DictConfig) -> None:
         raise InputError(
             "labels",
             "this key needs a single input file without artificial anomalies",
-            hint="Remove inject and split, or remove labels",
+            hint="Remove 'inject' and 'split', or remove 'labels'",
         )
     check_range(config, "seed", 0, float("inf"))
 
@@ -123,10 +123,10 @@ def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detect
     seconds = sound.waveform.shape[-1] / detector.features.sample_rate
     for label in labels:
         if label.stop > seconds + detector.seconds_per_frame:
-            label_span = f"an interval from {label.start:g} to {label.stop:g} s"
+            label_span = f"an anomaly from {label.start:g} to {label.stop:g} s"
             raise InputError(
                 f"labels={path}",
-                f"the file lists an anomaly that ends after the end of {sound.name}",
+                f"an anomaly in the file ends later than the sound {sound.name}",
                 found=label_span,
                 expected=f"times of at most {seconds:.2f} s",
             )

@@ -111,7 +111,9 @@ def _save(view: Any, output: Path) -> None:
         view.save()
     except failures() as error:
         raise InputError(
-            "W&B", f"the server did not save the dashboard ({in_line(error)})", hint=f"The dashboard is stored in {output}"
+            "W&B",
+            f"the dashboard cannot be saved on the server ({in_line(error)})",
+            hint=f"The file {output} on this computer contains the dashboard",
         ) from error
     echo(f"wandb   {view.url}")
 

@@ -176,7 +176,7 @@ def _check_links(config: DictConfig) -> None:
                 f"this key must have the same value as {source}",
                 found=value,
                 expected=f"{expected}",
-                hint=f"Remove {link} and set {source}",
+                hint=f"Remove {link}, and set only {source}",
             )
 
 
@@ -186,7 +186,8 @@ def _check_stages(config: DictConfig) -> None:
     if ckpt_path is not None and init is not None:
         raise InputError("ckpt_path, init", "these keys cannot be used together", found="both", expected="one of the two keys")
     if config.get("lora") is not None and ckpt_path is None and init is None:
-        raise InputError("lora", "low-rank matrices adapt existing weights, but the weights are random", hint="Type init=PATH")
+        problem = "LoRA adapts trained weights, but this model starts from random weights"
+        raise InputError("lora", problem, hint="Choose trained weights with init=PATH")
     if config.get("train", True):
         return
     if not config.get("test", True):
@@ -199,12 +200,11 @@ def _check_stages(config: DictConfig) -> None:
 def _check_power(config: DictConfig) -> None:
     for key in ("power", "power_from"):
         if config.get(key) is not None and not config.plan:
-            raise InputError(key, "only a dry run uses this value", found=config[key], hint="Add plan=true")
+            raise InputError(key, "this key can only be used together with plan=true", hint=f"Add plan=true, or remove {key}")
     if config.get("power_from") is not None and config.power is None:
         raise InputError(
             "power_from",
-            "this key needs the key power (a difference in dB)",
-            found=config.power_from,
+            "this key can only be used together with the key 'power' (a difference in dB)",
             hint="Add for example power=0.5",
         )
     if config.get("power") is not None:
@@ -213,9 +213,8 @@ def _check_power(config: DictConfig) -> None:
         if "separator" not in config.model:
             raise InputError(
                 "power",
-                "this model is not a separator and cannot use this value",
-                found=config.power,
-                hint="Remove power",
+                "only separators can use this key, but the model is not a separator",
+                hint="Remove 'power'",
             )
 
 

@@ -149,13 +149,13 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
         except Exception as error:  # each runtime raises exceptions of its own classes
             raise InputError(
                 "exported model",
-                f"it fails on audio of {samples} samples, so the exported file is not usable",
+                f"the model fails on audio of {samples} samples, so the exported file is not usable",
                 hint="Choose another format",
             ) from error
     if not worst <= CLOSE:
         raise InputError(
             "exported model",
-            "its outputs differ too much from the outputs of the PyTorch model",
+            "the outputs differ too much from the outputs of the PyTorch model",
             found=f"a largest difference of {worst:.1g}",
             expected=f"at most {CLOSE:.0e}",
             hint="Choose another format",

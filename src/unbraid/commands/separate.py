@@ -163,7 +163,7 @@ def _files(word: str) -> list[tuple[str, Path]]:
         return [(_stem(path), path)]
     matched = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
     if not matched:
-        raise InputError("input", "no file matches this pattern", found=word)
+        raise InputError("input", f"no file matches the pattern {word}")
     return [(_stem(match), match) for match in matched]
 
 
@@ -181,7 +181,7 @@ def _outputs(config: DictConfig, output_format: OutputFormat, track: str, names:
     for path in filled.values():
         if path.is_absolute() or ".." in path.parts:
             raise InputError(
-                "name", "this path leads out of the output folder", found=path, expected="a relative path without .."
+                "name", "this path leads out of the output folder", found=path, expected="a relative path without '..'"
             )
     return {name: folder / path for name, path in filled.items()}
 
@@ -216,10 +216,12 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
             if contents.setdefault(path, content) != content:
                 both = f"{contents[path]} and {content}"
                 raise InputError(
-                    path, "two stems would be written to this path", found=both, hint="Use %track and %target in name"
+                    path, "two stems would be written to this path", found=both, hint="Use %track and %target in 'name'"
                 )
             if path.resolve() in input_paths:
-                raise InputError(path, "a stem would replace this input file", hint="Choose another output or name")
+                raise InputError(
+                    path, "a stem would replace this input file", hint="Choose another value of 'output' or 'name'"
+                )
             if path.exists() and not overwrite:
                 raise InputError(path, "the output file already exists", hint="Set overwrite=true, or choose another output")
 

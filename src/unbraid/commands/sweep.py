@@ -210,7 +210,8 @@ def _clean_up(folder: Path) -> Iterator[None]:
 def _check_overrides(job_overrides: Sequence[Sequence[str]]) -> None:
     """Check that the sweep has at least one run and that all runs have the same launcher options."""
     if not job_overrides:
-        raise InputError("sweep", "the sweep contains no runs, because one of its overrides lists no values")
+        problem = "the sweep contains no runs, because an override lists no values"
+        raise InputError("sweep", problem, hint="Add a value to this override")
     first, *others = (launch_overrides(words) for words in job_overrides)
     for other in others:
         if different := sorted(first ^ other):

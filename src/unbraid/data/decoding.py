@@ -127,7 +127,7 @@ def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rate
     spelled = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
     raise InputError(
         shortest.path,
-        f"the file is shorter than {longest.path.name}, another file of the track '{track.name}'",
+        f"this file of the track '{track.name}' is shorter than the file {longest.path.name}",
         found=spelled[shortest],
         expected=spelled[longest],
         hint=LENGTHS_HINT if track.lengths == "auto" else "",

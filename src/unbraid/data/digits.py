@@ -283,7 +283,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if magic_found != magic:
         kind = "images" if dimensions == 3 else "labels"
         expected = f"{magic} (IDX {kind})"
-        problem = "the file does not contain what its name states, because its magic number is wrong"
+        problem = f"the file is damaged or does not contain {kind}, because the file begins with a wrong magic number"
         raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):
@@ -294,5 +294,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
             expected=expected,
         )
     if not math.prod(shape):
-        raise InputError(path, "the file is empty", found=f"a header for {expected}", expected="at least one image or label")
+        raise InputError(
+            path, "the file contains no data", found=f"a header for {expected}", expected="at least one image or label"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -29,7 +29,7 @@ class UnsizedLoader(StepLoader):
     """Load batches without a declared length, because Lightning skips validation on a process whose loader has length 0."""
 
     def __len__(self) -> int:
-        raise TypeError("this loader does not declare its number of batches")
+        raise TypeError("an UnsizedLoader has no length. Do not call len() of this loader, but iterate over the loader")
 
 
 def as_it_is(batch: Any) -> Any:

@@ -217,7 +217,7 @@ class Store:
         free = shutil.disk_usage(self.folder).free
         amount = f"{len(orders)} tracks, {sum(seconds) / 3600:.2f} h"
         if size > free:
-            expected = f"{spell_size(size)} for {amount} of audio"
+            expected = f"{spell_size(size)} for {len(orders)} tracks ({sum(seconds) / 3600:.2f} h of audio)"
             hint = "Choose a folder on another disk with data.cache_dir."
             raise InputError(
                 self.folder, "the disk has too little free space", found=spell_size(free), expected=expected, hint=hint

@@ -39,9 +39,9 @@ def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> T
                 )
         subtracted = {term[1:] for term in terms if term.startswith("-")}
         if subtracted and len(subtracted) < len(terms):
-            expected = "either all names or no name with '-'"
+            expected = "'-' before all names or before no name"
             raise InputError(
-                f"targets.{target}", "the target mixes names with and without '-'", found=list(terms), expected=expected
+                f"targets.{target}", "only some names of this target begin with '-'", found=list(terms), expected=expected
             )
         summed = set(sources) - subtracted if subtracted or terms == [ALL] else set(terms)
         if not summed:

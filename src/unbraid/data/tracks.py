@@ -128,12 +128,12 @@ def refuse_ids(valid: Choice, test: Choice) -> None:
     """
     for option, choice in (("valid", valid), ("test", test)):
         if isinstance(choice, list):
-            problem = "the folders or the table of the data set already define the splits, so this option cannot be a list"
+            problem = "this option cannot be a list, because the folders or the table of the data set already define the splits"
             raise InputError(
                 option,
                 problem,
                 found=choice,
-                hint=f"Remove data.layout.{option}. To change the split of a track, move its folder or edit the table.",
+                hint=f"Remove data.layout.{option}. To move a track to another split, move its folder or edit the table.",
             )
 
 

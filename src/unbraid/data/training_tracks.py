@@ -57,6 +57,6 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
         raise InputError(
             path,
             "the file is damaged",
-            hint="Remove the file. Without it, tracks that were used for training are not recognised.",
+            hint="Remove the file. Without the file, unbraid cannot tell which tracks this run has used for training.",
         ) from error
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

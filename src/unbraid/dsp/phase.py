@@ -116,8 +116,8 @@ class Wiener(Phase):
         if sources == 1 and self.iterations and not self.residual:
             raise InputError(
                 "phase.residual",
-                "the Wiener filter needs at least two sources, but there is only one target",
-                hint="Set phase.residual=true, or choose several targets.",
+                "the Wiener filter needs at least two sources, but the model separates only one",
+                hint="Choose several targets, or set phase.residual=true to use the rest of the mixture as the second source.",
             )
         filtered = wiener(spectra, mixture, self.iterations, self.softmask, self.residual, self.window_frames)
         return stft.inverse(filtered[:, :sources], samples)

@@ -213,9 +213,11 @@ def read_labels(path: Path) -> list[Anomaly]:
             complete = {"start", "stop"} <= {*columns}
             rows = [(float(row["start"]), float(row["stop"]), row.get("kind") or "") for row in table] if complete else []
     except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(path, f"the table contains invalid times ({error})", expected="start and stop in seconds") from error
+        raise InputError(
+            path, f"the table contains invalid times ({error})", expected="seconds in the columns 'start' and 'stop'"
+        ) from error
     if not complete:
-        raise InputError(path, "a column is missing", found=", ".join(columns) or "no columns", expected="start and stop")
+        raise InputError(path, "a column is missing", found=", ".join(columns) or "no columns", expected="'start' and 'stop'")
     for line, (start, stop, _) in enumerate(rows, start=2):
         if not 0 <= start < stop:
             interval = f"{start} to {stop} s"

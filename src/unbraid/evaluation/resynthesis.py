@@ -37,7 +37,7 @@ class Resyntheses:
 
     def __init__(self, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0 tracks")
+            raise InputError("clips", found=clips, expected="at least 0")
         self.clips = clips
 
     @torch.no_grad()
@@ -173,10 +173,10 @@ def training_of(controls: Sequence[Controls], features: Extraction) -> Training:
     levels = torch.cat([track.loudness[sounding(track.loudness)] for track in controls])
     share = len(pitches) / max(1, len(levels))
     if share < LEAST_VOICED:
-        problem = "too few frames of the training tracks are voiced (have a pitch) in this target"
+        problem = "too few frames of this target have a pitch in the training tracks"
         expected = f"at least {LEAST_VOICED:.0%} of the frames"
         hint = "Choose a target that plays one note at a time."
-        raise InputError("targets", problem, found=f"{share:.0%} voiced", expected=expected, hint=hint)
+        raise InputError("targets", problem, found=f"{share:.0%} of the frames", expected=expected, hint=hint)
     low, middle, high = _quantiles(pitches, (0.02, 0.5, 0.98))
     return Training(low, middle, high, float(levels.mean()), max(1.0, float(levels.std())))
 

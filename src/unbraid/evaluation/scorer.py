@@ -43,7 +43,7 @@ class Evaluation:
 
     def __init__(self, inference: InferenceOptions, clips: int) -> None:
         if clips < 0:
-            raise InputError("clips", found=clips, expected="at least 0 tracks")
+            raise InputError("clips", found=clips, expected="at least 0")
         self.inference, self.clips = inference, clips
 
     def of(self, separator: Separator, weights: str, mixtures: Sequence[StoredTrack], protocol: Protocol) -> SeparatorMethod:
@@ -164,8 +164,8 @@ class Scorer:
         try:
             refuse_mixed({f"{path}": stored["protocol"], "this command": self.record})
         except InputError as error:
-            problem = f"{path} contains scores of a different protocol with this name ({error})"
-            hint = "Set a new name with protocol.name=NAME."
+            problem = f"the scores in {path} are of another protocol with the same name ({error})"
+            hint = "Give your protocol another name with protocol.name=NAME."
             raise InputError(f"protocol {self.protocol.name}", problem, hint=hint) from error
 
     def filed(self, row: str, method: Method, track: StoredTrack) -> TrackScores | None:

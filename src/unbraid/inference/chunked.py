@@ -143,7 +143,9 @@ def separated(
         ValueError: `scale` is None, but the separator normalises songs.
     """
     if scale is None and model.normalisation == "song":
-        raise ValueError("separated: the separator normalises songs, so the argument scale must be model.song_scale(blocks)")
+        raise ValueError(
+            "separated: this model normalises whole songs, so the argument `scale` must be `model.song_scale(blocks)`"
+        )
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
     chunks = cut_chunks(blocks if scale is None else map(scale.normalise, blocks), sizes, model.chunk_alignment)

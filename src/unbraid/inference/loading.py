@@ -288,7 +288,8 @@ def _with_valid_names(separator: Separator, path: Path) -> Separator:
     """Return the separator unchanged. InputError is raised if a target name is not valid as a file name."""
     for target in separator.targets:
         if not is_name(target) or "\\" in target:
-            raise InputError(path, "the name of a target cannot be a file name", found=repr(target))
+            hint = "Rename the target. Use for example only letters, digits, '-' and '_'"
+            raise InputError(path, "this name of a target cannot be used as a file name", found=repr(target), hint=hint)
     return separator
 
 

@@ -127,7 +127,7 @@ class _StagedStems:
                 for name, file in files.items():
                     self.channels, new = stems[name].shape
                     if not np.isfinite(loudest := float(np.abs(stems[name]).max())):
-                        hint = "The training may have diverged, or precision=bf16 is too coarse for this model."
+                        hint = "The training may have diverged. If you have set precision=bf16, try precision=32."
                         raise InputError(name, "the model returned NaN or infinite samples for this stem", hint=hint)
                     self.peak = max(self.peak, loudest)
                     file.write(np.ascontiguousarray(stems[name].T, dtype=np.float32).data)

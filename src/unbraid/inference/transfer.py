@@ -179,7 +179,7 @@ def check_voice(controls: Controls, features: Extraction, least: float, name: st
     if not features.voiced(controls).any():
         raise InputError(name, "no part of the recording has a pitch", expected=expected)
     if (share := voiced_share(controls, features)) < least:
-        hint = "If the recording is a mixture, separate the voice first. Otherwise set a lower least_voiced."
+        hint = "If the recording is a mixture, separate the voice first. Otherwise lower the value of 'least_voiced'."
         problem, expected = "too little of the sound has a pitch", f"at least {least:.0%} of the sound"
         raise InputError(name, problem, found=f"{share:.0%}", expected=expected, hint=hint)
 

@@ -57,7 +57,7 @@ def openunmix_separator(folder: Path) -> Masking:
         rate, n_fft, hop, channels = (int(options[key]) for key in ("sample_rate", "nfft", "nhop", "nb_channels"))
         stft = STFT(n_fft, hop, "reflection")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "JSON with the numbers sample_rate, nfft, nhop and nb_channels"
+        expected = "JSON with the numbers 'sample_rate', 'nfft', 'nhop' and 'nb_channels'"
         raise InputError(path, "the file has invalid content", expected=expected) from error
     targets = sorted(path.stem for path in folder.glob("*.json") if path.name != OPENUNMIX)
     if not targets:
@@ -116,7 +116,10 @@ def read_translation(path: Path) -> Translation:
     for name in (translation.config, translation.weights):
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
             raise InputError(
-                path, "the translation file names a file outside its own folder", found=name, expected="a file in this folder"
+                path,
+                "the translation file names a file outside the folder of the translation file",
+                found=name,
+                expected="a file in this folder",
             )
     return translation
 
@@ -137,8 +140,8 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
     given: Any = read_weights(path.parent / translation.weights)
     if (key := translation.key) is not None:
         if not isinstance(given.get(key), Mapping):
-            problem = f"this option names an entry that the weights file {translation.weights} does not contain"
-            raise InputError(f"{path}: key", problem, found=key, hint=unknown(key, map(str, given)))
+            problem = f"the weights file {translation.weights} contains no entry of this name"
+            raise InputError(f"{path}, key", problem, found=key, hint=unknown(key, map(str, given)))
         given = given[key]
     if twice := next((name for name in (*translation.names, *translation.unused) if name.count(ANY_DEPTH) > 1), None):
         raise InputError(path, "a name contains ** more than once", found=twice, expected="at most one **")
@@ -165,7 +168,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
             raise InputError(
                 f"{path}: {name}",
                 "this entry of the weights file is not a tensor",
-                hint="Add the name of the entry to the list unused of the translation file",
+                hint="In the translation file, add the name of this entry to the list 'unused'",
             )
         our_name = translation.names.get(name) or _translate(name, names)
         if our_name is None:
@@ -175,8 +178,13 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
                 hint="In the translation file, add the tensor to 'names', or to 'unused' if the model does not need the tensor",
             )
         if our_name in state:
-            problem = "the translation file gives two tensors the same name in unbraid"
-            raise InputError(f"{path}: {name}", problem, found=our_name, hint="Change one of the two names")
+            problem = "another tensor already has the same name in unbraid"
+            raise InputError(
+                f"{path}: {name}",
+                problem,
+                found=our_name,
+                hint="In the translation file, give one of the two tensors another name",
+            )
         state[our_name] = tensor
     return state
 

@@ -262,7 +262,7 @@ def _rate_of(folder: Path, state: Mapping[str, Tensor]) -> int | None:
     try:
         return int(read_json(path)["sample_rate"])
     except (ValueError, KeyError, TypeError) as error:  # also InputError
-        raise InputError(path, "the file has invalid content", expected="JSON with the number sample_rate") from error
+        raise InputError(path, "the file has invalid content", expected="JSON with the number 'sample_rate'") from error
 
 
 def _fill(net: OpenUnmix, state: Mapping[str, Tensor], where: str) -> None:

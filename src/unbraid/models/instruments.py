@@ -78,7 +78,7 @@ class Player:
         if frames_per_second is not None and abs(frames_per_second / self.frames_per_second - 1) > RATE_TOLERANCE:
             raise InputError(
                 "frames_per_second",
-                "the control points of the curves have another rate than in training",
+                "the rate of the control points differs from the rate in training",
                 found=f"{frames_per_second:g}",
                 expected=f"{self.frames_per_second:g} control points per second",
             )
@@ -107,9 +107,9 @@ class Player:
         if len(coefficients) < points:
             raise InputError(
                 "timbre",
-                "the waveform is shorter than the curve f0",
-                found=f"{len(coefficients)} control points",
-                expected=f"at least {points}",
+                "the waveform is shorter than the curve 'f0'",
+                found=f"a waveform of {len(coefficients)} control points",
+                expected=f"at least {points} control points",
             )
         return coefficients[:points]
 
@@ -187,7 +187,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
     if not isinstance(features, Extraction):
         raise InputError(
             f"{folder}/config.yaml",
-            "the run is not an instrument, because the class in the key features does not extract pitch and loudness",
+            "the run is not an instrument, because the class in 'features' does not extract pitch and loudness",
             found=type(features).__name__,
             expected=Extraction.__name__,
         )

@@ -316,8 +316,13 @@ class WeightedSum(nn.Module):
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         if not losses or {*losses} != {*weights}:
-            expected = f"the names of the losses ({', '.join(sorted(losses)) or 'at least one'})"
-            raise InputError("weights", "wrong names of losses", found=", ".join(sorted(weights)), expected=expected)
+            expected = ", ".join(sorted(losses)) or "at least one loss"
+            raise InputError(
+                "weights",
+                "the names of the weights differ from the names of the losses",
+                found=", ".join(sorted(weights)),
+                expected=expected,
+            )
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

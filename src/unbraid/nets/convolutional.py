@@ -100,7 +100,7 @@ class ConvolutionalAutoencoder(Autoencoder):
             InputError: `up` is `max_unpool`, which needs the positions of the maxima in addition to the code.
         """
         if self.up == "max_unpool":
-            hint = "This method also needs the positions of the maxima, which the code does not contain."
+            hint = "max_unpool also needs the positions of the maxima. The code does not contain these positions."
             raise InputError(
                 "ConvolutionalAutoencoder.up",
                 "this upsampling method cannot reconstruct a patch from its code alone",

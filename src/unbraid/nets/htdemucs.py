@@ -227,7 +227,7 @@ def _check_encoder(channels: int, growth: int, n_fft: int, depth: int, dconv_dep
         raise InputError("HTDemucs.depth", found=depth, expected="1 to 4")
     unit = 2 * STRIDE**depth
     if n_fft % unit or n_fft // unit * STRIDE <= KERNEL_SIZE:
-        expected = f"a multiple of {unit} and at least {unit * (KERNEL_SIZE // STRIDE + 1)} for depth {depth}"
+        expected = f"at least {unit * (KERNEL_SIZE // STRIDE + 1)} and a multiple of {unit}, because depth={depth}"
         raise InputError("HTDemucs.n_fft", found=n_fft, expected=expected)
 
 

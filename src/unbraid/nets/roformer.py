@@ -218,7 +218,7 @@ class BSRoformer(BandRoformer):
         stft, bins = make_stft(n_fft, hop_length, win_length), n_fft // 2 + 1
         if len(freqs_per_bands) < 2 or min(freqs_per_bands) < 1 or sum(freqs_per_bands) != bins:
             found = f"{len(freqs_per_bands)} bands with {sum(freqs_per_bands)} bins"
-            expected = f"two or more bands of at least one bin, with n_fft // 2 + 1 = {bins} bins in total"
+            expected = f"at least two bands, at least one bin in each band, and {bins} bins in total (n_fft // 2 + 1)"
             raise InputError("BSRoformer.freqs_per_bands", found=found, expected=expected)
         check_counts(mask_estimator_depth=mask_estimator_depth, mlp_expansion_factor=mlp_expansion_factor)
         transformer = AxialTransformer(

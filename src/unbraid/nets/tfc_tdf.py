@@ -168,10 +168,10 @@ class TFCTDFBlock(nn.Module):
 
 def _check_bins(bins: int, n_fft: int, unit: int, bottleneck: int) -> None:
     if not 0 < bins <= n_fft // 2 + 1 or bins % unit:
-        expected = f"a multiple of subbands * frequency_stride ** levels = {unit}, at most {n_fft // 2 + 1}"
+        expected = f"at most {n_fft // 2 + 1} and a multiple of {unit} (subbands * frequency_stride ** levels)"
         raise InputError("TFCTDF.bins", found=bins, expected=expected)
     if bottleneck > bins // unit:
-        expected = f"at most {bins // unit}, the number of bins of the lowest level"
+        expected = f"at most {bins // unit} (the number of bins of the lowest level)"
         raise InputError("TFCTDF.bottleneck", found=bottleneck, expected=expected)
 
 
@@ -197,12 +197,12 @@ def _norm(norm: str, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     if norm == "none":
         return nn.Identity()
-    raise InputError("TFCTDF.norm", found=norm, expected="instance, batch, none, or group and a number")
+    raise InputError("TFCTDF.norm", found=norm, expected="instance, batch, none, or groupN for N groups, such as group4")
 
 
 def _activation(activation: str) -> nn.Module:
     if factor := re.fullmatch(r"elu(\d+(?:\.\d*)?)", activation):
         return nn.ELU(float(factor[1]))
     if activation not in ("gelu", "relu"):
-        raise InputError("TFCTDF.activation", found=activation, expected="gelu, relu, or elu and a number")
+        raise InputError("TFCTDF.activation", found=activation, expected="gelu, relu, or elu with a factor, such as elu1.0")
     return nn.GELU() if activation == "gelu" else nn.ReLU()

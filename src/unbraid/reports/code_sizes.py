@@ -47,7 +47,7 @@ class CodeSizes(Callback):
 def _code_size(scores: Scores, path: Path) -> int:
     size = scores.get("code_size")
     if not isinstance(size, int):
-        problem, expected = "the file contains no code size, so these are not the scores of an autoencoder", "an integer"
+        problem, expected = "this value is not a code size, so the file does not contain scores of an autoencoder", "an integer"
         raise InputError(f"{path}, code_size", problem, found=repr(size)[:80], expected=expected)
     return size
 

@@ -36,8 +36,8 @@ def deviations_of(sweep: str | None) -> dict[str, Deviations]:
             name = f"{measure} of {table.target} in {sweep}"
             deviations = Deviations.of([variant.of_tracks(table.target, measure, tracks) for variant in variants])
             if deviations is None:
-                expected = "at least two variants, two seeds of one variant, and two songs with scores of all runs"
-                problem = f"the sweep contains too few scores of {measure} of {table.target} to estimate standard deviations"
+                expected = "at least two variants, two seeds of one variant, and two songs that are scored in all runs"
+                problem = f"too few scores to estimate standard deviations (measure {measure}, target {table.target})"
                 raise InputError(f"power_from={sweep}", problem, expected=expected)
             by_name[name] = deviations
     return by_name

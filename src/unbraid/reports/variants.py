@@ -314,7 +314,7 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
         if different := {*first[0]} ^ {*other[0]}:
             track = min(different)
             name = first[1] if track in first[0] else other[1]
-            counts = f"{len(first[0])} and {len(other[0])} tracks, and the track '{track}' in {name} only"
+            counts = f"the track '{track}' only in {name}"
             problem = "the two runs were scored on different tracks, so their scores cannot be compared"
             raise InputError(f"{first[1]} and {other[1]}", problem, found=counts)
 
@@ -343,8 +343,8 @@ def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Varia
         return list(variants)
     names = ", ".join(variant.name for variant in variants)
     if len(labels) != len(variants):
-        problem, expected = f"the report has {len(variants)} variants ({names})", f"{len(variants)} labels in this order"
+        problem, expected = "the number of labels is wrong", f"{len(variants)} (a label for each of {names}, in this order)"
         raise InputError("labels", problem, found=len(labels), expected=expected)
     if len({*labels}) < len(labels):
-        raise InputError("labels", "two variants have the same label", found=", ".join(labels))
+        raise InputError("labels", "two variants have the same label", found=", ".join(labels), expected="different labels")
     return [replace(variant, name=str(label)) for variant, label in zip(variants, labels, strict=True)]

@@ -188,7 +188,7 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
     if not isinstance(built, kinds):
         expected = f"a subclass of {' or '.join(f'{kind.__module__}.{kind.__qualname__}' for kind in kinds)}"
         raise InputError(
-            node._get_full_key("_target_"), "this key does not accept the class", found=node._target_, expected=expected
+            node._get_full_key("_target_"), "this class cannot be used for this key", found=node._target_, expected=expected
         )
     return built
 

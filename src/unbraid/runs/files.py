@@ -44,7 +44,7 @@ def check_name(where: object, text: object) -> None:
         InputError: the name is not a safe file name.
     """
     if not is_name(text):
-        expected = f"a name without / and control characters, not hidden, of at most {MAX_NAME_BYTES} bytes"
+        expected = f"1 to {MAX_NAME_BYTES} bytes, without '/' and control characters, and no '.' at the start"
         raise InputError(where, "this name is not a safe file name", found=repr(text)[:80], expected=expected)
 
 

@@ -59,7 +59,9 @@ class _Group:
     def add(self, values: Iterable[Any]) -> "_Group":
         """Count values as part of the group. Raise ValueError if the group is too large, too deep or part of another group."""
         if self.is_part:
-            raise ValueError("the file is damaged: its pickle changes a list or dictionary after its use in another object")
+            raise ValueError(
+                "the file is damaged: its pickle changes a list or dictionary that is already part of another object"
+            )
         for value in values:
             if isinstance(value, _Group):
                 self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
@@ -113,7 +115,7 @@ class PickleMachine:
             The value that the pickle describes, with placeholders instead of tensors, lists and dictionaries.
 
         Raises:
-            ValueError: an operation is not allowed, or a limit is exceeded.
+            UnsafePickleError: the pickle contains an operation that `torch.save` does not write.
         """
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -203,7 +205,7 @@ class PickleMachine:
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("torch.save did not write this file: its pickle describes the storage of a tensor in another form")
+            raise ValueError("torch.save did not write this file: its pickle describes tensor data in an unknown form")
         if self.entries is not None and self.entries[key] != size:
             raise ValueError(f"the file is damaged: the data of a tensor have {self.entries[key]} bytes, expected {size} bytes")
         if self.storages.setdefault(key, size) != size:

@@ -59,9 +59,7 @@ def checked(name: Any, where: str) -> str:
         InputError: the name is not a valid package name, or is the name of a package of Python, PyTorch or unbraid.
     """
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
-        raise InputError(
-            where, "this is not a valid name of a package", found=repr(name), expected="a public name such as mypkg"
-        )
+        raise InputError(where, "this is not a valid name of a package", found=repr(name), expected="a name such as mypkg")
     if name.split(".")[0] in sys.stdlib_module_names | OURS | LIBRARIES:
         raise InputError(
             where, "a package of Python, PyTorch or unbraid cannot be a plugin", found=name, expected="a package of your own"

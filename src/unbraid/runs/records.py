@@ -211,7 +211,7 @@ class Run:
         earlier = read_record(self.folder)
         if earlier and not self.continues and (earlier["identity"] != own["identity"] or earlier["state"] in ENDED):
             hint = "Choose another hydra.run.dir or remove the folder."
-            raise InputError(self.folder, "the folder already contains another run or a finished run", hint=hint)
+            raise InputError(self.folder, "the folder already contains a finished run, or a run with another config", hint=hint)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "config.yaml") as partial:  # the paths may have changed
             partial.write_text(OmegaConf.to_yaml(self.config, resolve=True))

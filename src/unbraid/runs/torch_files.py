@@ -64,6 +64,7 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
         kind: description of the file in error messages, such as `the checkpoint of a run`.
 
     Raises:
+        UnsafeFileError: the file contains objects that could execute code.
         InputError: the file is missing or damaged, or states sizes that are larger than the data in the file.
     """
     if not path.exists():
@@ -96,9 +97,8 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         folder = entries[0].filename.partition("/")[0]
         sizes = {entry.filename.removeprefix(f"{folder}/"): entry.file_size for entry in entries}
         if sizes["data.pkl"] > LARGEST_PICKLE:
-            raise ValueError(
-                f"its entry data.pkl is too large, found {sizes['data.pkl']} bytes, expected at most {LARGEST_PICKLE} bytes"
-            )
+            found = f"found {sizes['data.pkl']} bytes"
+            raise ValueError(f"the entry data.pkl of the file is too large, {found}, expected at most {LARGEST_PICKLE} bytes")
         pickled = io.BytesIO(archive.read(f"{folder}/data.pkl"))
     machine = PickleMachine({name.removeprefix("data/"): count for name, count in sizes.items() if name.startswith("data/")})
     machine.run(pickled)

@@ -135,7 +135,7 @@ class Protocol:
                 type(self.measure).__name__,
                 "bss_eval, energy_ratios or a subclass of unbraid.scoring.measures.Measure",
             )
-            raise InputError("measure", "wrong class", found=found, expected=expected)
+            raise InputError("measure", "this value is not a measure", found=found, expected=expected)
         if self.measure == "bss_eval":
             for key in ("version", "taps"):
                 if getattr(self, key) is None:
@@ -200,8 +200,9 @@ class Protocol:
         """Return the name of the residual (mixture minus all targets); None if the protocol does not score the residual."""
         if self.sources is None:
             if len(targets) == 1 and not has_residual:
-                problem = f"protocol {self.name} needs at least two sources, but the only target is the whole mixture"
-                raise InputError("targets", problem, found=_list(targets))
+                problem = f"protocol {self.name} needs at least two sources, but the only target is the sum of all sources"
+                hint = "Choose several targets, or a target that is only a part of the mixture"
+                raise InputError("targets", problem, found=_list(targets), hint=hint)
             return "rest" if has_residual else None
         for together in self.sources:
             others = [source for source in together if source not in targets]
@@ -212,7 +213,7 @@ class Protocol:
             f"protocol {self.name} is not defined for these targets",
             found=f"{_list(targets)}{' and a residual of the mixture' if has_residual else ''}",
             expected=" or ".join(_list(together) for together in self.sources),
-            hint="One expected target may be missing. For other targets, set protocol.sources=null and protocol.name=NAME.",
+            hint="You can leave out one expected target. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
     def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:

@@ -115,7 +115,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         return []
     valid = [line for number, text in enumerate(lines, start=1) if (line := _parsed(text, f"{path}, line {number}"))]
     if not valid or not {"version", "sweep"} <= {*valid[0]}:
-        expected = "a first line with version and sweep"
+        expected = "a first line with the keys 'version' and 'sweep'"
         raise InputError(path, "the file does not list the runs of a sweep", expected=expected, hint=OTHER_FOLDER)
     return [valid[0], *(line for line in valid[1:] if isinstance(line.get("run"), str) and isinstance(line.get("state"), str))]
 

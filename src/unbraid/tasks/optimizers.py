@@ -149,7 +149,9 @@ def _group(number: int, group: Mapping[str, Any]) -> Group:
         re.compile(group.get("pattern", ""))
         return Group(**group)
     except TypeError as error:
-        raise InputError(where, found=dict(group), expected="the keys pattern, options and optionally max_ndim") from error
+        raise InputError(
+            where, found=dict(group), expected="the keys 'pattern' and 'options', and optionally 'max_ndim'"
+        ) from error
     except re.error as error:
         raise InputError(f"{where}.pattern", f"invalid regular expression ({error})", found=group["pattern"]) from error
 

@@ -61,8 +61,8 @@ class WarmupCosine(LambdaLR):
                 `trainer.max_steps` has changed.
         """
         if state_dict["total_steps"] != self.total_steps:
-            problem = "the schedule covers the whole training, so a run cannot be continued with another length"
-            hint = "Set optim.scheduler.total_steps to the length of the first training, or start a new run with resume=never"
+            problem = "a run with this schedule cannot be continued with another number of training steps"
+            hint = "Set optim.scheduler.total_steps to the expected value, or start a new run with resume=never"
             raise InputError(
                 "optim.scheduler.total_steps", problem, found=self.total_steps, expected=state_dict["total_steps"], hint=hint
             )

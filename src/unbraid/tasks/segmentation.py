@@ -41,7 +41,7 @@ class Confusion(Metric):
         """
         if estimate.logits is None or reference.labels is None:
             raise ValueError(
-                "estimate.logits or reference.labels is None, but this loss needs both. The separator Segmenting sets both"
+                "`estimate.logits` or `reference.labels` is None, but this metric needs both. Use the separator `Segmenting`"
             )
         self.counts += confusion(reference.labels, estimate.logits.argmax(dim=1), self.classes)
 

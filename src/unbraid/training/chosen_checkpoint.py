@@ -70,7 +70,7 @@ def _check_length(checkpoint: Mapping[str, Any], config: DictConfig) -> None:
     for key, number in done.items():
         limit = config.trainer[key]
         if number >= (math.inf if limit is None or limit < 0 else limit):
-            problem = "the checkpoint in ckpt_path has already reached this limit"
+            problem = "the checkpoint of 'ckpt_path' has already reached this limit"
             raise InputError(f"trainer.{key}", problem, found=limit, expected=f"more than {number}")
 
 
@@ -87,7 +87,7 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
             raise InputError(
                 name,
                 f"the checkpoint {path} was written with another optimizer or schedule",
-                hint="Choose the same optim as in the run of the checkpoint",
+                hint="Choose the config 'optim' of the run that wrote the checkpoint",
             )
 
 

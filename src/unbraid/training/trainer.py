@@ -98,8 +98,8 @@ def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
     if loggers.loggers:
         table = next((callback for callback in callbacks if isinstance(callback, MetricsCSV)), None)
         if table is None:
-            problem = "loggers need metrics.csv, but the config lacks the callback that writes it"
-            raise InputError("logger", problem, hint="Add callbacks.table to the callbacks.")
+            problem = "loggers read metrics.csv, but the callback 'table' that writes this file is missing"
+            raise InputError("logger", problem, hint="Add this callback, as in conf/callbacks/default.yaml.")
         callbacks.append(LoggerCallback(loggers, table))
     return callbacks
 

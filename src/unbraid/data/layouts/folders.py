@@ -135,8 +135,8 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         group.sort(key=lambda path: AUDIO_SUFFIXES.index(path.suffix.lower()))
         for other in group[1:]:
             if other.suffix.lower() == group[0].suffix.lower():
-                problem = f"the file has the same name and format as {group[0].name}"
-                raise InputError(other, problem, expected="different names", hint="Rename one of the two files.")
+                problem = f"the file has the same name as {group[0].name}, except for the case or the encoding of letters"
+                raise InputError(other, problem, hint="Rename or remove one of the two files.")
             messages.append(f"{other}: is not used, because the format of {group[0].name} is preferred")
     return {name_of(group[0], below): group[0] for group in groups.values()}, messages
 

@@ -164,7 +164,9 @@ def _columns(names: list[str], where: str, required: Sequence[str]) -> list[str]
         if name not in names:
             raise InputError(where, f"the table lacks column '{name}'", found=", ".join(names))
     if "" in names:
-        raise InputError(where, f"column {names.index('') + 1} lacks a name", expected="track, split or the name of a source")
+        raise InputError(
+            where, f"column {names.index('') + 1} lacks a name", expected="'track', 'split' or the name of a source"
+        )
     for name in names:
         if names.count(name) > 1:
             raise InputError(where, f"several columns have the name '{name}'", found=names.count(name), expected="one column")
@@ -201,7 +203,10 @@ def _track(row: Cells, where: str) -> str:
     track = _single(row, "track", where)
     if Path(track).name != track or track == "..":  # scores and audio are written to folders with this name
         raise InputError(
-            where, "the name of the track is invalid", found=track, expected="a name that a folder can have, without '/'"
+            where,
+            "the name of the track cannot be the name of a folder",
+            found=track,
+            expected="a name without '/', and not '..'",
         )
     return track
 

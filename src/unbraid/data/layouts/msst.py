@@ -49,8 +49,8 @@ class MSST:
     def __post_init__(self) -> None:
         expected = {1: "a value above 0", 4: "0"}.get(self.type)
         if expected and (self.remix > 0) != (self.type == 1):
-            hint = "Type 1 mixes stems of different songs, type 4 takes all stems from one song."
-            problem = f"type {self.type} requires another value of data.sampling.remix"
+            hint = "Format 1 mixes stems of different songs. Format 4 takes all stems from one song."
+            problem = f"MSST format {self.type} requires another value of data.sampling.remix"
             raise InputError("type", problem, found=f"{self.remix:g}", expected=expected, hint=hint)
 
     def tracks(self, root: Path) -> Listing:
@@ -145,7 +145,7 @@ class MSST:
         sources = {name: track.sources.get(name, ()) for name in instruments}
         lacking = [name for name, streams in sources.items() if not streams]
         if lacking and self.missing == "error" and len(lacking) < len(sources):
-            hint = "Set data.layout.missing=silence, or choose data.layout.instruments."
+            hint = "Set data.layout.missing=silence, or set data.layout.instruments to the stems that all songs have."
             problem = f"the song lacks the stem '{lacking[0]}', but other songs have this stem"
             raise InputError(track.name, problem, expected="the same stems in all songs", hint=hint)
         return sources

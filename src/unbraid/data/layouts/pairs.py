@@ -75,9 +75,9 @@ class Pairs:
         left_out = {row.track: missing(side) for side in sides for row in rows if not row.files.get(side)}
         complete = [row for row in rows if row.track not in left_out]
         if not complete:
-            raise InputError(
-                root, "the folder contains no pair", expected=f"files of '{sides[0]}' and '{sides[1]}' with the same name"
-            )
+            columns = f"a line with files in the columns '{sides[0]}' and '{sides[1]}'"
+            expected = _expected(sides) if self.pairs is None else columns
+            raise InputError(root, "the data set contains no complete pair", expected=expected)
         splits = splits_of(complete, self.valid, self.test)
         tracks = [self._track(row, splits[row.track]) for row in complete]
         return Listing(tracks, left_out, messages, own_splits=any(row.split for row in rows))
@@ -144,7 +144,7 @@ def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
             continue
         if name in named:
             raise InputError(
-                path, f"the pair '{name}' already has the {side} file {named[name].name}", hint="Remove one of the two"
+                path, f"the pair '{name}' already has the {side} file {named[name].name}", hint="Remove one of the two files"
             )
         named[name] = path
     return named
@@ -165,5 +165,6 @@ def _pair_name(pattern: Pattern, path: Path, root: Path) -> str | None:
 
 def _expected(sides: tuple[str, str]) -> str:
     if any("*" in side for side in sides):
-        return f"files named {sides[0]} and {sides[1]}"
-    return f"the folders {sides[0]} and {sides[1]}, or files <name>_{sides[0]}.* and <name>_{sides[1]}.*"
+        return f"pairs of files named {sides[0]} and {sides[1]}, where * is the name of the pair"
+    a, b = sides
+    return f"files with the same names in the folders '{a}' and '{b}', or pairs of files <name>_{a}.* and <name>_{b}.*"

@@ -80,10 +80,10 @@ class SourcePatterns:
         texts = {name: [value] if isinstance(value, str) else value for name, value in patterns.items()}
         for name, source_texts in texts.items():
             if all(text.startswith(EXCLUDES) for text in source_texts):
-                expected = "a pattern without '!', such as '*vox*'"
+                expected = "at least one pattern without '!', such as '*vox*'"
                 raise InputError(
                     f"sources.{name}",
-                    "all patterns of the source exclude files, so the source contains no file",
+                    "all patterns of the source begin with '!', so they only exclude files",
                     found=source_texts,
                     expected=expected,
                 )

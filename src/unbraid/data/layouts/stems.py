@@ -59,8 +59,8 @@ class Stems:
 
     def __post_init__(self) -> None:
         if self.sources is not None and self.manifest is not None:
-            hint = "`sources` assigns the files of folders, and a table already lists the files of each source."
-            raise InputError("sources", "`sources` and `manifest` are both set", expected="only one of the two", hint=hint)
+            hint = "Remove `sources`, because the table `manifest` already lists the files of each source."
+            raise InputError("sources", "`sources` and `manifest` cannot be used together", hint=hint)
 
     def tracks(self, root: Path) -> Listing:
         """List the tracks under the root. Errors that the user must resolve are in `Listing.refused`.

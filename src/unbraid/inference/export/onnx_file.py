@@ -97,7 +97,7 @@ class OnnxSeparator(Separator):
                 path, "the ONNX graph has the wrong inputs or outputs",
                 found=f"the inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}",
                 expected="the input mixture and one output",
-                hint="If an earlier version of unbraid has exported this file, export the run again.",
+                hint="Export the run again with this version of unbraid.",
             )  # fmt: skip
         self(torch.zeros(1, self.channels, self.min_samples))  # fails if the graph does not fit the metadata
 

@@ -36,7 +36,7 @@ def write_program(separator: Separator, path: Path, model: str) -> None:
         InputError: the separator needs complex numbers, the network is recurrent, or PyTorch cannot export the network.
     """
     if any(isinstance(module, nn.RNNBase) for module in separator.modules()):
-        problem = "the network of this run is recurrent, and torch.export would write it for one fixed signal length"
+        problem = "the network of this run is recurrent, so torch.export can only store the network for one signal length"
         raise InputError("format=torch_export", problem, hint="Use format=onnx.")
     graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)

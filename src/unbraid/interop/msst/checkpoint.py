@@ -72,8 +72,8 @@ def read_foreign(path: Path) -> ForeignState:
     if not tensors:
         raise InputError(path, "the file contains no tensors", expected="tensors by name")
     if others:
-        found = ", ".join(others[:20])
-        raise InputError(path, "the file contains entries that are not tensors", found=found, expected="only tensors")
+        names = ", ".join(others[:20])
+        raise InputError(path, "the file contains entries that are not tensors", found=names, expected="only tensors")
     if len(tensors) > MOST_PARTS:
         raise InputError(path, "the file has too many tensors", found=len(tensors), expected=f"at most {MOST_PARTS}")
     check_finite(path, tensors)

@@ -71,7 +71,9 @@ class Estimate:
     def sources(self) -> Tensor:
         """Return the waveforms of the sources. Shape: [B, S, C, T]."""
         if self.synthesize is None:
-            raise ValueError("Estimate.sources cannot be computed, because the arguments sources and synthesize are both None")
+            raise ValueError(
+                "`Estimate.sources` cannot be computed, because the arguments `sources` and `synthesize` are both None"
+            )
         return self.synthesize()
 
     @cached_property

@@ -72,8 +72,8 @@ class JointMasking(Masking):
             InputError: there is only one class: one target, and the residual is not a class.
         """
         if self.classes < 2:
-            problem = "masks that sum to one need at least two classes, but there is only one target"
-            hint = "Set mask_options.residual=true (a class for the rest of the mixture), or choose several targets."
+            problem = "masks with the sum 1 need at least two outputs, but the model has only one target"
+            hint = "Choose several targets, or set mask_options.residual=true to add the rest of the mixture as an output."
             raise InputError("mask_options.residual", problem, hint=hint)
         return [net(self.classes)]
 

@@ -69,7 +69,7 @@ class Masking(Separator):
         if mask_options.consistency and len(self.targets) == 1:
             raise InputError(
                 "mask_options.consistency",
-                "the targets do not sum to the mixture, because there is only one target",
+                "this option needs targets that sum to the mixture, but the model has only one target",
                 found=self.targets[0],
                 expected="all sources of the mixture",
                 hint="Choose all sources as targets, or set mask_options.consistency=false.",
@@ -193,7 +193,7 @@ class Masking(Separator):
         """
         if estimate.scale is None:
             raise ValueError(
-                "estimate.scale is None, but the training target needs it. Separators that mask spectrograms set estimate.scale"
+                "`estimate.scale` is None, but the training target needs this scale. Use an estimate of a `Masking` separator"
             )
         magnitudes = magnitudes_of(self.stft(sources))
         for target in (s for s, differs in enumerate(magnitude_difference or ()) if differs):

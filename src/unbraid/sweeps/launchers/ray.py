@@ -45,8 +45,9 @@ class Ray(Launcher):
         if gpus is not None and gpus < 0:
             raise InputError("gpus", found=gpus, expected="at least 0 GPUs")
         if address is not None and (gpus, cpus) != (None, None):
-            hint = "Set launcher.gpus and launcher.cpus to null"
-            raise InputError("address", "gpus and cpus cannot be set for an existing cluster", found=address, hint=hint)
+            hint = "Set both keys to null"
+            problem = "launcher.gpus and launcher.cpus cannot be set for an existing cluster"
+            raise InputError("address", problem, found=address, hint=hint)
         if importlib.util.find_spec("ray") is None:
             raise InputError("launcher=ray", "Ray is not installed", hint="Type: pip install 'unbraid[ray]'")
         self.address, self.cpus_per_process = address, cpus_per_process

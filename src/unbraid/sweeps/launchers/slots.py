@@ -68,8 +68,10 @@ class Slot:
 def _locked(name: str) -> int | None:
     """Lock a file in the folder of lock files. Return the file descriptor, or None if another process has locked the file."""
     if sys.platform == "win32":
-        problem = "the runs of a sweep cannot share GPUs on Windows, which has other locks of files"
-        raise InputError("launcher", problem, hint="Hide the GPUs with CUDA_VISIBLE_DEVICES=-1, or use Linux")
+        problem = "on Windows, the runs of a sweep cannot share GPUs"
+        raise InputError(
+            "launcher", problem, hint="Set the environment variable CUDA_VISIBLE_DEVICES=-1 to use no GPU, or use Linux"
+        )
     import fcntl  # only on POSIX
 
     path = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir(), "unbraid-devices"), name)

@@ -97,7 +97,9 @@ class Slurm(Launcher):
             raise InputError("timeout_min", problem, found=found, expected=expected)
         for name in options:
             if name in RESERVED:
-                raise InputError("options", "the launcher sets this option of sbatch itself", found=name, hint="Remove it")
+                raise InputError(
+                    "options", "the launcher sets this option of sbatch itself", found=name, hint="Remove this option"
+                )
             if re.fullmatch(r"[a-z][a-z-]*", name) is None:
                 expected = "the long name of an option of sbatch, such as qos"
                 raise InputError("options", "this name is not allowed", found=name, expected=expected)

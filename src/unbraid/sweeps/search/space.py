@@ -103,10 +103,11 @@ class Space:
         by_key = {_key(override): override for override in overrides}
         searched = {key: override for key, override in by_key.items() if override.is_sweep_override()}
         if not searched:
-            expected = "at least one choice such as model=unet,unet_noskip, a range or an interval"
-            raise InputError("overrides", "a search needs a key with several values", expected=expected)
+            hint = "Add for example model=unet,unet_noskip"
+            raise InputError("overrides", "a search needs at least one key with several values", hint=hint)
         if words := launch_overrides([override.input_line or "" for override in searched.values()]):
-            raise InputError(min(words), "this key only decides how runs are started or logged, so a search cannot use it")
+            problem = "a search cannot use this key, because the key only decides how runs are started or logged"
+            raise InputError(min(words), problem)
         self.fixed = {key: override for key, override in by_key.items() if key not in searched}
         self.conditions = {key: _condition(text, by_key, parser) for key, text in _by_key(conditions, searched).items()}
         parameters = {

@@ -67,7 +67,7 @@ class ValidationScores(pl.Callback):
         if self.protocol.format != audio_format:
             found, expected = ("{} Hz, {} channels".format(*each) for each in (self.protocol.format, audio_format))
             problem = "the protocol and the separator have different sample rates or numbers of channels"
-            hint = "Set sample_rate and channels of the protocol to null."
+            hint = "Set 'sample_rate' and 'channels' of the protocol to null."
             raise InputError("callbacks.scores.protocol", problem, found=found, expected=expected, hint=hint)
         self.source_group = self.protocol.source_group(separator.targets, weights)
         self.since = time.monotonic() - self.spent

@@ -279,7 +279,7 @@ def _config(run: About) -> dict[str, Any]:
 def _check_project(project: str) -> None:
     """Raise InputError if W&B does not allow the project name. wandb itself checks the name only later."""
     if not 1 <= len(project) <= LONGEST_PROJECT or {*project} & {*NOT_IN_PROJECTS}:
-        expected = f"1 to {LONGEST_PROJECT} characters, without {NOT_IN_PROJECTS}"
+        expected = f"1 to {LONGEST_PROJECT} characters, but none of {' '.join(NOT_IN_PROJECTS)}"
         raise InputError("project", "W&B does not allow this project name", found=repr(project), expected=expected)
 
 
