@@ -149,7 +149,7 @@ def test_matrices_of_lora_must_fit_their_layer(tmp_path):
         torch.save({"state_dict": base | names, "task": {"lora": {"rank": 1.0, "alpha": 2.0}}}, path)
         with pytest.raises(InputError) as error:
             tensors_of(path)
-        assert error.value.where == str(path) and layer in error.value.problem
+        assert error.value.where == str(path) and error.value.found == layer
     names = {f"{layer}.lora_A.default.weight": down, f"{layer}.lora_B.default.weight": up}
     for task in (None, {"lora": None}, {"lora": {"rank": 0.0, "alpha": 1.0}}, {"lora": {"rank": "x", "alpha": 1.0}}):
         torch.save({"state_dict": base | names, "task": task}, path)
