@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid, see `unbraid.runs.config.check`; the model cannot use the data; the model and the
-            data do not use a config group that has a value; or two keys that must be equal have different values.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), or the model cannot use the data. Other
+            reasons: neither model nor data use a chosen config group, or two keys that must be equal differ.
     """
     _check_data(config)
     check(config, schema)

@@ -34,8 +34,8 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the checkpoint is missing or damaged; the checkpoint has already reached the limit of epochs or steps; or
-            the config and the checkpoint have different models, optimizers, schedules or numbers of processes.
+        InputError: the checkpoint is missing or damaged, or has already reached the limit of epochs or steps. Other reason:
+            the checkpoint has another model, optimizer, schedule or number of processes than the config.
     """
     if config.get("ckpt_path") is None:
         return
