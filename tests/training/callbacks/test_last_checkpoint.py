@@ -215,7 +215,7 @@ def test_terminated_at_many_moments(folders, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS[:4], ids=str)  # the two others take too long
 @pytest.mark.parametrize("minutes", [0, 1000])
 @pytest.mark.parametrize("act", [kill, terminate])
 def test_ended_at_every_moment(folders, options, act, minutes):
