@@ -215,6 +215,21 @@ def test_existing_files_are_not_changed(separate, tmp_path):
     assert soundfile.info(place / "drums.wav").frames == round(0.3 * RATE)
 
 
+def test_songs_with_stems_are_skipped(separate, tmp_path):
+    (tmp_path / "songs").mkdir()
+    for name in "ab":
+        song(tmp_path / f"songs/{name}.wav", 0.3)
+    words = (f"input={tmp_path / 'songs'}", "overwrite=skip")
+    assert separate(f"input={tmp_path / 'songs/a.wav'}")[0] == 0
+    stems = {path: path.stat().st_mtime_ns for path in (tmp_path / "work/separated/a").iterdir()}
+    status, out, _ = separate(*words)
+    assert status == 0 and sum(line.startswith("skipped ") and "a.wav" in line for line in out.splitlines()) == 1
+    assert stems == {path: path.stat().st_mtime_ns for path in (tmp_path / "work/separated/a").iterdir()}
+    next(iter(stems)).unlink()  # an incomplete song is separated again
+    assert sum(line.startswith("skipped ") for line in separate(*words)[1].splitlines()) == 1
+    assert all(path.exists() for path in stems)
+
+
 def test_the_progress_bar_has_seconds_and_speed(tmp_path, monkeypatch):
     song(tmp_path / "x.wav", 3.0)
     terminal = io.StringIO()

@@ -47,7 +47,8 @@ class SeparateConfig:
         output: folder of the stems.
         name: pattern for the path of a stem below the output folder, without suffix. `%track` is replaced by the name of the
             song, and `%target` by the name of the stem.
-        overwrite: True to replace existing stems.
+        overwrite: True to replace existing stems; `skip` to leave out input files whose stems all exist; False: an existing
+            stem is an error.
         stream: index of the audio stream in a file with several streams, such as a film.
         channels: conversion of more than two channels to stereo: `downmix` (ITU-R BS.775) or `front` (front left and right).
     """
@@ -61,7 +62,7 @@ class SeparateConfig:
     input: str | list[str] | None
     output: str
     name: str | None
-    overwrite: bool
+    overwrite: bool | Literal["skip"]
     stream: int
     channels: ChannelChoice
     format: str
@@ -101,13 +102,17 @@ def separate(config: DictConfig) -> None:
         if options.overlap is None:
             options = replace(options, overlap=loaded.options.overlap)
         outputs = {track: _outputs(config, output_format, track, output_format.names(loaded.targets)) for track in inputs}
-        _check_outputs(outputs, config.overwrite, inputs)
+        replace_files = bool(config.overwrite)  # with `skip`, the stems of an incomplete song are replaced
+        _check_outputs(outputs, replace_files, inputs)
         failed = []
         for track, path in inputs.items():
+            if config.overwrite == "skip" and all(output.exists() for output in outputs[track].values()):
+                echo(f"skipped {path}: all its stems exist in {_common(outputs[track])}")
+                continue
             source = AudioInput(path, config.stream, config.channels)
             try:
                 with progress(track, path) as advance:
-                    messages = write_stems(loaded, source, outputs[track], output_format, options, advance, config.overwrite)
+                    messages = write_stems(loaded, source, outputs[track], output_format, options, advance, replace_files)
             except (InputError, OSError) as error:
                 if len(inputs) == 1:
                     raise
@@ -223,7 +228,8 @@ def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs:
                     path, "a stem would replace this input file", hint="Choose another value of 'output' or 'name'"
                 )
             if path.exists() and not overwrite:
-                raise InputError(path, "the output file already exists", hint="Set overwrite=true, or choose another output")
+                hint = "Set overwrite=true or overwrite=skip, or choose another output"
+                raise InputError(path, "the output file already exists", hint=hint)
 
 
 @contextmanager
