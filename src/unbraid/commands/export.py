@@ -36,9 +36,9 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Command-line keys of `scripts/export.py`, except the key `data`.
+    """Command-line keys of `scripts/export.py`.
 
-    The key `data` chooses the data set whose test tracks are scored if `quantise` is set.
+    One more key, `data`, chooses a data set. If `quantise` is set, the test tracks of this data set are scored.
 
     Args:
         run: run folder, checkpoint file, published folder, or checkpoint of another tool.

@@ -115,7 +115,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
 
 
 def with_config(origin: Origin) -> DictConfig:
-    """Return the config of an origin.
+    """Return the config of the model.
 
     Args:
         origin: origin of the weights.
@@ -124,8 +124,8 @@ def with_config(origin: Origin) -> DictConfig:
         The config.
 
     Raises:
-        InputError: the config is unknown, because the file is a checkpoint of another tool or a safetensors file without a
-            config.
+        InputError: the file is a safetensors file without a config, or a checkpoint of another tool and its config file is
+            not given.
     """
     if origin.config is not None:
         return origin.config
@@ -179,7 +179,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         path: path of the file.
 
     Returns:
-        Texts by key.
+        A dictionary from key to text.
 
     Raises:
         InputError: the header of the file is damaged.
@@ -193,7 +193,9 @@ def metadata_of(path: Path) -> dict[str, str]:
         header = parse_json(file.read(size), f"{path}, header")
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputError(path, "the safetensors file is damaged: its header contains invalid metadata", expected="texts by key")
+        raise InputError(
+            path, "the safetensors file is damaged: its header contains invalid metadata", expected="a dictionary of texts"
+        )
     safetensors()
     return metadata
 

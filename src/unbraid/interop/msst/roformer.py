@@ -147,7 +147,7 @@ def _guess_bs(shapes: Shapes) -> dict[str, Any]:
 def _guess_mel(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `MelBandRoformer` from the shapes of the tensors in a checkpoint.
 
-    The sample rate and `n_fft` are the first pair whose mel bands have the sizes in the checkpoint.
+    The sample rate and `n_fft` are found by trying common values, until the mel bands have the same sizes as in the checkpoint.
     """
     arguments, widths, mask_layers = _guess(shapes)
     own = {"num_bands": len(widths), "mask_estimator_depth": mask_layers - 1}

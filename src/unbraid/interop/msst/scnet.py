@@ -52,8 +52,8 @@ REMOVE = "Remove the option if it does not change the network"
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a config of SCNet to arguments of `SCNet`. An unsupported option raises InputError.
 
-    A config without the section `audio` is a config of the authors. The authors' network standardises the input; the network of
-    MSST does not.
+    A config with the section `audio` comes from MSST. A config without this section comes from the authors of SCNet. Only the
+    network of the authors standardises its input, so `standardize` is True only for a config of the authors.
 
     Args:
         config: content of the config file.
