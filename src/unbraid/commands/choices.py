@@ -139,8 +139,8 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 def _typed(words: Sequence[str]) -> list[str]:
     """Return the plugins that the key `plugins` lists.
 
-    The key is read from the command line, or else from the yaml that the key `experiment` or the option `--config-name`
-    chooses.
+    If the command line does not contain the key, the key is read from the chosen yaml file. The key `experiment` or the option
+    `--config-name` chooses this file.
     """
     value = _value(words, "plugins")
     if value is None:

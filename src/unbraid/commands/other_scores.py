@@ -25,7 +25,7 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
         typed: keys that the user typed on the command line.
 
     Returns:
-        Scores by the path of the run folder or `scores.json` file.
+        A dictionary from the path of each run folder or `scores.json` file to the scores.
 
     Raises:
         InputError: a file does not exist, or a run folder lacks scores with the protocol and the tracks of the scorer.

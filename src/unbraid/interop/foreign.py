@@ -132,7 +132,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
         translation: content of the translation file.
 
     Returns:
-        Tensors by their names in unbraid.
+        A dictionary from name in unbraid to tensor.
 
     Raises:
         InputError: the tensors cannot be read, a tensor lacks a name in unbraid, or two tensors get the same name.

@@ -132,7 +132,7 @@ class Started:
 def with_hash(config: DictConfig) -> None:
     """Write the hash of the initial weights to the key `init.sha256` of a config.
 
-    The hash is then a part of the config, from which the identity of the run is computed.
+    The identity of the run is computed from the config, so the identity then depends on the weights.
 
     Args:
         config: config of a run, changed in place.

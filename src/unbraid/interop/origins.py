@@ -59,7 +59,7 @@ class Origin:
             part: name of the module in the task (LightningModule) of a run, such as `separator`; empty for the whole task.
 
         Returns:
-            Tensors by their names in the module. An invalid file raises InputError.
+            A dictionary from name in the module to tensor. An invalid file raises InputError.
         """
         if self.foreign is not None:
             return separator_tensors(self.foreign)
@@ -201,7 +201,10 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def sha256_of(*files: Path) -> str:
-    """Return the SHA-256 hash of a file. For several files, return the hash of the joined hashes in the given order."""
+    """Return the SHA-256 hash of a file.
+
+    For several files, the hashes of the files are joined in the given order, and the hash of the joined text is returned.
+    """
     digests = []
     for file in files:
         with file.open("rb") as opened:

@@ -68,8 +68,8 @@ def matched(
         make: function that builds the separator with the given names of targets.
 
     Returns:
-        Tensors by their names in the separator, and the names of tensors that contain a new target (a target without given
-        weights). A new target keeps the values of the separator.
+        A dictionary from name in the separator to tensor, and the names of the tensors that contain a new target (a target
+        without given weights). A new target keeps the values of the separator.
     """
     parts, result, new = parts_of(make), dict[str, Tensor](), set[str]()
     numbers = {theirs.index(target): number for number, target in enumerate(separator.targets) if target in theirs}

@@ -242,7 +242,7 @@ def read_config(path: Path) -> DictConfig:
 
 
 def plain_config(tree: Any, path: Path) -> DictConfig:
-    """Convert nested dictionaries and lists, which a file contains, to an OmegaConf config.
+    """Convert the content of a file (nested dictionaries and lists) to an OmegaConf config.
 
     Args:
         tree: content of the file, a mapping. The mapping must not contain interpolations such as `${x}`.

@@ -59,7 +59,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         config: content of the config file.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     return _common(config, {"expand": "expand"}) | {"standardize": "audio" not in config}
 
@@ -97,10 +97,10 @@ def guess(shapes: Shapes) -> dict[str, Any]:
     of the authors' large network. Any other network gets the default shares.
 
     Args:
-        shapes: shapes of the tensors by their names in MSST.
+        shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
     sizes = [
