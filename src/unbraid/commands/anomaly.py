@@ -86,7 +86,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound, and write a table and a picture. Return the error and the true label of each frame."""
+    """Detect anomalies in one sound. Write a table and a picture. Return the reconstruction error and true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -152,7 +152,7 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    If the path is not below `folder`, for example because the sound has the name `..`, InputError is raised.
+    If the name of the sound cannot be used as a file name, InputError is raised, see `unbraid.runs.files.below`.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

@@ -115,7 +115,7 @@ def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """Write the exported file or folder. Return the text to print. The caller replaces `{output}` in this text."""
+    """Write the exported file or folder. Return the text to print, with `{output}` in place of the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)

@@ -1,7 +1,7 @@
 """Read separators that were trained with other software, such as folders of the `openunmix` package.
 
 Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file, the
-name of the config file of the model, and the name of each tensor in unbraid. An example:
+name of the config file of the model, and, for each tensor, the name of the tensor in unbraid. An example:
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
@@ -190,7 +190,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return the name in unbraid of the tensor `name`. The first pattern that matches is used; None if no pattern matches."""
+    """Return the name in unbraid of the tensor `name`. The first matching pattern is used; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())

@@ -124,8 +124,8 @@ def with_config(origin: Origin) -> DictConfig:
         The config.
 
     Raises:
-        InputError: the file is a safetensors file without a config, or a checkpoint of another tool and its config file is
-            not given.
+        InputError: the file is a safetensors file without a config, or a checkpoint of another tool without its
+            config file.
     """
     if origin.config is not None:
         return origin.config
