@@ -1,7 +1,7 @@
 """Read separators that were trained with other software, such as folders of the `openunmix` package.
 
-Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file, the
-name of the config file of the model, and, for each tensor, the name of the tensor in unbraid. An example:
+Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file and the
+name of the config file of the model. For each tensor, the translation file contains the name in unbraid. An example:
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
