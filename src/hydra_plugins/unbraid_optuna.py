@@ -61,7 +61,7 @@ class SearchSweeper(Sweeper):
             arguments: overrides of the command line.
 
         Raises:
-            ModuleNotFoundError: a Python package that unbraid needs is missing, and this package is not Optuna.
+            ModuleNotFoundError: a required Python package other than Optuna is missing.
             InputError: the script is not `train.py`, Optuna is not installed, or an option, the search space or a run is
                 invalid.
         """

@@ -68,7 +68,7 @@ class UnbraidSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the config folders of plugins to Hydra's search path, and then `SourceNames` as the last entry.
 
-        In other programs that use Hydra, the search path lacks the configs of unbraid. In this case, nothing is added.
+        Hydra also calls this method in programs other than unbraid. In these programs, nothing is added.
         """
         from unbraid.commands.choices import CONF, added
 

@@ -20,7 +20,7 @@ class WordsConf:
     """Config node of the class `WordsSweeper`.
 
     Args:
-        params: dictionary from each searched key of the chosen experiment to a text with the values of the key.
+        params: dictionary from searched key to search space as text, for each searched key of the chosen experiment.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
@@ -33,10 +33,10 @@ ConfigStore.instance().store(group="hydra/sweeper", name="unbraid_words", node=W
 
 
 class WordsSweeper(Sweeper):
-    """Call the command `wandb_sweep` once. The key `words` passes the overrides of the experiment and of the command line.
+    """Call the command `wandb_sweep` with the overrides of the experiment and of the command line, without starting runs.
 
     Args:
-        params: dictionary from each searched key of the chosen experiment to a text with the values of the key.
+        params: dictionary from searched key to search space as text, for each searched key of the chosen experiment.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
@@ -48,9 +48,10 @@ class WordsSweeper(Sweeper):
         self.master, self.call = config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Set the config keys `words` and `conditions`, and call the command `wandb_sweep`.
+        """Set the config keys `words` and `conditions`, and call the command `wandb_sweep` with the config.
 
-        `words` contains the overrides of the experiment, and then the overrides of the command line.
+        `words` contains the overrides of the experiment, and then the overrides of the command line. `conditions` contains the
+        conditions of the experiment.
 
         Args:
             arguments: overrides of the command line.

@@ -30,7 +30,7 @@ class AnomalyConfig(TrainedRunConfig):
         quantile: number in (0, 1). The threshold is this quantile of the reconstruction errors of all frames in the validation
             tracks. A frame with an error above the threshold is flagged as an anomaly.
         smooth_seconds: length of the moving average that smooths the reconstruction error of the frames, in s.
-        gap_seconds: longest gap in s. Two flagged intervals are joined if the gap between these intervals is not longer.
+        gap_seconds: duration in s. Two flagged intervals are joined if the gap between these intervals is at most this long.
         seed: random seed of the injected anomalies.
     """
 
@@ -86,7 +86,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound, and write a table and a picture. Return the scores and the true labels of the frames."""
+    """Detect anomalies in one sound. Write a table and a picture. Return the score (error) and the true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -152,8 +152,7 @@ def _stem(sound: InputAudio) -> str:
 def _file(folder: Path, sound: InputAudio, ending: str) -> Path:
     """Return the path of the output file of a sound, with the given ending of the file name.
 
-    A path outside the folder raises InputError, because a symbolic link or a source name such as `..` can lead out of the
-    folder.
+    If the name of the sound cannot be used as a file name, InputError is raised, see `unbraid.runs.files.below`.
     """
     return below(folder, f"{_stem(sound)}{ending}")
 

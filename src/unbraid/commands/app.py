@@ -1,4 +1,4 @@
-"""Command `app`: serve a web page on this machine, on which the user separates songs with a trained model."""
+"""Command `app`: serve a web page. On this page, the user separates songs with a trained model on this machine."""
 
 import logging
 import os

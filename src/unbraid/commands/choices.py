@@ -38,8 +38,8 @@ class AddedFolders:
 
     Args:
         folders: dictionary from origin (name of a plugin, or `--config-dir`) to added folder, in the order of the search path.
-        first: True if a yaml file in an added folder replaces the yaml file of unbraid with the same name; False if the yaml
-            file of unbraid is used.
+        first: decides which file is used if an added folder and the folder `conf` of unbraid contain a yaml file of the same
+            name. True: the file in the added folder. False: the file in `conf`.
     """
 
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def group_names() -> list[str]:
 
 
 def file_of(group: str, name: str) -> Path | None:
-    """Return the yaml file of a choice in the first config folder that contains this file; None if no folder contains it."""
+    """Search all config folders in order. Return the path of the first file `<group>/<name>.yaml`; None if no file exists."""
     return next((path for folder in folders().values() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
@@ -139,8 +139,8 @@ def _option(words: Sequence[str], *options: str) -> str | None:
 def _typed(words: Sequence[str]) -> list[str]:
     """Return the plugins that the key `plugins` lists.
 
-    The key is read from the command line, or else from the yaml that the key `experiment` or the option `--config-name`
-    chooses.
+    If the command line does not contain the key, the key is read from the chosen yaml file. The key `experiment` or the option
+    `--config-name` chooses this file.
     """
     value = _value(words, "plugins")
     if value is None:

@@ -156,7 +156,7 @@ def user_tracebacks() -> AbstractContextManager[None]:
 
 @contextmanager
 def _remove_new_folders() -> Iterator[None]:
-    """Remove the empty sweep folders that this process has created, at the end of the `with` block."""
+    """At the end of the `with` block, remove the sweep folders that this process has created and that are empty."""
     try:
         yield
     finally:
@@ -226,9 +226,9 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
 
 
 def _similar_choice(error: InputError) -> str:
-    """If an error is about an unknown source, return a hint with the most similar choice of `targets`.
+    """If an error is about an unknown source, return a hint: the choice of `targets` with the most similar name.
 
-    Return an empty text for other errors, and if no choice is similar to the source.
+    If the error has another reason, or if no choice has a similar name, an empty text is returned.
     """
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []

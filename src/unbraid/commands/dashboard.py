@@ -186,7 +186,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         configs: for each run, its config as a flat mapping from dotted key, such as `data.batch_size`, to value.
 
     Returns:
-        Dotted keys, in the order of the configs.
+        Dotted keys, in the order in which the configs contain the keys.
     """
     keys = _unique(key for config in configs for key in config)
     unequal = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]

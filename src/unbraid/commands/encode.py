@@ -90,9 +90,10 @@ def _of_sounds(trained: Trained) -> tuple[np.ndarray, list[Row]]:
 
 
 def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tuple[list[int], int]:
-    """Return the indices of the codes in order of time, and the number of frames that one code covers.
+    """Return the indices that sort the codes of a sound by time. Also return the number of frames that one code covers.
 
-    If each frame has its own code (`by_frame`), codes of frames after the end of the sound (padding) are left out.
+    `by_frame` is True if each frame has its own code. In this case, the codes of padding frames after the end of the sound are
+    left out.
     """
     width = features.shape[-1]
     if not by_frame:

@@ -272,7 +272,7 @@ class Session:
 
     @cached_property
     def origin(self) -> Origin:
-        """The file with the weights and the config of the model, see `Origin`. A missing file raises InputError."""
+        """The file with the weights, and the config of the model, see `Origin`. A missing file raises InputError."""
         return find_origin(Path(self.node.run), self.node.checkpoint, self.node.config)
 
     @property
@@ -299,8 +299,8 @@ class Session:
 def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
     """Compare the scores of this command with published scores, and return the comparison.
 
-    The config key `published` describes the published scores. The comparison is a dictionary with the key `reference`. The
-    dictionary is empty if `published` is null, or if an oracle is scored.
+    The config key `published` describes the published scores. The result is a dictionary with the comparison at the key
+    `reference`. If `published` is null, or if an oracle is scored, the result is an empty dictionary.
     """
     if config.published is None or config.oracle is not None:
         return {}

@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), or the model cannot use the data. Other
-            reasons: neither model nor data use a chosen config group, or two keys that must be equal differ.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), or the model cannot use the data. An unused
+            choice of a config group, such as `features`, and different values of two keys that must be equal are also errors.
     """
     _check_data(config)
     check(config, schema)
@@ -257,7 +257,7 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
 
 
 def named(hydra: Any, key: str) -> str | None:
-    """Return the override of one of Hydra's keys from the command line. An example of an override is `hydra.run.dir=FOLDER`.
+    """Return the override of a key of Hydra, such as `hydra.run.dir=FOLDER`, from the command line.
 
     Args:
         hydra: the `hydra` node of a composed config.

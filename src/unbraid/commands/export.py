@@ -36,9 +36,9 @@ CLOSE = 1e-4  # largest difference between the exported file and PyTorch, for sa
 
 @dataclass
 class ExportConfig:
-    """Command-line keys of `scripts/export.py`, except the key `data`.
+    """Command-line keys of `scripts/export.py`.
 
-    The key `data` chooses the data set whose test tracks are scored if `quantise` is set.
+    One more key, `data`, chooses a data set. If `quantise` is set, the test tracks of this data set are scored.
 
     Args:
         run: run folder, checkpoint file, published folder, or checkpoint of another tool.
@@ -115,7 +115,7 @@ def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:
 
 
 def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> str:
-    """Write the exported file or folder. Return a text to print, in which the caller replaces `{output}` by the output path."""
+    """Write the exported file or folder. Return the text to print, with `{output}` in place of the output path."""
     if config.format == "openunmix":
         write_openunmix(separator, path)
         targets = ", ".join(f"'{target}'" for target in separator.targets)
@@ -164,7 +164,7 @@ def _parity(separator: Separator, exported: Callable[..., torch.Tensor]) -> str:
 
 
 def _distance(separator: Separator, exported: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference between two outputs; for hard masks, return the RMS difference.
+    """Return the largest difference between two outputs. If the separator uses hard masks, return the RMS difference instead.
 
     A rounding error can change a bin of a hard mask from 0 to 1, so a large difference of single bins is not a fault.
     """

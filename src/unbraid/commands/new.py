@@ -2,7 +2,7 @@
 
 The files of the project are copies of the files in `templates/project`. In the paths and contents of the copies,
 `my-experiments` is replaced by the name of the project, and `my_experiments` by the name of its Python package. The templates
-have the ending `.template`, so linters and the search for modules ignore them.
+have the ending `.template`, so linters ignore the templates, and Python cannot import them.
 """
 
 import keyword

@@ -1,4 +1,4 @@
-"""Read the scores of other models, with which the command `evaluate` compares the scored model."""
+"""Read the scores of other models. The command `evaluate` compares the scored model with these models."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
         typed: keys that the user typed on the command line.
 
     Returns:
-        Scores by the path of the run folder or `scores.json` file.
+        A dictionary from the path of each run folder or `scores.json` file to the scores.
 
     Raises:
-        InputError: a file does not exist, or a run folder lacks scores of the same protocol and tracks.
+        InputError: a file does not exist, or a run folder lacks scores with the protocol and the tracks of the scorer.
     """
     scores: dict[str, Mapping[str, Any]] = {}
     for path in map(Path, config.compare_with):

@@ -1,8 +1,8 @@
 """Quote the paths on a command line, because Hydra's grammar of overrides (`key=value`) interprets some characters.
 
-In a value without quotes, the grammar rejects accents, quotation marks, `=`, `#` and `~`. The grammar also interprets commas,
-brackets and numbers, and removes spaces at both ends. Therefore this module quotes the value of every key that takes a path,
-before Hydra reads the value. See also `docs/how-to/separate.md`.
+If a value is not quoted, the grammar rejects accents, `'`, `"`, `=`, `#` and `~` in the value. The grammar also interprets
+commas, brackets and numbers, and removes spaces at both ends. Therefore this module quotes the value of every key that takes a
+path, before Hydra reads the value. See also `docs/how-to/separate.md`.
 """
 
 import os

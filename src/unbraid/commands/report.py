@@ -24,8 +24,8 @@ class ReportConfig:
         runs: folders of the runs that are compared, if `sweep` is not given.
         output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure by which the variants are ranked; None: the first measure of the protocol in the order
-            NSDR, SDR, SI-SDRi, ….
+        measure: measure by which the variants are ranked; None: NSDR if the protocol has this measure, otherwise SDR,
+            otherwise SI-SDRi, and so on.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         labels: names of the variants, in the order of the table; empty: names made from the overrides of the runs.
         protocol: config of the protocol whose scores are shown; None: the protocol that scored the runs after training.

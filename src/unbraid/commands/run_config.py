@@ -119,7 +119,7 @@ def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the command with the model of another tool. The key `config` is the path of this tool's config file.
+    """Return the config of the command with the model of another tool. The key `config` is the path of the model's config file.
 
     If the command line does not contain `targets`, each target X of the model is the source X of the data. If the model has two
     targets, X and `other`, the target `other` is the mixture without the source X.

@@ -1,4 +1,4 @@
-"""Run a sweep (a series of runs with different overrides) in a separate folder.
+"""Run a sweep (a series of runs with different overrides). Each sweep has its own folder.
 
 The config of each run is written into the folder of the run. A launcher starts the runs. The ledger (`ledger.jsonl` in the
 sweep folder) records the state of each run. If the user repeats the command, the command finds the sweep folder again, skips
@@ -270,7 +270,10 @@ def _swept(config: DictConfig, loader: ConfigLoader) -> frozenset[str]:
 
 
 def _processes(devices: Any) -> int | None:
-    """Return the number of processes that Lightning starts for `trainer.devices`; None: one for each visible device."""
+    """Return the number of processes that Lightning starts. `devices` is the value of `trainer.devices`.
+
+    The result is None if Lightning starts one process for each visible device.
+    """
     if OmegaConf.is_list(devices):
         return len(devices)
     if devices == "auto" or str(devices) == "-1":
@@ -313,7 +316,7 @@ def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
 
 
 def _is_done(run: Run) -> bool:
-    """Return True if the folder contains a run with the same config, and if this earlier run has the state done or pruned."""
+    """Return True if the folder of the run contains an earlier run with the same config and with the state done or pruned."""
     record = read_record(run.folder)
     return record is not None and record["identity"] == run.identity and record["state"] in ENDED
 

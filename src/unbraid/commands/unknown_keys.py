@@ -37,20 +37,21 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
 
 
 def similar_keys(typed: str, config: DictConfig) -> list[str]:
-    """Return the paths (dotted keys) of a config that the user may have meant by an unknown key.
+    """Return keys of a config that are similar to an unknown key, because the user may have meant one of these keys.
 
-    There are three kinds of similar paths, from the most similar to the least similar:
+    There are three kinds of similar keys. The most similar kind comes first:
 
-    - The path and the typed key have the same last part, such as `optim.optimizer.lr` for the typed key `lr`.
-    - The last part of the path contains the last part of the typed key, such as `trainer.max_epochs` for `epochs`.
-    - The spelling of the whole path is similar.
+    - The similar key and the typed key have the same last part, such as `optim.optimizer.lr` for the typed key `lr`.
+    - The last part of the similar key contains the last part of the typed key, such as `trainer.max_epochs` for `epochs`.
+    - The spelling of the whole key is similar.
 
     Args:
         typed: unknown key, with dots between its parts.
         config: composed config.
 
     Returns:
-        At most three paths, all of the most similar kind that occurs in the config.
+        At most three similar keys with dots between their parts. All are of the same kind: the first kind in the list above
+        that the config contains.
     """
     paths = [path for path in _paths(OmegaConf.to_container(config, resolve=False)) if not typed.startswith(f"{path}.")]
     last = typed.rpartition(".")[2]

@@ -134,7 +134,8 @@ def _logs_to_wandb(config: DictConfig) -> bool:
 def _examples(space: "Space") -> Iterator[list[str]]:
     """Yield the overrides of example runs. Together, the example runs contain every choice of every parameter.
 
-    The first example run has the first choice of each parameter. Each other example run changes one parameter.
+    The first example run has the first choice of each parameter. Every later example run differs from the first example run in
+    one parameter.
     """
     first = space.example()
     yield first

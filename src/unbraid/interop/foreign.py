@@ -1,7 +1,7 @@
 """Read separators that were trained with other software, such as folders of the `openunmix` package.
 
-Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file, the
-name of the config of a model in unbraid, and the unbraid name of each tensor. An example:
+Weights in all other formats need a translation file in yaml. The translation file contains the name of the weights file and the
+name of the config file of the model. For each tensor, the translation file contains the name in unbraid. An example:
 
     config: config.yaml        # python train.py model=unet … --cfg job --resolve > config.yaml
     weights: theirs.pth        # or .safetensors; tensors by name
@@ -104,7 +104,7 @@ def read_translation(path: Path) -> Translation:
         Content of the file.
 
     Raises:
-        InputError: the file cannot be read, has invalid keys, contains `${…}`, or names a file outside its own folder.
+        InputError: the file cannot be read, has invalid keys, contains `${…}`, or refers to a file in another folder.
     """
     config = read_config(path)
     try:
@@ -117,9 +117,9 @@ def read_translation(path: Path) -> Translation:
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
             raise InputError(
                 path,
-                "the translation file names a file outside the folder of the translation file",
+                "the translation file refers to a file in another folder",
                 found=name,
-                expected="a file in this folder",
+                hint="Move this file into the folder of the translation file",
             )
     return translation
 
@@ -132,7 +132,7 @@ def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor
         translation: content of the translation file.
 
     Returns:
-        Tensors by their names in unbraid.
+        A dictionary from name in unbraid to tensor.
 
     Raises:
         InputError: the tensors cannot be read, a tensor lacks a name in unbraid, or two tensors get the same name.
@@ -190,7 +190,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return the unbraid name of the tensor `name`, from the first pattern that matches; None if no pattern matches."""
+    """Return the name in unbraid of the tensor `name`. The first matching pattern is used; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())
@@ -199,7 +199,7 @@ def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | 
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Convert a tensor name with * to a regular expression. A * matches any text without dots, a part ** any parts."""
+    """Convert a tensor name with `*` or `**` to a regular expression. `*` matches text without dots; `**` matches any text."""
     return re.compile(r"\.".join(_part(part) for part in name.split(".")))
 
 

@@ -100,7 +100,7 @@ class Init:
         return sorted(self.place.glob("*.pth")) if self.is_published else [self.origin().file]
 
     def origin(self) -> Origin:
-        """Find the file with the weights and the config of the model. A path without weights raises InputError."""
+        """Find the file with the weights, and read the config of the model. A path without weights raises InputError."""
         path = self.place
         if not path.exists():
             hint = unknown(str(self.path), [*PUBLISHED, HDEMUCS])
@@ -132,7 +132,7 @@ class Started:
 def with_hash(config: DictConfig) -> None:
     """Write the hash of the initial weights to the key `init.sha256` of a config.
 
-    The hash is then a part of the config, from which the identity of the run is computed.
+    The identity of the run is computed from the config, so the identity then depends on the weights.
 
     Args:
         config: config of a run, changed in place.
@@ -169,8 +169,8 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
         A description of the loaded weights.
 
     Raises:
-        InputError: the weights cannot be read, contain NaN or do not fit the model, a prefix in `options` fits no tensor, or
-            the sample rates of model and weights differ.
+        InputError: the weights cannot be read, contain NaN, do not fit the model or have another sample rate, or a prefix in
+            `options` fits no tensor.
     """
     where = f"init={options.path}"
     own = module.state_dict()
@@ -199,7 +199,7 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
 
 
 def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tensor], str, list[str] | None]:
-    """Return the tensors by their names in the model, the kind of the origin, and the targets (None if unknown)."""
+    """Read the initial weights. Return a dictionary from name to tensor, the kind of the origin, and the targets if known."""
     if options.is_published:
         if not isinstance(module, Separator):
             problem = "this model is not a separator and cannot use published weights"

@@ -1,8 +1,7 @@
 """Compute a weighted mean of the weights before and after a fine-tuning.
 
 Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. On the data of the first training, the mean is
-often better than the fine-tuned weights alone. Both sets of weights must belong to the same network, and the fine-tuning must
-have started from the first set.
+often better than the fine-tuned weights alone. The network must be the same before and after the fine-tuning.
 """
 
 from pathlib import Path

@@ -59,7 +59,7 @@ class Origin:
             part: name of the module in the task (LightningModule) of a run, such as `separator`; empty for the whole task.
 
         Returns:
-            Tensors by their names in the module. An invalid file raises InputError.
+            A dictionary from name in the module to tensor. An invalid file raises InputError.
         """
         if self.foreign is not None:
             return separator_tensors(self.foreign)
@@ -115,7 +115,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
 
 
 def with_config(origin: Origin) -> DictConfig:
-    """Return the config of an origin.
+    """Return the config of the model.
 
     Args:
         origin: origin of the weights.
@@ -124,8 +124,8 @@ def with_config(origin: Origin) -> DictConfig:
         The config.
 
     Raises:
-        InputError: the config is unknown, because the file is a checkpoint of another tool or a safetensors file without a
-            config.
+        InputError: the file is a safetensors file without a config, or a checkpoint of another tool without its
+            config file.
     """
     if origin.config is not None:
         return origin.config
@@ -179,7 +179,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         path: path of the file.
 
     Returns:
-        Texts by key.
+        A dictionary from key to text.
 
     Raises:
         InputError: the header of the file is damaged.
@@ -193,13 +193,18 @@ def metadata_of(path: Path) -> dict[str, str]:
         header = parse_json(file.read(size), f"{path}, header")
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputError(path, "the safetensors file is damaged: its header contains invalid metadata", expected="texts by key")
+        raise InputError(
+            path, "the safetensors file is damaged: its header contains invalid metadata", expected="a dictionary of texts"
+        )
     safetensors()
     return metadata
 
 
 def sha256_of(*files: Path) -> str:
-    """Return the SHA-256 hash of a file. For several files, return the hash of the joined hashes in the given order."""
+    """Return the SHA-256 hash of a file.
+
+    For several files, the hashes of the files are joined in the given order, and the hash of the joined text is returned.
+    """
     digests = []
     for file in files:
         with file.open("rb") as opened:

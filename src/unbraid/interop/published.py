@@ -198,7 +198,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         path: weights file. The suffix `.safetensors` selects the safetensors format, any other suffix the torch format.
 
     Returns:
-        Tensors by name.
+        A dictionary from name to tensor.
 
     Raises:
         InputError: the file is missing or damaged, or is not a mapping from names to tensors.
@@ -220,7 +220,7 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
         path: path of the file.
 
     Returns:
-        Tensors by name.
+        A dictionary from name to tensor.
 
     Raises:
         InputError: the file is missing or damaged, or the package safetensors is not installed.

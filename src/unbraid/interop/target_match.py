@@ -23,7 +23,8 @@ class SourceParts:
 
     Args:
         lists: name prefixes of the module lists that have one entry for each target, such as `nets.`.
-        axes: axis and block length, by the name of each tensor that contains a block for each target.
+        axes: dictionary from the name of a tensor to the pair (axis, block length). Along this axis, the tensor contains one
+            block for each target.
     """
 
     lists: tuple[str, ...]
@@ -37,7 +38,7 @@ def parts_of(make: Callable[[Sequence[str]], nn.Module]) -> SourceParts:
         make: function that builds the separator with the given names of targets.
 
     Returns:
-        The lists and axes.
+        The module lists and the tensors that depend on the targets.
     """
     few, many = ({name: tensor.shape for name, tensor in make(PROBES[:n]).state_dict().items()} for n in (2, 3))
     lists = set[str]()
@@ -61,14 +62,14 @@ def matched(
     """Rename and reorder tensors so that each target of a separator gets the weights of the target with the same name.
 
     Args:
-        given: tensors of a separator of the same kind with other targets, by name.
+        given: dictionary from name to tensor, from a separator of the same kind with other targets.
         separator: separator that receives the tensors.
         theirs: names of the targets of the given tensors.
         make: function that builds the separator with the given names of targets.
 
     Returns:
-        Tensors by their names in the separator, and the names of tensors that contain a new target (a target without given
-        weights). A new target keeps the values of the separator.
+        A dictionary from name in the separator to tensor, and the names of the tensors that contain a new target (a target
+        without given weights). A new target keeps the values of the separator.
     """
     parts, result, new = parts_of(make), dict[str, Tensor](), set[str]()
     numbers = {theirs.index(target): number for number, target in enumerate(separator.targets) if target in theirs}
@@ -95,7 +96,10 @@ def matched(
 
 
 def _assigned(given: Tensor, own: Tensor, axis: int, block: int, theirs: Sequence[str], ours: Sequence[str]) -> Tensor | None:
-    """Return a copy of `own` with the blocks of the common targets from `given`; None if the shapes do not fit."""
+    """Copy `own`, and replace the blocks of all targets that are in both `theirs` and `ours` by the blocks in `given`.
+
+    The result is None if the shapes do not fit.
+    """
     if given.ndim != own.ndim or given.shape[axis] % block or own.shape[axis] % block:
         return None
     if any(a != b for place, (a, b) in enumerate(zip(given.shape, own.shape, strict=True)) if place != axis):

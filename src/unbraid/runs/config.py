@@ -194,11 +194,10 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Return where an error of a constructor occurred in the config, for the error message.
+    """Put the key of a config node in front of `where`, the first part of a constructor's error message.
 
-    `where` is the text from the error of the constructor. If the text begins with the name of an argument, such as
-    `batch_size`, the key of the node and a dot are put in front: `data.batch_size`. Otherwise the key of the node and a colon
-    are put in front.
+    If `where` begins with the name of an argument, such as `batch_size`, a dot follows the key: `data.batch_size`. Otherwise a
+    colon follows the key.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)
@@ -243,7 +242,7 @@ def read_config(path: Path) -> DictConfig:
 
 
 def plain_config(tree: Any, path: Path) -> DictConfig:
-    """Convert nested dictionaries and lists, which a file contains, to an OmegaConf config.
+    """Convert the content of a file (nested dictionaries and lists) to an OmegaConf config.
 
     Args:
         tree: content of the file, a mapping. The mapping must not contain interpolations such as `${x}`.

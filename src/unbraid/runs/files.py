@@ -117,7 +117,7 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
 
 
 def _rename_new(partial: Path, path: Path) -> None:
-    """Rename a file, and raise `FileExistsError` if the new name exists.
+    """Rename a file. If the new name already exists, raise `FileExistsError` instead.
 
     The file is renamed with a hard link, which fails if the name exists. On file systems without hard links, such as exFAT, the
     name is checked first.

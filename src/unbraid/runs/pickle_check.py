@@ -57,7 +57,10 @@ class _Group:
     is_part: bool = False
 
     def add(self, values: Iterable[Any]) -> "_Group":
-        """Count values as part of the group. Raise ValueError if the group is too large, too deep or part of another group."""
+        """Add the size of each value to the size of the group.
+
+        Raise ValueError if the group is too large, has too many levels, or is part of another group.
+        """
         if self.is_part:
             raise ValueError(
                 "the file is damaged: its pickle changes a list or dictionary that is already part of another object"

@@ -216,7 +216,7 @@ def changes(before: Any, now: Mapping[str, Mapping[str, str | None]]) -> list[st
     """Return a text about each plugin whose version or source code has changed since a run was recorded.
 
     Args:
-        before: entry `plugins` in the record of the run. An invalid entry is ignored.
+        before: value of the key `plugins` in `run.json`, the record of the run. An invalid value is ignored.
         now: plugins of this process, see `used`.
 
     Returns:

@@ -150,7 +150,7 @@ class Run:
         folder: run folder. The method `freeze` creates a missing folder.
         config: config of the run.
         overrides: overrides of the command line, without launch options.
-        choices: names of the chosen model and data set, such as `unet` and `musdb`, by config group.
+        choices: dictionary from config group (`model` and `data`) to the name of the choice, such as `unet`.
         record: content of `run.json`; empty before `freeze`.
         continues: True to train the run in the folder for more epochs or steps than before.
     """

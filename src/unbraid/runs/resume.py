@@ -123,9 +123,9 @@ def _taken(run: Run, folder: Path, record: dict[str, Any], continues: bool = Fal
 
 
 def _continued_in_folder(run: Run) -> Run:
-    """Return the new run. If the folder contains a shorter run of the same experiment, `continues` is True in the result.
+    """Return the new run. If its folder contains a shorter run of the same experiment, set `continues` in the returned run.
 
-    If this shorter run cannot be continued, InputError is raised.
+    If the shorter run cannot be continued, InputError is raised.
     """
     record = read_record(run.folder)
     if record is None or record.get("experiment") != run.experiment or record["state"] == "pruned":

@@ -1,8 +1,7 @@
 """Read files of `torch.save` from untrusted sources, after a check that a small file cannot use much memory or time.
 
 `torch.load(weights_only=True)` does not run code from a file, but trusts the sizes that the file states. Torch can therefore
-use all memory or run for hours, even if the file is small. Four kinds of content can have this
-effect:
+use all memory or run for hours, even if the file is small. Four kinds of content can have this effect:
 
 - compressed entries of the zip archive,
 - lengths that are larger than the data in the file,

@@ -197,7 +197,7 @@ def check_finite(where: object, state: Mapping[str, Any]) -> None:
 
     Args:
         where: file of the tensors, for error messages.
-        state: tensors by name.
+        state: dictionary from name to tensor.
 
     Raises:
         InputError: a tensor contains NaN or infinity.

@@ -37,7 +37,7 @@ class ForeignState:
 
     Args:
         path: path of the checkpoint.
-        tensors: tensors by name. A prefix of all names, such as `model.`, is removed from the names.
+        tensors: dictionary from name to tensor. A common prefix of all names, such as `model.`, is removed.
         key: key under which the file stores the tensors; None: the file contains only tensors.
         prefix: prefix that was removed from all names, such as `model.`.
     """
@@ -52,8 +52,8 @@ def read_foreign(path: Path) -> ForeignState:
     """Read the tensors of a checkpoint of another tool.
 
     Args:
-        path: file of `torch.save` or safetensors file. The file contains tensors by name, or a dictionary of tensors under one
-            of the keys `state_dict`, `model_state_dict`, `state` and `model`.
+        path: file of `torch.save` or safetensors file. The file contains a dictionary from name to tensor, directly or under
+            one of the keys `state_dict`, `model_state_dict`, `state` and `model`.
 
     Returns:
         The tensors, and the key and the prefix under which the file stores the tensors.
@@ -70,7 +70,7 @@ def read_foreign(path: Path) -> ForeignState:
     tensors = content if key is None else content[key]
     others = [str(name) for name, value in tensors.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if not tensors:
-        raise InputError(path, "the file contains no tensors", expected="tensors by name")
+        raise InputError(path, "the file contains no tensors", expected="a dictionary from name to tensor")
     if others:
         names = ", ".join(others[:20])
         raise InputError(path, "the file contains entries that are not tensors", found=names, expected="only tensors")
@@ -112,7 +112,7 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
 
 
 def separator_tensors(state: ForeignState) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint by their names in a `WaveformSeparator`."""
+    """Return a dictionary from name in a `WaveformSeparator` to tensor, with the tensors of a checkpoint."""
     return {f"net.{name}": tensor for name, tensor in family_of(state).renamed(state.tensors).items()}
 
 
@@ -123,7 +123,7 @@ def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn
 
     Args:
         state: tensors of the checkpoint.
-        tensors: tensors of the checkpoint by their names in the separator, the result of `separator_tensors`.
+        tensors: result of `separator_tensors`: a dictionary from name in the separator to tensor.
         separator: separator that receives the tensors.
 
     Returns:

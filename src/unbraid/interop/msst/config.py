@@ -86,7 +86,7 @@ def read_msst_config(path: Path) -> MsstConfig:
         Content of the file.
 
     Raises:
-        InputError: the file is missing or invalid, contains a Python tag other than a tuple, or lacks a required value.
+        InputError: the file is missing or invalid, contains a tag other than `!!python/tuple`, or lacks a required value.
     """
     try:
         tree = read_yaml(path, tuples=True)
@@ -132,7 +132,7 @@ def _targets(path: Path, training: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chunk(path: Path, tree: Mapping[str, Any], rate: int) -> int:
-    """Return the length of a chunk in samples. For Demucs, MSST reads the length from `training.segment` in seconds."""
+    """Return the length of a chunk in samples. In configs of Demucs, `training.segment` states this length in seconds."""
     audio, training, inference = (_section(path, tree, name) for name in ("audio", "training", "inference"))
     if isinstance(tree.get("model"), str) and "segment" in training:
         return rate * _whole(path, "training.segment", training["segment"])

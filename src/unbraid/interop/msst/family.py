@@ -59,10 +59,10 @@ class Family:
         """Rename the tensors of a checkpoint to their names in `network`. Tensors whose names match `unused` are dropped.
 
         Args:
-            tensors: tensors by their names in MSST.
+            tensors: dictionary from MSST name to tensor.
 
         Returns:
-            Tensors by their names in `network`.
+            A dictionary from name in `network` to tensor.
         """
         state = {}
         for name, tensor in tensors.items():

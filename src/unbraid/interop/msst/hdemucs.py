@@ -28,7 +28,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         config: content of the config file.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
 
     Raises:
         InputError: an option has a value that the network of torchaudio does not support.

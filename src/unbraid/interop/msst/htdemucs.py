@@ -41,7 +41,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         config: content of the MSST config file.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
 
     Raises:
         InputError: the config describes another network, or contains an option or value that `HTDemucs` does not support.
@@ -80,10 +80,10 @@ def guess(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `HTDemucs` from the shapes of the tensors. The number of attention heads cannot be derived.
 
     Args:
-        shapes: shapes of the tensors by their names in MSST.
+        shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     channels, audio_channels = shapes["tencoder.0.conv.weight"][:2]
     depth, layers, dconv_depth = (

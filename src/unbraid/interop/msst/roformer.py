@@ -57,7 +57,7 @@ def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
         own: arguments that differ between the two networks, with their defaults in MSST.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
 
     Raises:
         InputError: a required option is missing, or an option is unknown or has an unsupported value.
@@ -102,10 +102,11 @@ def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
     """Derive the arguments that both networks have in common from the shapes of the tensors in a checkpoint.
 
     Args:
-        shapes: shapes by tensor name.
+        shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
 
     Returns:
-        The arguments by name, the number of real values of each band, and the number of linear layers of a mask estimator.
+        Three objects: a dictionary from the name of each argument to its value; the number of real values of each band; and the
+        number of linear layers of a mask estimator.
     """
     shapes = {re.sub(PREFIX, "", name): shape for name, shape in shapes.items()}
     over_time = "layers.0.1" if "layers.0.2.layers.0.0.to_qkv.weight" in shapes else "layers.0.0"
@@ -147,7 +148,7 @@ def _guess_bs(shapes: Shapes) -> dict[str, Any]:
 def _guess_mel(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `MelBandRoformer` from the shapes of the tensors in a checkpoint.
 
-    The sample rate and `n_fft` are the first pair whose mel bands have the sizes in the checkpoint.
+    The sample rate and `n_fft` are found by trying common values, until the mel bands have the same sizes as in the checkpoint.
     """
     arguments, widths, mask_layers = _guess(shapes)
     own = {"num_bands": len(widths), "mask_estimator_depth": mask_layers - 1}

@@ -52,14 +52,14 @@ REMOVE = "Remove the option if it does not change the network"
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a config of SCNet to arguments of `SCNet`. An unsupported option raises InputError.
 
-    A config without the section `audio` is a config of the authors. The authors' network standardises the input; the network of
-    MSST does not.
+    A config with the section `audio` comes from MSST. A config without this section comes from the authors of SCNet. Only the
+    network of the authors standardises its input, so `standardize` is True only for a config of the authors.
 
     Args:
         config: content of the config file.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     return _common(config, {"expand": "expand"}) | {"standardize": "audio" not in config}
 
@@ -97,10 +97,10 @@ def guess(shapes: Shapes) -> dict[str, Any]:
     of the authors' large network. Any other network gets the default shares.
 
     Args:
-        shapes: shapes of the tensors by their names in MSST.
+        shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
     sizes = [

@@ -33,7 +33,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         config: content of the config file.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
 
     Raises:
         InputError: the config lacks an option, or contains an unknown option.
@@ -65,10 +65,10 @@ def guess(shapes: Shapes) -> dict[str, Any]:
     normalisation.
 
     Args:
-        shapes: shapes of the tensors by their names in MSST.
+        shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
 
     Returns:
-        Arguments by name.
+        A dictionary from the name of each argument to its value.
     """
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
     channels, ins = shapes["first_conv.weight"][:2]
