@@ -28,7 +28,7 @@ class Lora:
 
     Args:
         rank: number of rows of A and of columns of B.
-        alpha: factor of the product B A, divided by `rank`.
+        alpha: the product B A is multiplied by `alpha` / `rank`.
         layers: beginnings of the names of the layers that are adapted, such as `net.time_layers`. `*` matches any text
             between two dots. Empty: all dense layers and convolutions.
 

@@ -60,10 +60,9 @@ class BestCheckpoint(ModelCheckpoint):
         return trainer.val_check_interval == 1.0
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the logged values by name, with the monitored value of the best weights.
+        """Return a dictionary from the name of each logged value to the value.
 
-        The best weights are the trained weights or an average of the weights. If the average is better, its monitored value
-        replaces the logged one.
+        The value `monitor` is the value of the best weights. These are the trained weights or an average of the weights.
         """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:

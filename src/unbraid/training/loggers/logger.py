@@ -157,8 +157,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: dictionary from each key of the config group to its object, or to None. A logger of Lightning is wrapped in
-                `LightningRows`.
+            parts: dictionary from each key of the config group to an object or None. None is ignored. A logger of Lightning is
+                wrapped in `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
