@@ -28,7 +28,7 @@ class ProgressTable:
     """Display the start and the end of each run of a sweep, and write both events to the ledger. A launcher reports the events.
 
     Args:
-        runs: one pair for each run of the sweep: the job that the launcher starts, and the `Run` (folder and config).
+        runs: one pair for each run: the job that the launcher starts, and an object `Run` (folder and config of the run).
         ledger: writer of the ledger of the sweep.
     """
 

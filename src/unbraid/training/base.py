@@ -194,9 +194,9 @@ class Workflow(ABC):
         return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the test items that are used: the first of all test items, at least one.
+        """Return the first test items. The key `trainer.limit_test_batches` limits how many test items are returned.
 
-        The key `trainer.limit_test_batches` sets the number of used items, or their share of all test items.
+        The key is a number of items, or a share of all items. At least one item is returned.
         """
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])

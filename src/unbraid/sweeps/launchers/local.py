@@ -128,8 +128,8 @@ class Local(Launcher):
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
         """Return True if the launcher must not start any more jobs.
 
-        There are two reasons. As many runs as the option `fail_fast` allows have failed with the same error message. No waiting
-        job can run in any slot.
+        There are two possible reasons. The number of runs that failed with the same error message has reached `fail_fast`. No
+        waiting job can run in any slot.
         """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)

@@ -1,7 +1,7 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
 For each job array, two files are written: a script, and a list with one run folder for each Slurm job of the array. If the user
-repeats the command of a sweep, the new command reads the path of the script from `squeue`. It thus finds the Slurm jobs of the
+repeats the command of a sweep, the new command reads the path of the script from `squeue`, to find the Slurm jobs of the
 earlier command.
 """
 
@@ -235,7 +235,7 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Find the jobs of the sweep that are already in Slurm's queue. Return a dictionary from each job to its Slurm job id."""
+    """Find which jobs of the sweep are already in Slurm's queue. Return a dictionary from these jobs to their Slurm job ids."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}

@@ -32,7 +32,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Prepare the validation of the last epoch, also if the run resumes in the middle of this epoch."""
+        """Make sure that the last epoch is validated, even if the run resumes in the middle of the last epoch."""
         super().on_train_start(trainer, pl_module)
         self.on_train_epoch_start(trainer, pl_module)
 
@@ -62,7 +62,7 @@ class BestCheckpoint(ModelCheckpoint):
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Return a dictionary from the name of each logged value to the value.
 
-        The value `monitor` is the value of the best weights. These are the trained weights or an average of the weights.
+        The monitored value is taken from the best weights, which are the trained weights or an average of the weights.
         """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:

@@ -209,7 +209,7 @@ class Loggers:
                 raise
 
     def _open(self, about: About, stack: ExitStack) -> None:
-        """Open all loggers, and send each logger the earlier epochs of the run that its log lacks."""
+        """Open all loggers. If the log of a logger lacks earlier epochs of the run, send these epochs to the logger."""
         self.folder = about.folder
         for logger in self.loggers:
             stack.callback(lambda logger=logger: logger.close(self.state))  # type: ignore[misc]
