@@ -1,8 +1,8 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
-For each job array, two files are written: a script, and a list with one run folder for each Slurm job of the array. If the user
-repeats the command of a sweep, the new command reads the path of the script from `squeue`, to find the Slurm jobs of the
-earlier command.
+For each job array, two files are written: a script, and a list with one run folder for each Slurm job of the array. `squeue`
+prints the path of the script. If the user repeats the command of a sweep, the new command finds the Slurm jobs of the earlier
+command by this path.
 """
 
 import re
