@@ -11,12 +11,15 @@ from unbraid.runs.errors import InputError
 
 
 def compared(label: str, scores: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Compare a model with other models. The main measure of each target is compared, see `main_measure`.
+    """Describe in sentences how the scores of a model differ from the scores of other models.
+
+    The compared score is the main measure of each target, see `main_measure`.
 
     Args:
         label: name of the model.
         scores: content of the `scores.json` of the model.
-        others: scores of the other models under the same protocol (content of `scores.json`), by the name of the model.
+        others: dictionary from the name of each other model to the content of its `scores.json`. All models were scored under
+            the same protocol.
 
     Returns:
         One sentence for each pair of a target and another model.

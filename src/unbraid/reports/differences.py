@@ -21,13 +21,13 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
 
 
 def loss_names(variants: Sequence[Variant]) -> dict[str, str]:
-    """Return the name of the loss of each variant. Learning curves of different losses cannot be compared.
+    """Find the losses of the variants, if they differ. The learning curves of different losses cannot be compared.
 
     Args:
         variants: variants of a report.
 
     Returns:
-        Name of the loss, by the name of the variant; empty if all variants have the same loss.
+        Dictionary from the name of each variant to the name of its loss; empty if all variants have the same loss.
     """
     configs = configs_without_seed([variant.first for variant in variants])
     losses = [{key: value for key, value in config.items() if key.startswith("model.loss")} for config in configs]

@@ -59,9 +59,9 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
         variants: variants with scores.
 
     Returns:
-        The rows. A row is a triple: the name of the source or image set; the name of the variant or baseline; and the errors.
-        The errors are a dictionary from each measure to its mean and standard deviation over the seeds. The row of a variant
-        is followed by the rows of the baselines of this variant.
+        The rows. A row contains the name of the source or image set, the name of the variant or of a baseline such as PCA,
+        and the errors. The errors are a dictionary from each measure to its mean and standard deviation over the seeds. The row
+        of each variant is followed by the rows of the baselines of this variant.
     """
     rows = []
     for target in dict.fromkeys(target for variant in variants for target in variant.runs[0].scores["summary"]):

@@ -271,7 +271,7 @@ def _rows(
 
 
 def _stft(rate: int) -> STFT:
-    """Return the STFT of the spectrograms. The window is about 0.06 s long, rounded to a power of two in samples."""
+    """Return the STFT object that computes the spectrograms. The window has about 0.06 s, rounded to a power of two samples."""
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 

@@ -90,7 +90,7 @@ def report_after_sweep(sweep: Path) -> None:
 
 
 def kinds_of(folders: Sequence[Path]) -> set[bool]:
-    """Return the set of the kinds of test results in run folders.
+    """Return which kinds of test results the run folders contain, as a set.
 
     The set contains True if a run contains scores of separated tracks. It contains False if a run contains test errors of
     another model, such as an autoencoder.

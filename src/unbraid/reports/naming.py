@@ -15,10 +15,12 @@ UNNAMED = ("seed", "name", "experiment")  # keys of overrides that are never par
 
 
 def told_apart(folders: Sequence[Path]) -> list[str]:
-    """Name each run folder by the last parts of its path. The names are as short as possible, but all different.
+    """Return a name for each run folder: the end of its path, such as `sweep/0`.
+
+    All names are different, and as short as possible.
 
     Args:
-        folders: paths of run folders. The last part of the path, such as `0`, can be the same for runs of two sweeps.
+        folders: paths of run folders. Paths from different sweeps can have the same last part, such as `0`.
 
     Returns:
         One name for each folder: the last one or more parts of its path.

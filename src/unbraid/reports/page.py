@@ -68,7 +68,7 @@ class Report:
 
     @property
     def labelled(self) -> list[tuple[str, RunScores]]:
-        """List of all runs that have tags or notes, as pairs of a run's name on the page and the run."""
+        """List of pairs, one for each run with tags or notes: the name of the run on the page, and the run."""
         runs = [run for variant in self.variants for run in [*variant.runs, *variant.without]]
         names = told_apart([run.folder for run in runs])
         return [(name, run) for name, run in zip(names, runs, strict=True) if run.tags or run.notes]
@@ -158,7 +158,10 @@ def refuse_to_replace(folder: Path) -> None:
 
 
 def _written(folder: Path) -> list[str] | None:
-    """Return the names of the files of a report, read from `report.json`; None if the folder does not contain a report."""
+    """Return the names of all files of a report, as listed in its `report.json`.
+
+    If the folder does not contain a report, return None.
+    """
     try:
         record = read_json(folder / RECORD)
     except (OSError, InputError):
@@ -202,7 +205,7 @@ def _write_script(path: Path, name: str, value: Any) -> None:
     """Write the data of a web page as a JavaScript file, which defines a constant with the given name.
 
     A browser does not allow a local page to load a JSON file, so the data are written to a script. In the script, the data are
-    a JSON text. They are not a JavaScript object, because the key `__proto__` has a special meaning in such an object.
+    a JSON text and not a JavaScript object, because the key `__proto__` has a special meaning in a JavaScript object.
     """
     text = json.dumps(json.dumps(value, allow_nan=False))
     path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")

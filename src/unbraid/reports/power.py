@@ -15,7 +15,7 @@ SEEDS = (2, 3, 5, 10, 20, 50)
 
 
 def deviations_of(sweep: str | None) -> dict[str, Deviations]:
-    """Estimate how much scores vary between songs, between seeds, and for other reasons, from the scores of a sweep.
+    """Read the scores of a sweep. Compute how much the scores vary between songs, between seeds, and for other reasons.
 
     Args:
         sweep: folder of the sweep; None: use values that were measured on the demo songs.

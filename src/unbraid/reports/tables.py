@@ -96,7 +96,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
     """Return table rows with published scores.
 
-    A publication gets a row if its data set and its protocol are those of at least one run.
+    A publication is included if at least one run has the same data set and the same protocol as the publication.
     """
     rows: dict[str, TableRow] = {}
     for run in (run for variant in variants for run in variant.runs):
@@ -111,7 +111,7 @@ def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[Table
     """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
     The score of an oracle depends on the STFT, which can differ between variants. If an oracle has different scores for two
-    variants, the table has two rows for this oracle. The second row is named after the oracle and the variant.
+    variants, the table has two rows for this oracle. The name of the second row contains the name of the variant, too.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:

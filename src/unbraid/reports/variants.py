@@ -190,8 +190,8 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores. If not, the run
-            counts as a run without scores.
+        wanted: function from the content of `scores.json` to a bool. If it is False, the report does not show these scores:
+            the run counts as a run without scores.
 
     Returns:
         The run. If `scores.json` is damaged, the field `missing` contains the reason.
@@ -226,7 +226,7 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
 def _scores(folder: Path, protocol: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Read the scores of a run for a protocol. Return the content of the scores file, and an error message.
 
-    Missing file: both are None. Damaged file: only the content is None. Otherwise, only the error message is None.
+    Missing file: returns None and None. Damaged file: None and the error message. Valid file: the content and None.
     """
     try:
         path = folder / "scores.json"
@@ -259,7 +259,7 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
     Args:
         folders: run folders.
         protocol: name of the protocol whose scores are read; None: the protocol with which each run was scored after training.
-        wanted: function that decides, from the content of `scores.json`, whether the report shows these scores.
+        wanted: function from the content of `scores.json` to a bool; False: the report does not show these scores.
 
     Returns:
         The variants. Variants with scores come before variants without scores.

@@ -22,7 +22,7 @@ class Verdict:
     Args:
         variant: name of the variant.
         difference: score of the variant minus score of the baseline (mean over the songs, and 95 % interval); None if no song
-            has a score for both.
+            has two scores, one of the variant and one of the baseline.
         p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.
     """

@@ -28,14 +28,14 @@ class Ledger:
 
     Args:
         folder: sweep folder.
-        sweep: hash of the sweep's config, which identifies the sweep.
+        sweep: identity of the sweep: a hash of its config.
     """
 
     folder: Path
     sweep: str
 
     def open(self) -> None:
-        """Make the ledger file. If a ledger file already exists, check that it belongs to this sweep.
+        """Make the ledger file, if it is missing. Otherwise check that the existing file belongs to this sweep.
 
         Raises:
             InputError: the existing ledger file belongs to another sweep, or has another format version.

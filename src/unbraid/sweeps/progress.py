@@ -28,7 +28,7 @@ class ProgressTable:
     """Display the start and the end of each run of a sweep, and write both events to the ledger. A launcher reports the events.
 
     Args:
-        runs: pairs of a job (an object for the launcher) and a run (the folder and the config of the same run).
+        runs: one pair for each run: the job that the launcher starts, and an object `Run` (folder and config of the run).
         ledger: writer of the ledger of the sweep.
     """
 
@@ -140,7 +140,10 @@ def _loss_of(row: dict[str, float]) -> str | None:
 
 
 def main_score(folder: Path) -> dict[str, float]:
-    """Return the first defined score in `scores.json` as a dictionary {name: value}; empty without a defined score."""
+    """Return a dictionary with the name and the value of the first defined score in `scores.json`.
+
+    If no score is defined, the dictionary is empty.
+    """
     try:
         scores = figures(read_scores(folder / "scores.json"))
     except (FileNotFoundError, InputError):

@@ -36,6 +36,6 @@ def _short(key: str, keys: Collection[str]) -> str:
 
 
 def _safe(value: str) -> str:
-    """Replace the characters of a value that are not safe in a file name. Of a path, only the last part is kept."""
+    """Replace the characters of a value that are not safe in a file name. If the value is a path, keep only its last part."""
     last = value.strip("'\"").rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", last).strip("_")[:LONGEST_VALUE]

@@ -2,8 +2,8 @@
 
 Source: Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022. The package peft provides the layers. A
 layer with the weights W computes W x + (alpha / rank) B A x, and only the matrices A and B are trained. A resumed training
-reads A and B from the checkpoint. For all other uses of a checkpoint, `merged` of `unbraid.runs.weights` adds (alpha / rank) B
-A to W, so separation and export use a network without A and B.
+reads A and B from the checkpoint. For all other uses of a checkpoint, such as separation and export, `merged` of
+`unbraid.runs.weights` adds (alpha / rank) B A to W. The network then has no matrices A and B.
 
 To train all weights of a network, or all weights of some layers, use the keys `init` and `freeze` without LoRA.
 """
@@ -28,7 +28,7 @@ class Lora:
 
     Args:
         rank: number of rows of A and of columns of B.
-        alpha: factor of the product B A, divided by `rank`.
+        alpha: the product B A is multiplied by `alpha` / `rank`.
         layers: beginnings of the names of the layers that are adapted, such as `net.time_layers`. `*` matches any text
             between two dots. Empty: all dense layers and convolutions.
 

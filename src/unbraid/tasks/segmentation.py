@@ -53,8 +53,8 @@ class Confusion(Metric):
 class SegmentationTask(SeparationTask):
     """Train a separator that classifies time-frequency bins.
 
-    The task logs the values of `SeparationTask`. It also logs `valid/accuracy` and `valid/mIoU` (mean intersection over union)
-    of the classes.
+    The task logs the same values as the task `SeparationTask`, and two values about the classes: `valid/accuracy`, and
+    `valid/mIoU` (mean intersection over union).
 
     Args:
         separator: separator to train.

@@ -114,7 +114,7 @@ class SeparationTask(Task):
             mixture [C, T] -> [1, C, n], sources [S, C, T] -> [1, S, C, n]; C channels, S sources, n samples of a chunk.
 
         Yields:
-            The mixture and the sources of a chunk.
+            The mixture and the sources of one chunk after another.
         """
         chunk = self.separator.chunk_samples
         for start in range(0, mixture.shape[-1], chunk):
@@ -132,7 +132,7 @@ class SeparationTask(Task):
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Update additional metrics with a validation chunk. A subclass can define such metrics; here, nothing is done."""
+        """Do nothing. Subclasses with additional metrics override this method to update the metrics with a validation chunk."""
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss, the uSDR of each target (`valid/uSDR/<target>`), and the mean uSDR over the targets."""

@@ -67,7 +67,9 @@ class SynthesisTask(Task):
         return loss
 
     def distance(self, f0: Tensor, loudness: Tensor, sound: Tensor) -> Tensor:
-        """Resynthesize a waveform from its pitch and loudness, and return the loss between both waveforms.
+        """Resynthesize a waveform from its pitch and loudness, and return the loss.
+
+        The loss compares the resynthesized waveform with the waveform `sound`.
 
         Args:
             f0: pitch at each control point, in Hz.

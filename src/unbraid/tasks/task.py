@@ -27,9 +27,10 @@ def has_validation(trainer: pl.Trainer) -> bool:
 
 
 def training_steps(trainer: pl.Trainer) -> float:
-    """Return the number of optimizer steps of a training, infinite if it has no limit.
+    """Return the number of optimizer steps of a training; infinity if the training has no limit.
 
-    Lightning's `estimated_stepping_batches` would create the loader before a resumed run knows its position in the data.
+    Lightning's `estimated_stepping_batches` is not used, because it creates the loader too early: a resumed run does not yet
+    know its position in the data.
     """
     batches = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
     limit = trainer.limit_train_batches
@@ -147,7 +148,7 @@ class Task(pl.LightningModule):
             metric.reset()
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed the random number generator of PyTorch for this training step, for example for dropout.
+        """Seed the random number generator of PyTorch for this training step. Dropout, for example, uses this generator.
 
         The seed depends on the seed of the run, the epoch, the batch and the rank.
         """

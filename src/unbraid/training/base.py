@@ -79,7 +79,7 @@ class Workflow(ABC):
 
     @property
     def starts_processes(self) -> bool:
-        """True if Lightning starts the other processes of this run.
+        """True if Lightning starts all processes of this run except the first.
 
         False if the run has only one process, or if Slurm starts all processes.
         """
@@ -194,9 +194,9 @@ class Workflow(ABC):
         return f"{parameters} parameters, {giga(self.macs)} MACs for {self.one_pass}"
 
     def limited(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return the test items that are used: the first `trainer.limit_test_batches` items, but at least one item.
+        """Return the first test items. The key `trainer.limit_test_batches` limits how many test items are returned.
 
-        If `trainer.limit_test_batches` is a share, the number of items is this share of all items.
+        The key is a number of items, or a share of all items. At least one item is returned.
         """
         limit = self.trainer.limit_test_batches
         return list(items[: max(1, limit if isinstance(limit, int) else round(limit * len(items)))])

@@ -6,7 +6,10 @@ import torch
 
 
 def raise_in_all(error: Exception | None, world_size: int) -> None:
-    """If one process of the run has an error, raise the error in all processes, so that none of them waits forever."""
+    """If one process of the run has an error, raise this error in all processes.
+
+    Without this function, the processes without an error would wait forever.
+    """
     for process_error in gather(error, world_size):
         if process_error:
             raise process_error

@@ -159,8 +159,8 @@ class SeparationWorkflow(Workflow):
     def _segmentation(self) -> dict[str, Any]:
         """Return a dictionary with one key, `segmentation`: accuracy and mean IoU of each test track.
 
-        Both describe the classification of time-frequency bins. IoU is the intersection over union. If the model does not
-        classify time-frequency bins, the dictionary is empty.
+        Accuracy and IoU (intersection over union) measure how well the model classifies time-frequency bins. If the model does
+        not classify bins, the dictionary is empty.
         """
         if not isinstance(self.task, SegmentationTask):
             return {}

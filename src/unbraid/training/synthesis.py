@@ -120,6 +120,6 @@ class SynthesisWorkflow(Workflow):
         return scores | {"checkpoint": weights}
 
     def _sounds(self, split: Split) -> Iterator[tuple[torch.Tensor, Controls]]:
-        """Yield the target and its controls (pitch and loudness) for each track of a split. Target: waveform [samples]."""
+        """Yield a pair for each track of a split: waveform of the target [samples], and its controls (pitch and loudness)."""
         for track in self.data.split(split):
             yield track.tensor(self.sources).sum(dim=0)[0], self.controls[track.entry]

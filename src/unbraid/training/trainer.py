@@ -143,8 +143,8 @@ def fit(
         task: model with its loss and optimizer.
         data: data set of the run.
         folder: run folder.
-        start: checkpoint that is used only if the run folder contains no checkpoint. Training continues from it. None: training
-            starts with the current weights of the task.
+        start: checkpoint from which training continues if the run folder contains no checkpoint. None: training then starts
+            with the current weights of the task.
     """
     checkpoint = latest(folder) or start
     # A checkpoint of the user's choice may have the state of a callback that this run does not use.

@@ -126,10 +126,10 @@ class Local(Launcher):
             watch.ended(job, "queued", f"not started: {reason}")
 
     def _stops(self, waiting: "deque[Job]", errors: Counter[str]) -> bool:
-        """Return whether no more jobs are started.
+        """Return True if the launcher must not start any more jobs.
 
-        The result is True in two cases: `fail_fast` runs have failed with the same error message, or no waiting job can run in
-        any slot.
+        There are two possible reasons. The number of runs that failed with the same error message has reached `fail_fast`. No
+        waiting job can run in any slot.
         """
         failed_fast = self.fail_fast is not None and max(errors.values(), default=0) >= self.fail_fast
         return failed_fast or not any(self._has_place(job) for job in waiting)
@@ -176,7 +176,10 @@ class Local(Launcher):
 
 
 def _stop(running: Sequence[Running], watch: Watch) -> None:
-    """Send SIGINT to all running jobs, and wait until all jobs have ended. After 120 s or a second Ctrl-C, kill the rest."""
+    """Send SIGINT to all running jobs, and wait until all jobs have ended.
+
+    After 120 s or a second Ctrl-C, kill the jobs that are still running.
+    """
     for run in running:
         with suppress(ProcessLookupError):
             run.process.send_signal(SIGINT)

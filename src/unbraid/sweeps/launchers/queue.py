@@ -25,7 +25,7 @@ class SlurmJob:
         index: index of the job in the array.
         state: state as Slurm prints it, such as `PENDING`.
         reason: reason for the state as Slurm prints it.
-        host: name of the machine on which the job runs. If there are several machines, this is the first.
+        host: name of the machine on which the job runs. If the job runs on several machines: name of the first machine.
         script: path of the script that each job of the array runs.
     """
 

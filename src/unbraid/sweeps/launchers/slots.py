@@ -220,7 +220,7 @@ def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: 
         cores: number of CPU cores. The slots share the cores equally.
 
     Returns:
-        The slots. Slots on different GPUs come before slots that share a GPU.
+        The slots. The first slots have different GPUs. With `runs_per_gpu` above 1, more slots with the same GPUs follow.
     """
     groups = [tuple(gpus[i : i + gpus_per_run]) for i in range(0, len(gpus) - gpus_per_run + 1, gpus_per_run)] if gpus else [()]
     shares = runs_per_gpu if gpus else cpu_slots

@@ -1,7 +1,8 @@
 """Run the jobs of a sweep as job arrays of Slurm. Slurm starts the processes of each run, on one or several machines.
 
-A job array has two files: a script, and a list with one run folder for each Slurm job of the array. `squeue` prints the path of
-the script. If the user repeats the command of a sweep, the repeated command thus finds the Slurm jobs of the earlier command.
+For each job array, two files are written: a script, and a list with one run folder for each Slurm job of the array. `squeue`
+prints the path of the script. If the user repeats the command of a sweep, the new command finds the Slurm jobs of the earlier
+command by this path.
 """
 
 import re
@@ -181,7 +182,11 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return the values that all jobs of a job array share: sweep folder, machines, processes and GPUs per machine."""
+        """Return the values that must be equal in all jobs of a job array.
+
+        The values are the sweep folder, the number of machines, the number of processes per machine, and the number of GPUs per
+        machine.
+        """
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
@@ -230,7 +235,7 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Return the Slurm job id of each job of the sweep that is already in Slurm's queue."""
+    """Find which jobs of the sweep are already in Slurm's queue. Return a dictionary from these jobs to their Slurm job ids."""
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}
@@ -278,7 +283,10 @@ def _ending(job: Job, name: str, slurm_job: SlurmJob | None) -> tuple[State, str
 
 
 def _leave(jobs: Sequence[Job], names: Mapping[Job, str], running: set[Job], watch: Watch) -> None:
-    """Report to `watch` each job that stays in the queue of Slurm after this process ends. Print how to cancel these jobs."""
+    """Print how to cancel the jobs that stay in the queue of Slurm after this process ends.
+
+    The object `watch` receives a report on each of these jobs.
+    """
     for job in jobs:
         watch.ended(job, "running" if job in running else "queued", f"stays in the queue of Slurm as job {names[job]}")
     if jobs:

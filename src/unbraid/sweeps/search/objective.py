@@ -13,7 +13,7 @@ class UndefinedError(InputError):
 
 
 def objective_of(folder: Path, name: str, direction: str) -> float:
-    """Read the objective of a finished run: the best value of a column over all epochs, or a score of the test data.
+    """Read the objective of a finished run: the best value in a column of `metrics.csv`, or a test score in `scores.json`.
 
     A missing column or score raises `InputError`. A column or score without a finite value raises `UndefinedError`.
 

@@ -76,9 +76,9 @@ class Pruning(EndsHopelessRuns):
         return [name for name in logged if "/" in name]
 
     def _is_hopeless(self, trainer: pl.Trainer) -> bool:
-        """Report the objective to the study, and return whether the study prunes the trial now.
+        """Report the objective to the study, and return True if the run must end now, because the study prunes the trial.
 
-        The result is False in the last epoch.
+        In the last epoch, return False.
         """
         epoch, value = trainer.current_epoch, trainer.callback_metrics.get(self.objective)
         if not trainer.is_global_zero or value is None:

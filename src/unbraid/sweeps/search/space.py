@@ -27,11 +27,11 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Condition:
-    """Condition of a config key: a trial searches this key only if another key has one of the given values.
+    """Condition for searching a config key: a trial searches the key only if the config key `other` has one of `values`.
 
     Args:
-        other: the other key.
-        values: the values of the other key. With any other value, the trial does not search the config key.
+        other: config key on which the condition depends.
+        values: values of `other` with which the condition is satisfied.
     """
 
     other: str
@@ -44,7 +44,7 @@ class Parameter:
 
     Args:
         key: config key, such as `optim.lr`.
-        typed: config key with the prefix that the user typed, such as `+optim.lr`.
+        typed: config key as the user typed it, which can include a prefix, such as `+optim.lr`.
         distribution: Optuna distribution of the values of the key.
     """
 
@@ -53,7 +53,7 @@ class Parameter:
     distribution: BaseDistribution
 
     def suggest(self, trial: Trial) -> Value:
-        """Return the value of the key that Optuna suggests for a trial."""
+        """Let Optuna suggest a value of the key for a trial, and return this value."""
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return trial.suggest_categorical(self.key, choices)  # type: ignore[return-value]  # all are strings
@@ -128,7 +128,10 @@ class Space:
         return [str(override.input_line) for override in self.fixed.values()]
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Yield each combination of values of the searched keys once. A key is left out if its condition is not satisfied."""
+        """Yield each combination of values of the searched keys once.
+
+        If the condition of a key is not satisfied in a combination, the combination lacks this key.
+        """
         seen = set()
         for chosen in self._walk(Parameter.values):
             if (items := tuple(chosen.items())) not in seen:

@@ -36,7 +36,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 @dataclass
 class Claim:
-    """Represent a trial that is reserved for this process, so that other processes do not run the trial.
+    """Store a trial that is reserved for this process, so that other processes do not run the trial.
 
     Args:
         trial: trial of Optuna.

@@ -60,7 +60,10 @@ class Trials:
         return self.failed
 
     def _overrides(self, claim: Claim) -> list[str]:
-        """Return the overrides of a trial. If the objective is logged in each epoch, include the callback for pruning."""
+        """Return the overrides of a trial.
+
+        If the objective is logged in each epoch, the last override adds the callback that prunes the run.
+        """
         words, objective = [*self.search.space.fixed_overrides(), *claim.overrides], self.search.options.objective
         if objective.startswith(SCORED):
             return words

@@ -32,7 +32,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Prepare the validation of the last epoch, also if the run resumes in the middle of this epoch."""
+        """Make sure that the last epoch is validated, even if the run resumes in the middle of the last epoch."""
         super().on_train_start(trainer, pl_module)
         self.on_train_epoch_start(trainer, pl_module)
 
@@ -60,10 +60,9 @@ class BestCheckpoint(ModelCheckpoint):
         return trainer.val_check_interval == 1.0
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the logged values by name, with the monitored value of the best weights.
+        """Return a dictionary from the name of each logged value to the value.
 
-        The best weights are the trained weights or an average of the weights. If the average is better, its monitored value
-        replaces the logged one.
+        The monitored value is taken from the best weights, which are the trained weights or an average of the weights.
         """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:

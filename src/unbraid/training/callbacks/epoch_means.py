@@ -49,7 +49,7 @@ class EpochMeans(Logger):
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return a dictionary with the keyword argument `logger` for the Trainer. The value is an `EpochMeans`.
+    """Return the keyword arguments of the Trainer for its logger: a dictionary from `logger` to a new `EpochMeans`.
 
     If no callback needs a logger, the dictionary is empty.
     """

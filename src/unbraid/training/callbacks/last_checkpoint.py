@@ -36,7 +36,9 @@ def latest(folder: Path) -> Path | None:
 
 
 class LastCheckpoint(Checkpoint):
-    """Write `checkpoints/last.ckpt` after every epoch and every few minutes. The older file is renamed to `previous.ckpt`.
+    """Write `checkpoints/last.ckpt` after every epoch and every few minutes.
+
+    The earlier `last.ckpt` is kept under the name `previous.ckpt`.
 
     A stop signal of the operating system (SIGINT, SIGTERM, SIGUSR1 or SIGHUP) ends training after the current batch: a
     checkpoint is written, then `Interrupted` is raised. A second stop signal, or a stop signal during a validation, ends

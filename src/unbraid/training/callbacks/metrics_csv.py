@@ -70,7 +70,7 @@ class MetricsCSV(pl.Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Append the row of the finished epoch to the rows, and rewrite `metrics.csv`."""
+        """Write `metrics.csv` again, with a new row for the finished epoch."""
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
@@ -102,7 +102,10 @@ class MetricsCSV(pl.Callback):
 
 
 def _is_new(name: str, trainer: pl.Trainer) -> bool:
-    """Return False if a metric is a validation value of an earlier epoch, or its name has no `/`; otherwise True."""
+    """Return True if a metric was computed in this epoch, and its name contains `/`.
+
+    In an epoch without validation, the validation metrics are from an earlier epoch.
+    """
     return "/" in name and (has_validation(trainer) or not name.startswith("valid/"))
 
 

@@ -1,4 +1,4 @@
-"""Callback that repeats the batches of the first epoch in all later epochs, to test whether a model can overfit them."""
+"""Callback that trains on the same batches in every epoch, to test whether a model can overfit a few batches."""
 
 from typing import Any
 

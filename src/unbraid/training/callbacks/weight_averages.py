@@ -50,7 +50,11 @@ class WeightAverages(pl.Callback):
         self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the callback for a checkpoint: the averages, and the values for later updates."""
+        """Return the state for a checkpoint.
+
+        The state contains the averages, the sum of the factors of each average, the latest validation values, and the number of
+        steps.
+        """
         return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -70,7 +74,7 @@ class WeightAverages(pl.Callback):
         self.values, self.steps = state_dict["values"], state_dict["steps"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find the tensors of the model, and move the averages of a resumed run to the device of the model."""
+        """Store references to the weights of the model. Move the averages of a resumed run to the device of the model."""
         self.model = pl_module.state_dict()
         for average in self.averages.values():
             average.update({name: tensor.to(pl_module.device) for name, tensor in average.items()})

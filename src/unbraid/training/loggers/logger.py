@@ -157,8 +157,8 @@ class Loggers:
         """Find the loggers and the media options among the objects of the config group `logger`.
 
         Args:
-            parts: dictionary from each key of the config group to its object, or to None. A logger of Lightning is wrapped in
-                `LightningRows`.
+            parts: dictionary from each key of the config group to an object or None. None is ignored. A logger of Lightning is
+                wrapped in `LightningRows`.
 
         Returns:
             Group of all loggers of the run.
@@ -209,7 +209,7 @@ class Loggers:
                 raise
 
     def _open(self, about: About, stack: ExitStack) -> None:
-        """Open all loggers, and send each logger the earlier epochs of the run that its log lacks."""
+        """Open all loggers. If the log of a logger lacks earlier epochs of the run, send these epochs to the logger."""
         self.folder = about.folder
         for logger in self.loggers:
             stack.callback(lambda logger=logger: logger.close(self.state))  # type: ignore[misc]

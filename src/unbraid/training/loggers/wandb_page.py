@@ -61,9 +61,9 @@ class Wandb(Logger):
         self.run: Any = None
 
     def check(self) -> None:
-        """Check that W&B can be used online if `mode=online`.
+        """With `mode=online`, check that W&B can be used online. With the other modes, do nothing.
 
-        A missing API key or an unreachable server raises InputError.
+        With `mode=online`, a missing API key or an unreachable server raises InputError.
         """
         if self.mode == "online":
             self._check_online(why_offline())
@@ -265,9 +265,9 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _config(run: About) -> dict[str, Any]:
-    """Return the config for the page at W&B: the config of the run, and parts of `run.json` under the key `run`.
+    """Return the config that the page at W&B shows: the config of the run, and a key `run` with parts of `run.json`.
 
-    Paths are removed from both.
+    The returned config contains no paths.
     """
     record, keys = run.record, ("identity", "choices", "commit", "code", "versions", "host")
     parts = {key: record[key] for key in keys if key in record} | {"overrides": sweep_overrides(record["overrides"])}
