@@ -33,8 +33,9 @@ COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training"
 def plan(runs: Sequence[Run]) -> None:
     """Measure runs and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
 
-    The training time is the largest possible number of steps divided by the measured speed. The total time assumes that one run
-    is trained after the other, and includes the start of each run. Validation, scoring and early stopping are ignored.
+    The training time is the largest possible number of steps divided by the measured speed. The last line is the total
+    training time. It assumes that the runs are trained one after the other, and includes the start of each run. Validation,
+    scoring and early stopping are ignored.
 
     The config key `power` is a difference between variants in dB. If this key is set, a text below the table states how many
     seeds and test songs are needed to detect the difference.

@@ -117,9 +117,9 @@ def read_translation(path: Path) -> Translation:
         if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
             raise InputError(
                 path,
-                "the translation file names a file outside the folder of the translation file",
+                "this translation file refers to a file in another folder",
                 found=name,
-                expected="a file in this folder",
+                hint="Move that file into the folder of the translation file.",
             )
     return translation
 

@@ -193,7 +193,8 @@ def metadata_of(path: Path) -> dict[str, str]:
         header = parse_json(file.read(size), f"{path}, header")
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise InputError(path, "the safetensors file is damaged: its header contains invalid metadata", expected="texts by key")
+        problem = "the safetensors file is damaged: its header contains invalid metadata"
+        raise InputError(path, problem, expected="a dictionary of strings")
     safetensors()
     return metadata
 

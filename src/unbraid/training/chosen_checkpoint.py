@@ -1,8 +1,8 @@
 """Use the checkpoint of the option `ckpt_path`: continue its training in a new run, or test its weights.
 
-A new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. A `best.ckpt`
-in the same folder as the checkpoint is copied, too, if `best.ckpt` is not from a later training step. When the new run is
-resumed, it continues from its own `last.ckpt`, like every other run.
+A new run has its own folder. At the start, the checkpoint is copied to `last.ckpt` in this folder. If the folder of
+the checkpoint also contains a `best.ckpt`, `best.ckpt` is copied, too, unless it is from a later training step than the
+checkpoint. When the new run is resumed, it continues from its own `last.ckpt`, like every other run.
 """
 
 import math
@@ -99,7 +99,8 @@ def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
 def copy_checkpoint(config: DictConfig, folder: Path) -> None:
     """Copy the checkpoint `ckpt_path` to `last.ckpt` in the folder of a new run.
 
-    A `best.ckpt` in the same folder as the checkpoint is copied, too, if `best.ckpt` is not from a later training step.
+    If the folder of the checkpoint also contains a `best.ckpt`, `best.ckpt` is copied, too, unless it is from a later training
+    step than the checkpoint.
 
     Args:
         config: config of the new run.

@@ -181,7 +181,11 @@ class Slurm(Launcher):
         return names
 
     def _kind(self, job: Job) -> tuple[str, int, int, int]:
-        """Return the values that all jobs of a job array share: sweep folder, machines, processes and GPUs per machine."""
+        """Return the values that must be equal in all jobs of a job array.
+
+        The values are: the sweep folder, the number of machines, the number of processes per machine, and the number of GPUs
+        per machine.
+        """
         return str(job.folder.parent.resolve()), job.nodes, job.processes, job.gpus(self.with_gpus)
 
     def _submit_array(self, sweep: Path, jobs: Sequence[Job], nodes: int, processes: int, gpus: int) -> str:
