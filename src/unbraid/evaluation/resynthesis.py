@@ -137,7 +137,7 @@ def measures(
         over the points in time at which both sounds have a pitch. `loudness error (dB)`: median absolute difference of loudness
         over the points at which the original sound is not silent. `voiced`: of all points at which the original sound has a
         pitch, the share at which the resynthesized sound also has a pitch. Each of the last three measures is
-        None if no point in time fulfils its condition.
+        None if there are no points over which it is computed.
 
     Shape:
         played [samples], sound [samples], controls [F].
