@@ -1,8 +1,8 @@
 """Read the length that a file header declares, so that a truncated file can be distinguished from a short file.
 
 If a file is truncated, FFmpeg replaces the declared length by the length of the truncated file, and decodes the file to its end
-without an error. This module therefore reads the header fields itself. These fields state the position in bytes at which the audio ends,
-or the length of the audio in samples. A length is
+without an error. This module therefore reads the header fields itself. These fields state the position in bytes at which the
+audio ends, or the length of the audio in samples. A length is
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska, webm
   and DSF.

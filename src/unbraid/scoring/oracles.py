@@ -80,7 +80,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ideal binary mask (Wang, 2005): keep bins in which the source is louder than the sum of the other sources.
+    """Separate with the ideal binary mask (Wang, 2005): keep bins in which the source is louder than the rest of the mixture.
 
     Args:
         mixture: mixture of the sources.
