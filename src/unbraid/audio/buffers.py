@@ -28,8 +28,7 @@ class BufferPool:
     def take(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         """Return an array with arbitrary content, like `numpy.empty`. The memory comes from the pool if possible.
 
-        The pool can use the memory for another array as soon as neither the returned array nor a tensor with the same memory
-        exists.
+        The pool uses the memory again after the program has released the array and all tensors with the same memory.
 
         Args:
             shape: shape of the array.

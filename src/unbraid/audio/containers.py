@@ -1,8 +1,8 @@
 """Read the length that a file header declares, so that a truncated file can be distinguished from a short file.
 
-If a file is truncated, FFmpeg reduces the declared length to the size of the file, and decodes the file to its end without an
-error. This module therefore reads the header fields itself. These fields state the position in bytes at which the audio ends,
-or the length of the audio in samples. A length is
+If a file is truncated, FFmpeg replaces the declared length by the length of the truncated file, and decodes the file to its end
+without an error. This module therefore reads the header fields itself. These fields state the position in bytes at which the
+audio ends, or the length of the audio in samples. A length is
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska, webm
   and DSF.
@@ -113,7 +113,7 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the declared length of this file, if its header states that the audio ends at the byte position `end`."""
+        """Return the `Declared` of this file, for a header that sets the end of the audio to the byte position `end`."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 
@@ -158,7 +158,10 @@ def _chunked(file: _File) -> Declared:
 
 
 def _walk(file: _File, family: _Chunks) -> tuple[list[tuple[bytes, int, int | None]], int]:
-    """Return name, start and size (None if unknown) of each chunk of a file, and the position after the last chunk."""
+    """Return the chunks of a file, and the byte position after the last chunk.
+
+    A chunk is a triple: its name, its start in bytes, and its size in bytes (None if the size is unknown).
+    """
     chunks: list[tuple[bytes, int, int | None]] = []
     position, data_64 = family.first, 0
     while position + family.header <= file.size and len(chunks) < MOST_CHUNKS:

@@ -30,7 +30,7 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
-    """Convert a signal that is given in blocks to another sample rate. The joined blocks equal the result of `resample`.
+    """Change the sample rate of a signal, block by block. The joined output blocks equal the result of `resample`.
 
     Args:
         blocks: consecutive blocks of the signal.

@@ -18,7 +18,7 @@ def outline(listing: Listing, root: Path) -> str:
 
     Args:
         listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
-        root: folder of the data set; paths in the text are relative to this folder.
+        root: folder of the data set. The paths in the returned text are relative to this folder.
 
     Returns:
         The text, with one line for each file, excluded track, message or error.
@@ -41,7 +41,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
     Args:
         title: title of the section.
         entries: text of each entry of the section.
-        root: folder of the data set; paths in the text are relative to this folder.
+        root: folder of the data set. The function shortens the paths in the entries to paths relative to this folder.
 
     Returns:
         The lines, empty if `entries` is empty.

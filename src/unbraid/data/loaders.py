@@ -26,7 +26,10 @@ class StepLoader(DataLoader[Any]):
 
 
 class UnsizedLoader(StepLoader):
-    """Load batches without a declared length, because Lightning skips validation on a process whose loader has length 0."""
+    """Load batches, and do not tell Lightning the length of the loader.
+
+    Lightning would skip validation on a process whose loader has length 0, but all processes must take part in validation.
+    """
 
     def __len__(self) -> int:
         raise TypeError("an UnsizedLoader has no length. Do not call len() of this loader, but iterate over the loader")

@@ -56,7 +56,8 @@ class GriffinLim(Phase):
     Args:
         iterations: number of iterations, at least 1.
         momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
-        start: initial phases. `mixture`: phases of the estimated spectra; `random`: random phases.
+        start: initial phases. `mixture`: phases of the estimated spectra, which are usually the phases of the mixture.
+            `random`: random phases.
         seed: random seed of the initial phases.
 
     Raises:

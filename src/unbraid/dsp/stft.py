@@ -38,7 +38,7 @@ class STFT(nn.Module):
         if not 2 <= n_fft <= LONGEST_WINDOW:
             raise InputError("n_fft", "the window length is invalid", found=n_fft, expected=f"2 to {LONGEST_WINDOW} samples")
         if not 0 < hop_length < n_fft:
-            expected = f"1 to {n_fft - 1} samples (n_fft - 1)"
+            expected = f"at least 1 and less than n_fft={n_fft} samples"
             raise InputError("hop_length", "the step between frames is invalid", found=hop_length, expected=expected)
         self.n_fft, self.hop_length, self.edges = n_fft, hop_length, edges
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)

@@ -34,7 +34,7 @@ class Method(ABC):
 
     @property
     def settings(self) -> dict[str, float | str | None]:
-        """Options that change the estimates, from name to value. The options are written to `scores.json`."""
+        """Options that change the estimates: a dictionary from name to value, which is written to `scores.json`."""
         return {}
 
     @abstractmethod
@@ -173,7 +173,7 @@ class Oracle(Method):
         return f"{self.name}, {track.entry.name}, {self.settings}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
-        """Return the estimates of all sources: the mask of each source times the mixture, the unchanged mixture, or silence."""
+        """Return the estimates of all sources: each estimate is the masked mixture, the unchanged mixture or silence."""
         return ORACLES[self.name](mixture, references, self.stft.to(mixture.device))
 
 

@@ -161,7 +161,7 @@ class Reconstructions:
 
         Args:
             task: autoencoder with its current weights.
-            batches: dictionary from a name to each batch.
+            batches: dictionary from the name of each batch to the batch.
             labels: names of the classes (images) or of the sources (audio). Class or source n has the name at index n.
             folder: folder to which all files are written.
         """
@@ -237,7 +237,7 @@ def rebuilt_spectrum(task: ReconstructionTask, spectrum: Tensor) -> Tensor:
 
     Args:
         task: autoencoder of spectrograms.
-        spectrum: spectrogram in the scale of the autoencoder's features, such as logarithmic.
+        spectrum: spectrogram in the scale of the autoencoder's features, for example in a logarithmic scale.
 
     Returns:
         Reconstructed spectrogram in the same scale.

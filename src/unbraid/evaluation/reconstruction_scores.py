@@ -87,8 +87,8 @@ def scores_of(
 
     Args:
         task: tested autoencoder.
-        units: vectors of all images, or of all sources of all tracks.
-        rows: names of the scored versions of the vectors, from `rebuilt`, `pca` and `corrupted`.
+        units: all units of the test data. For audio, a `Unit` is one source of one track; for images, one image.
+        rows: names of the versions that are scored. Possible versions: `rebuilt`, `pca` and `corrupted`.
         pca_components: number of components of the PCA; None for a test without PCA.
 
     Returns:

@@ -136,8 +136,8 @@ def measures(
         Dictionary of four measures. `loss`: distance of the waveforms. `f0 error (cents)`: median absolute difference of pitch
         over the points in time at which both sounds have a pitch. `loudness error (dB)`: median absolute difference of loudness
         over the points at which the original sound is not silent. `voiced`: of all points at which the original sound has a
-        pitch, the share at which the resynthesized sound also has a pitch. The last three measures are None if there are no
-        such points.
+        pitch, the share at which the resynthesized sound also has a pitch. Each of the last three measures is
+        None if there are no points over which it is computed.
 
     Shape:
         played [samples], sound [samples], controls [F].

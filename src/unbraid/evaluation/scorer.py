@@ -228,7 +228,7 @@ class Scorer:
         return self.shared / self.protocol.name / row / f"{digest}.json"
 
     def scores(self, rows: Mapping[str, Method], checkpoint: str) -> dict[str, Any]:
-        """Compute the content of `scores.json`. Tracks without stored scores are scored first.
+        """Score all tracks that have no stored scores. Then compute the content of `scores.json` from all scores.
 
         Args:
             rows: dictionary from the name of each row in the table of scores to its method.
@@ -297,7 +297,7 @@ def _write_audio(folder: Path, separator: Separator, rate: int, mixture: Tensor,
 def _draw(folder: Path, name: str, separator: Separator, rate: int, mixture: Tensor, sources: Tensor) -> None:
     """Draw one picture per target, with the spectrograms of mixture, estimate and true target.
 
-    The picture shows the chunk of the track in which the target is loudest.
+    Each picture shows the chunk of the track in which the target of this picture is loudest.
     """
     device, chunk = device_of(separator), separator.chunk_samples
     stft = stft_for(separator).to(device)

@@ -217,8 +217,8 @@ class _BatchSeparator:
 class _MixtureBuffer:
     """Yield the blocks of a mixture, and keep a copy of all samples until `take` removes them.
 
-    The separator returns the sources of a block only after it has read later blocks of the mixture. The caller then takes the
-    samples of the mixture at the same positions in time as the sources.
+    The separator returns the sources of a block only after it has read later blocks of the mixture. `take` then
+    returns the samples of the mixture at the same positions in time as these sources.
     """
 
     def __init__(self, blocks: Blocks) -> None:

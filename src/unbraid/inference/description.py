@@ -43,7 +43,7 @@ class Description:
         sample_rate: sample rate in Hz; None if unknown.
         channels: number of channels; None if unknown.
         chunk_seconds: length of a chunk in seconds; None if unknown.
-        note: text about a missing config or option, without which unbraid cannot use the file; empty if the file can be used.
+        note: text that states what is missing to use the file, for example the config; empty if nothing is missing.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Description:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 hash of the file. For several files, the hash of the joined hashes of `files`."""
+        """SHA-256 hash of the file. If there are several files, their hashes are joined, and the result is hashed again."""
         return sha256_of(*self.files)
 
 
@@ -150,8 +150,9 @@ def layers_of(tensors: Mapping[str, Any]) -> dict[str, int]:
         tensors: tensors by name.
 
     Returns:
-        Number of values by the name of a part. The name is the common beginning of the tensor names of the part, as short as
-        possible for a list of at least two parts.
+        Dictionary from the name of each part to the number of its values. The name of a tensor starts with the name of its
+        part: the tensor `encoder.0.weight` belongs to the part `encoder`. If all tensors belong to the same part, the parts
+        have longer names, such as `encoder.0`.
     """
     sizes = {name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     layers: dict[str, int] = {}

@@ -177,7 +177,7 @@ def load(
         checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
-        plugins: packages of this machine whose classes the model may use. The code of these packages is run, so name only
+        plugins: packages of this machine whose classes the model may use. The code of these packages is run, so list only
             packages that you trust. The key `plugins` in the config of the run is ignored.
         config: config file (yaml) of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
 

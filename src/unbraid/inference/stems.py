@@ -210,7 +210,10 @@ def _write(
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Create a folder and its missing parents for a `with` block. If the block fails, remove the created folders if empty."""
+    """Create a folder and its missing parents for a `with` block.
+
+    If the block fails, the created folders are removed, unless they contain files.
+    """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -128,10 +128,10 @@ def listen(player: Player, blocks: Iterable[np.ndarray]) -> VoiceControls:
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int, margin: int) -> Iterator[tuple[Tensor, int]]:
-    """Cut a signal into pieces of `size` samples. Yield each piece with `margin` additional samples on both sides.
+    """Cut a signal into pieces of `size` samples, and add a margin of `margin` samples on both sides of each piece.
 
-    The second yielded value is the number of samples of the piece without the margins: `size`, or a smaller number (possibly 0)
-    for the last piece. Before the start and after the end of the signal, the additional samples are zeros.
+    Yield pairs: a piece with its margins, and the number of samples of the piece without the margins. This number is `size`,
+    or less (possibly 0) for the last piece. Samples before the start and after the end of the signal are zeros.
     """
     buffer = np.zeros(margin, np.float32)
     for block in blocks:

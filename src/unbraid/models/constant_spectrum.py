@@ -45,7 +45,7 @@ class Sample:
         self.offered, self.generator = 0, torch.Generator().manual_seed(0)
 
     def offer(self, piece: Piece) -> None:
-        """Keep or drop a piece at random. If `PIECES` pieces are stored already, a kept piece replaces a stored piece."""
+        """Store a piece if fewer than `PIECES` pieces are stored. Otherwise, drop it or replace a stored piece, at random."""
         self.offered += 1
         if len(self.pieces) < PIECES:
             self.pieces.append(piece)
@@ -152,10 +152,10 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 
 
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
-    """Measure the share of each harmonic in the sum of all harmonics of a sound, at each control point that has a pitch.
+    """Measure the share of each harmonic in the sum of all harmonics of a sound. Control points without a pitch are left out.
 
-    Also return which harmonics are below half the sample rate at each of these points. Shape of both results: [points,
-    harmonics].
+    Return two arrays [points, harmonics]: the shares, and booleans. A boolean is True if the frequency of the harmonic is below
+    half the sample rate.
     """
     size = 1 << math.ceil(math.log2(features.sample_rate / 8))
     magnitudes = STFT(size, features.hop_length)(sound).abs()

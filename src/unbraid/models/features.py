@@ -33,7 +33,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the N patches [N, C, H, W] of a batch, and the number of the class or source of each patch [N]."""
+        """Compute the N patches [N, C, H, W] of a batch, and for each patch the number of its class or source [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Spectra(Features):
         self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute N patches [N, C, H, W] from all sources in a batch, and the number of the source of each patch [N]."""
+        """Compute N patches [N, C, H, W] from all sources in a batch, and for each patch the number of its source [N]."""
         sources = batch.sources
         spectra = self.analyse(sources.flatten(0, 1))
         patches = self.cut(spectra)

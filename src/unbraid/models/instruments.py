@@ -58,7 +58,7 @@ class Player:
             frames_per_second: number of control points per second of both curves. It must equal `frames_per_second` of the
                 instrument. None: the number is not checked.
             timbre: waveform from which the latent (values that describe the timbre) is computed. The waveform has the sample
-                rate of the instrument, and is at least as long as the curves. None: the instrument has no latent.
+                rate of the instrument, and is at least as long as the curves. Pass None if the instrument has no latent.
             reverb: True to apply the reverberation that the instrument has learned.
             seed: random seed of the noise.
 
@@ -121,7 +121,7 @@ class Player:
             sample_rate: sample rate of the waveform in Hz.
 
         Shape:
-            [samples] -> [samples // hop_length + 1] each.
+            [samples] -> three curves [samples // hop_length + 1].
 
         Returns:
             Pitch in Hz, loudness in dB and periodicity (confidence of the pitch) at each control point.

@@ -62,7 +62,7 @@ class RelativeMagnitudeL1(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x: the loss and the score of autoencoders."""
+    """Compute the squared error ‖x − x̂‖², averaged over vectors or patches x. This error is the loss of autoencoders."""
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Return the squared error of vectors, summed over the D values of a vector and averaged over the N vectors.
@@ -161,8 +161,8 @@ class MagnitudeMSE(nn.Module):
     """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets, for mask M, mixture X and true magnitudes Y.
 
     This is the loss of Open-Unmix (Stöter et al., JOSS 2019), in which each target has its own network. Because the targets are
-    summed, each network has the same gradient as if it were trained alone. With a mean over targets, the gradients would be
-    smaller for more targets, and weight decay would have more effect.
+    summed, each network has the same gradient as if it were trained alone. A mean over S
+    targets would divide the gradients by S, so that weight decay would have more effect.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:

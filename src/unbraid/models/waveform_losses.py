@@ -45,7 +45,7 @@ class TrimmedMSE(nn.Module):
 
 
 class L1SNR(nn.Module):
-    """Compute the level of the absolute error relative to the absolute reference, in dB (Watcharasupat et al., IEEE OJSP 2023).
+    """Compute the ratio of absolute error to absolute reference in dB (Watcharasupat et al., IEEE OJSP 2023).
 
     With the error e = estimate - reference, the loss of a source is 10 log10((Σ|e| + ε) / (Σ|reference| + ε)). The sums run
     over channels and samples. The result is the mean over sources and batch.
@@ -73,7 +73,7 @@ class L1SNR(nn.Module):
 class SpectralRMSE(nn.Module):
     """Compute the root mean square error of complex spectra, averaged over sources and chunks (Tong et al., ICASSP 2024).
 
-    The STFT has a rectangular window and is divided by the square root of `n_fft`, as in the authors' code of SCNet.
+    The STFT has a rectangular window and is divided by the square root of `n_fft`, as in the code of the SCNet authors.
     The root is taken for each source of each chunk. Quiet sources therefore have more weight than in a mean squared error.
 
     Args:

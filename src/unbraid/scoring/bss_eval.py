@@ -126,7 +126,7 @@ def _ratios(
     silence: Silence,
     pairs: Sequence[Pair],
 ) -> Tensor:
-    """Compute SDR, ISR, SIR and SAR in dB of each pair (source, estimate) in each window, with one set of filters.
+    """Compute SDR, ISR, SIR and SAR in dB of each pair (source, estimate) in each window. All windows use the same filters.
 
     Shape: [4, pairs, windows].
     """
@@ -175,8 +175,8 @@ def _energies(
 def _parts(reference: Tensor, estimate: Tensor, filtered: Tensor, pairs: Sequence[Pair]) -> Tensor:
     """Compute the energies of eight signals for each pair (source, estimate) in each window.
 
-    The signals are: source, estimate - source, own - source, own, best - own, best, estimate - best, estimate - own. `own` is
-    the filtered source of the pair, and `best` is the sum of all filtered sources.
+    `own` is the filtered source of the pair, and `best` is the sum of all filtered sources. The eight signals are: source,
+    estimate - source, own - source, own, best - own, best, estimate - best, and estimate - own.
 
     Shape: reference and estimate [S, C, W, T] (sources, channels, windows, samples), filtered [outputs, W, T + taps - 1] -> [8,
     pairs, W].

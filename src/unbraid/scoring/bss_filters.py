@@ -2,8 +2,8 @@
 
 Three techniques reduce the computing time. First, correlations are computed block by block in the frequency domain, and only
 for the lags of the filters. Second, the matrix of correlations is block-Toeplitz and the same for all estimates, so it is
-factorised only once (Cholesky). Third, all filters are applied to a block of all references by one matrix product for each
-frequency. `unbraid.scoring.bss_eval` computes the scores.
+factorised only once (Cholesky). Third, all filters are applied together, by one matrix product for each frequency.
+`unbraid.scoring.bss_eval` computes the scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,9 +36,10 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
         reference and estimate [S, C, T] (sources, channels, samples) -> filters [S * C, taps, S * C + C * pairs].
 
     Returns:
-        The filters. The first dimension is the reference channel that is filtered. The last dimension is the estimate channel
-        to which the filters are fitted. It starts with all S * C estimate channels, for which all references are filtered. The
-        C estimate channels of each pair follow. The filters of a pair are 0 for all references except the source of the pair.
+        The filters. The first index is the reference channel, and the last index is the output. An output is an estimate
+        channel that the sum of the filtered references approximates. The first S * C outputs are all estimate channels, with
+        filters for all references. C outputs for each pair follow: the channels of the estimate of the pair. Here, the filters
+        are 0 for all references except the source of the pair.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -184,7 +185,7 @@ def _spectra(blocks: Tensor, size: int) -> Tensor:
 
 
 def _gram(correlations: Tensor) -> Tensor:
-    """Compute the inner products of all pairs of delayed references. Each reference has all delays from 0 to taps - 1 samples.
+    """Compute the inner products of all pairs of delayed references, for all delays from 0 to taps - 1 samples.
 
     The inner products are read from the correlations of the references.
 

@@ -60,9 +60,8 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with the ideal ratio mask |S| / (|S| + |X - S|) and the phase of the mixture.
 
     S is the spectrum of a source, and X is the spectrum of the mixture. The mask ignores the phase of the source and therefore
-    has lower scores than `phase_sensitive_mask`. The exponent of the magnitudes is 1, as in Liutkus & Badeau (ICASSP 2015) for
-    two sources: the target and the residual. Wang, Narayanan & Wang (IEEE TASLP 2014) use the square root of the ratio of
-    powers.
+    has lower scores than `phase_sensitive_mask`. The magnitudes have the exponent 1, as in Liutkus & Badeau (ICASSP 2015).
+    Wang, Narayanan & Wang (IEEE TASLP 2014) use another mask: the square root of |S|² / (|S|² + |X - S|²).
 
     Args:
         mixture: mixture of the sources.
@@ -81,7 +80,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
-    """Separate with the ideal binary mask (Wang, 2005): keep the bins in which the source is louder than the rest.
+    """Separate with the ideal binary mask (Wang, 2005): keep bins in which the source is louder than the rest of the mixture.
 
     Args:
         mixture: mixture of the sources.

@@ -96,8 +96,8 @@ class Protocol:
         window_seconds: length of a window in seconds; None: one window over the whole track.
         hop_seconds: step between windows in seconds; None: `window_seconds`.
         taps: length of BSS Eval's filters in samples; None for other measures.
-        frames: average over the windows of a track.
-        tracks: average over the tracks. `length_weighted`: mean weighted by the length of the tracks.
+        frames: average of the scores over the windows of a track: `median` or `mean`.
+        tracks: average of the scores over the tracks: `median`, `mean` or `length_weighted` (mean weighted by track length).
         silence: rule for undefined scores of BSS Eval. `any`: all sources are undefined in a window in which any reference or
             estimate is silent. `own`: a source is undefined in a window in which its own reference is silent.
 

@@ -19,10 +19,10 @@ system a; var: sample variance, ddof = 1):
 `rest` is part of both terms, so that the variance is too large rather than too small.
 
 Interval. mean ± sqrt(t_t² V_t + t_s² V_s), with the quantile t of the degrees of freedom of each term (Banerjee 1960). A single
-Satterthwaite quantile for the whole variance gives too short intervals in some cases: with three tracks, or with two seeds per
-system whose scores differ much. The 95 % interval then contains the true difference in only 88 to 93 % of simulated
-comparisons (`scripts/bench/verdicts.py`). The p-value is the level at which one end of the interval is 0, so that p < 0.05
-means that the 95 % interval excludes 0.
+Satterthwaite quantile for the whole variance gives too short intervals in two cases: with three tracks, or if each system has
+two seeds with very different scores. In these cases, the 95 % interval contains the true difference in only 88 to 93 % of
+simulated comparisons (`scripts/bench/verdicts.py`). The p-value is the level at which one end of the interval is 0, so that
+p < 0.05 means that the 95 % interval excludes 0.
 
 If either system has one seed, the seed term is unknown. Interval and p-value are then computed by the paired t-test over
 tracks, and are valid only for the trained networks. With one track the interval is undefined. Use `unbraid.scoring.power` to
@@ -124,8 +124,8 @@ def half_width(terms: Sequence[tuple[Any, Any]], alpha: float) -> Any:
     """Compute half the width of the confidence interval with the confidence level 1 - alpha.
 
     Args:
-        terms: pairs of variance and degrees of freedom, one for each independent term of the total variance (tracks, seeds);
-            numbers or arrays.
+        terms: one pair (variance, degrees of freedom) for each independent term of the total variance (tracks, seeds). The two
+            values of a pair are numbers or arrays.
         alpha: probability that the interval does not contain the true value.
 
     Returns:

@@ -143,7 +143,7 @@ def read_metadata(file: Path) -> Metadata:
     try:
         return Metadata(file, read(file, finite=False))  # published metadata may contain NaN under unused keys
     except FileNotFoundError as error:
-        raise InputError(file, "the metadata file is missing", expected=f"a file in {language}") from error
+        raise InputError(file, "the metadata file is missing", expected=f"a {language} file with this name") from error
 
 
 def _exists(path: Path) -> bool:

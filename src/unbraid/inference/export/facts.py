@@ -25,8 +25,8 @@ class Facts:
         chunk_samples: recommended length of a chunk in samples.
         min_samples: length of the shortest input in samples.
         chunk_alignment: number of samples; each chunk of a signal must start at a multiple of this number.
-        receptive_field: number of input samples on each side of an output sample that influence the output sample. None: all
-            input samples influence it.
+        receptive_field: number n of samples. An output sample depends only on the n input samples before and the n input
+            samples after its position in time. None: an output sample depends on all input samples.
         normalisation: `song`: the program that runs the model must normalise the mixture by mean and standard deviation of the
             whole song, and must restore the scale of the sources. `none` or `chunk`: no normalisation outside of the model.
         settings: options with which masks are converted to waveforms, such as the phase method, as a dictionary from name to
@@ -70,7 +70,7 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> Facts:
 
     Args:
         metadata: dictionary from the name of each field to its value as JSON text.
-        path: exported model file with this metadata; named in error messages.
+        path: exported model file, for error messages.
 
     Returns:
         The metadata. All values have the declared type and are in their range.

@@ -65,7 +65,7 @@ class WholeHops(nn.Module):
     """Pad a mixture at the end to a multiple of the hop length, and run a network on the padded mixture.
 
     Conv-TasNet itself pads its input only if the length is not a multiple of the hop length. An exported graph cannot contain
-    such a condition, so this module computes the padding without a condition.
+    such a condition, so this class computes the padding without a condition.
 
     Args:
         net: network from mixture to sources.
@@ -169,8 +169,8 @@ def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]
 def any_size(inputs: dict[str, Tensor]) -> dict[str, dict[int, Any]]:
     """Return the argument `dynamic_shapes` of PyTorch's exporters, so that the model accepts any batch size and any length.
 
-    All variable sizes are declared as `Dim.AUTO`. With a named `Dim`, the exported graph of a recurrent network silently
-    accepts only one length.
+    All variable sizes are declared as `Dim.AUTO`. With a named `Dim`, a recurrent network would also be exported without
+    an error, but the exported graph would accept only one length.
 
     Args:
         inputs: dictionary from the name of each input to an example tensor.

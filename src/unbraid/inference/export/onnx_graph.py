@@ -50,7 +50,7 @@ def check_graph(path: Path) -> None:
 
 
 def _refused(data: mmap.mmap) -> Iterator[str]:
-    """Search an ONNX file for elements that are not allowed, such as loops, and yield a description of each element."""
+    """Search an ONNX file for elements that are not allowed, such as loops. Yield a description of each element found."""
     waiting, count = [("model", 0, len(data))], 0
     while waiting:
         kind, position, end = waiting.pop()

@@ -88,7 +88,7 @@ class Separator(nn.Module, ABC):
     """Separate a mixture waveform into one waveform per target.
 
     Args:
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.

@@ -31,7 +31,7 @@ class Clustering(JointMasking):
             of `masks` and `embeddings`. The network may estimate embeddings and masks for bands instead of bins: its method
             `gather` sums the bins of each band, and its method `spread` interpolates masks from bands to bins.
         stft: STFT of the mixture.
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.

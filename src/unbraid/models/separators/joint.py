@@ -26,7 +26,7 @@ class JointMasking(Masking):
             maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to masks [B, classes, C or 1, F, T]. The network may
             also return a dict of `masks` and other fields of an `Estimate`.
         stft: STFT of the mixture.
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.

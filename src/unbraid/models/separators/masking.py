@@ -30,7 +30,7 @@ class Masking(Separator):
         net: function without arguments that returns the network of one target. The network maps magnitudes [B, C, F, T] (batch,
             channels, bins, frames) to a mask of the same shape. The mask is complex, or real and at least 0.
         stft: STFT of the mixture.
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.
@@ -203,9 +203,9 @@ class Masking(Separator):
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:
-    """Stack the masks of all targets along a new source axis. The order of the values in memory is not changed.
+    """Stack the masks of all targets along a new source axis. The memory layout of the masks is kept.
 
-    The order depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
+    The memory layout depends on the network: in the mask of a recurrent network, the bins of a frame are adjacent in memory.
     """
     if len(masks) == 1:
         return masks[0].unsqueeze(1)  # a view: `torch.stack` would copy

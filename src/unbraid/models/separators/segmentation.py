@@ -25,7 +25,7 @@ class Segmenting(JointMasking):
         net: function that takes the number of classes (targets and, if used, the residual) and returns a network. The network
             maps magnitudes [B, C, F, T] (batch, channels, bins, frames) to logits [B, classes, F, T].
         stft: STFT of the mixture.
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut; at least the window of the STFT.

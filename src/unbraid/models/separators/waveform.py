@@ -17,7 +17,7 @@ class WaveformSeparator(Separator):
     This class does not compute an STFT. A network that needs an STFT computes the STFT itself.
 
     With normalisation, the network gets (x - m) / σ instead of the mixture x, and its output y becomes σ y + m. The numbers m
-    and σ are the mean and the standard deviation of the mixture, averaged over its channels.
+    and σ are the mean and the standard deviation of a mono signal: the mean of all channels of the mixture.
 
     With `normalisation: song`, m and σ are computed over the whole song in validation, test and every use of the trained model.
     In training, a chunk can contain sources of several songs. Before augmentation, each source is normalised with m and σ of
@@ -26,7 +26,7 @@ class WaveformSeparator(Separator):
     Args:
         net: function that takes the number of targets and returns a network. The network maps a mixture [B, C, T] (batch,
             channels, samples) to S sources [B, S, C, T].
-        targets: names of the targets, in the order of the sources.
+        targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
         channels: number of channels of all waveforms, 1 or 2.
         chunk_seconds: length in seconds of the chunks into which a longer mixture is cut.

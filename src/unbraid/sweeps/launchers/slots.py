@@ -119,9 +119,9 @@ def _open_folder(path: Path) -> int:
     if sticky if writable_by_all else status.st_uid in (0, os.geteuid()):
         return descriptor
     os.close(descriptor)
-    problem = "other users could replace the lock files in this folder"
-    mode = f"mode {stat.S_IMODE(status.st_mode):o} of the user {status.st_uid}"
-    raise InputError(path, problem, found=mode, expected="mode 1777", hint=REMOVE)
+    problem = "the mode and the owner of this folder allow other users to replace the lock files"
+    found = f"mode {stat.S_IMODE(status.st_mode):o} and the user id {status.st_uid} as owner"
+    raise InputError(path, problem, found=found, expected="mode 1777 and any owner", hint=REMOVE)
 
 
 def _make_folder(path: Path) -> None:
