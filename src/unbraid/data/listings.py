@@ -18,7 +18,7 @@ def outline(listing: Listing, root: Path) -> str:
 
     Args:
         listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
-        root: folder of the data set; paths in the text are relative to this folder.
+        root: folder of the data set. The function shortens the paths of files to paths relative to this folder.
 
     Returns:
         The text, with one line for each file, excluded track, message or error.
@@ -41,7 +41,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
     Args:
         title: title of the section.
         entries: text of each entry of the section.
-        root: folder of the data set; paths in the text are relative to this folder.
+        root: folder of the data set. The function shortens paths in `entries` to paths relative to this folder.
 
     Returns:
         The lines, empty if `entries` is empty.
@@ -83,7 +83,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 def check_refused(listing: Listing) -> None:
     """Raise the first error in `listing.refused`, if there is an error.
 
-    If there are more errors, the hint states the number of the other errors, and a command that prints all errors.
+    If the listing has more errors, the raised error also states the number of other errors, and a command that prints all.
 
     Args:
         listing: tracks and errors that were found in the folder of a data set.

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader does not save a state: its sampler computes the next step from the epoch and the number of finished steps. The
-    worker processes should be initialised with `ignore_signals`. Then the worker processes ignore the signals with which
-    terminals and clusters end a run, and still return the batch of the current step.
+    The state of the loader is empty, because the sampler computes the next step from the epoch and the number of finished
+    steps. The worker processes should be initialised with `ignore_signals`. Then they ignore the signals with which terminals
+    and clusters end a run, and still return the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -26,7 +26,10 @@ class StepLoader(DataLoader[Any]):
 
 
 class UnsizedLoader(StepLoader):
-    """Load batches without a declared length, because Lightning skips validation on a process whose loader has length 0."""
+    """Load batches for a process that may have no batch. The length of the loader is not defined: `len()` raises an error.
+
+    Lightning would skip validation on a process whose loader has length 0, but all processes must take part in validation.
+    """
 
     def __len__(self) -> int:
         raise TypeError("an UnsizedLoader has no length. Do not call len() of this loader, but iterate over the loader")

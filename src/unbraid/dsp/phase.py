@@ -19,7 +19,7 @@ from unbraid.runs.errors import InputError, check_counts
 
 
 class Phase(ABC):
-    """Interface of methods that convert the estimated complex spectra of sources to waveforms."""
+    """Interface of phase methods, such as `GriffinLim`. A call converts estimated complex spectra of sources to waveforms."""
 
     @abstractmethod
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
@@ -56,7 +56,8 @@ class GriffinLim(Phase):
     Args:
         iterations: number of iterations, at least 1.
         momentum: momentum of the fast version, in [0, 1); 0 is the original algorithm.
-        start: initial phases. `mixture`: phases of the estimated spectra; `random`: random phases.
+        start: initial phases. `mixture`: the phases of the estimated spectra, which are the phases of the mixture if the masks
+            are real; `random`: random phases.
         seed: random seed of the initial phases.
 
     Raises:

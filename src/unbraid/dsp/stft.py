@@ -1,7 +1,7 @@
 """Short-time Fourier transform, its inverse, and waveforms from magnitudes (Griffin-Lim), in torch with gradients.
 
-Griffin-Lim: Griffin & Lim, IEEE TASSP 1984; fast version: Perraudin et al., WASPAA 2013. Use `unbraid.dsp.phase` to choose the
-phase of a separator in a config.
+Griffin-Lim: Griffin & Lim, IEEE TASSP 1984; fast version: Perraudin et al., WASPAA 2013. Separators use Griffin-Lim through
+`unbraid.dsp.phase`.
 """
 
 from typing import Literal
@@ -38,7 +38,7 @@ class STFT(nn.Module):
         if not 2 <= n_fft <= LONGEST_WINDOW:
             raise InputError("n_fft", "the window length is invalid", found=n_fft, expected=f"2 to {LONGEST_WINDOW} samples")
         if not 0 < hop_length < n_fft:
-            expected = f"1 to {n_fft - 1} samples (n_fft - 1)"
+            expected = f"at least 1 sample and less than n_fft={n_fft}"
             raise InputError("hop_length", "the step between frames is invalid", found=hop_length, expected=expected)
         self.n_fft, self.hop_length, self.edges = n_fft, hop_length, edges
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)

@@ -95,7 +95,7 @@ class Metadata:
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings of the list that is the value of a key.
+        """Yield the mappings in a list. The list is the value of `key`.
 
         An `InputError` is raised if the key is missing, or if the value is not a list of mappings.
         """
@@ -143,7 +143,7 @@ def read_metadata(file: Path) -> Metadata:
     try:
         return Metadata(file, read(file, finite=False))  # published metadata may contain NaN under unused keys
     except FileNotFoundError as error:
-        raise InputError(file, "the metadata file is missing", expected=f"a file in {language}") from error
+        raise InputError(file, "the metadata file is missing", expected=f"a file in {language} format") from error
 
 
 def _exists(path: Path) -> bool:
