@@ -197,12 +197,12 @@ class RecurrentPath(nn.Module):
 
 
 class DualPath(nn.Module):
-    """Process a spectrum over frequency, then over time. The output of each of the two networks is added to the input.
+    """Process a spectrum by a network over frequency, then by a network over time, each with a residual connection.
 
     Args:
         channels: number D of channels.
-        frequency: network over frequency. It maps sequences [N, L, D] to sequences of the same shape.
-        time: network over time. It maps sequences [N, L, D] to sequences of the same shape.
+        frequency: network over frequency, which maps sequences [N, L, D] to sequences of the same shape.
+        time: network over time, which maps sequences [N, L, D] to sequences of the same shape.
 
     Shape:
         [B, D, F, T] -> [B, D, F, T]. B: batch, F: compressed frequency bins, T: frames.

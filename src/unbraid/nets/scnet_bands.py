@@ -32,8 +32,9 @@ class SparseBands:
                 expected = f"{len(shares)} numbers of at least {least}, one for each band"
                 raise InputError(f"SCNet.band_{name}", found=list(values), expected=expected)
         if any(stride not in (1, kernel) for stride, kernel in zip(strides, kernels, strict=True)):
-            expected = f"the values of band_strides {list(strides)}, except for bands of stride 1"
-            raise InputError("SCNet.band_kernels", found=list(kernels), expected=expected)
+            expected = f"the values of band_strides {list(strides)}"
+            hint = "Only a band of stride 1 can have another kernel."
+            raise InputError("SCNet.band_kernels", found=list(kernels), expected=expected, hint=hint)
         self.shares, self.strides, self.kernels, self.depths = shares, strides, kernels, depths
 
     def sizes(self, bins: int) -> list[int]:
