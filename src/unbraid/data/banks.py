@@ -98,8 +98,8 @@ class HostBank:
     def _gather_chunk(self, job: tuple[np.ndarray, list[int], list[int]]) -> None:
         """Write the chunks of one example of a batch to an array, one chunk to each row.
 
-        `job` contains three values: the array [rows, C, T] to fill, the index of the track of each row, and the index of the
-        first sample of each row's chunk.
+        `job` contains three values: the array [rows, C, T] to fill, the index of the track for each row, and the index of the
+        first sample of the chunk for each row.
         """
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):

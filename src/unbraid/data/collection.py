@@ -62,7 +62,7 @@ class TrackCollection:
             progress: whether a progress bar is shown.
 
         Returns:
-            All tracks and copies, also the tracks whose mixture and instrumental version are not aligned in time.
+            All tracks and copies, including tracks whose mixture and instrumental version are not aligned in time.
         """
         if self._opened is None:
             self._opened = self.store.open(self._list(SPLITS), progress)
@@ -94,10 +94,12 @@ class TrackCollection:
         return listings.list_tracks(self.layout, self.root)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> None:
-        """Check that the listed tracks can be used. Store source names, messages and excluded tracks in this object.
+        """Check that the listed tracks can be used, and store the source names of the data set in this object.
+
+        The messages and the excluded tracks of the listing are stored too.
 
         Args:
-            listing: listing of the data set.
+            listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
             splits: splits that must contain tracks.
 
         Raises:
@@ -136,7 +138,10 @@ class TrackCollection:
         return [track for track in tracks if track.aligned]
 
     def notices(self, tracks: Sequence[StoredTrack]) -> list[str]:
-        """Return one line for each message about files, and one line for each kind of repair (such as padding) in `tracks`."""
+        """Return messages about the files of the data set, and about the changes that decoding made to `tracks`.
+
+        The result has one line for each message, and one line for each kind of change, such as padding with silence.
+        """
         messages = [listings.without_root(message, self.root) for message in self.messages]
         return messages + listings.repair_notices(tracks)
 

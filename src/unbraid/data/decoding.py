@@ -61,8 +61,8 @@ def decode(track: Track, memory: BufferPool | None = None, surround: ChannelChoi
 
     Args:
         track: track to decode.
-        memory: pool of arrays for the samples. Decoding the next track uses the same memory again. None: new memory is
-            allocated.
+        memory: pool that provides the arrays of the samples, so that several calls can use the same memory. None: each call
+            allocates new memory.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
 
     Returns:

@@ -5,8 +5,10 @@ Tracks are excluded at two times:
 - before decoding: the layout (the object that lists the tracks in the folder of a data set) excludes tracks;
 - after decoding: `TrackCollection` excludes tracks whose mixture and instrumental version are not aligned in time.
 
-All other problems that `unbraid.data.health` finds only cause warnings, and the tracks are used. `scripts/prepare.py` prints
-the excluded tracks with the reasons, under "left out". A training run prints the same list at its start.
+For all other problems, `unbraid.data.health` returns warnings, and the tracks are used.
+
+`scripts/prepare.py` prints the excluded tracks with the reasons, under "left out". A training run prints the same list when the
+run starts.
 """
 
 from pathlib import Path
@@ -38,7 +40,7 @@ def voices_and_instruments(file: str) -> str:
 
 
 def outside_splits(root: Path) -> dict[str, str]:
-    """Find the subfolders of a data set whose name is not `train`, `valid` or `test`. These subfolders are excluded.
+    """Find the subfolders of a data set except `train`, `valid` and `test`. The found subfolders are excluded.
 
     The result is a dictionary from the name of each excluded subfolder to the reason. The result is empty if none of the
     folders `train`, `valid` and `test` exists.

@@ -58,7 +58,7 @@ class Order:
 
     @property
     def key(self) -> str:
-        """Return the name of the folder of the decoded track: a hash of all values that change the samples."""
+        """Return the name of the folder of the decoded track: a hash of all values on which the decoded samples depend."""
         track = self.track
         structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else _as_list(track.mixture)
@@ -68,7 +68,7 @@ class Order:
 
     @property
     def has_one_row(self) -> bool:
-        """Return whether only one waveform is stored, because the track has one source and no separate mixture file."""
+        """Return True if the track has one source and no separate mixture file. Then only one waveform is stored."""
         return len(self.track.source_names) == 1 and not self.has_own_mixture
 
     @property
@@ -98,7 +98,7 @@ def fingerprints(track: Track) -> list[list[Any]]:
 def lock_of(entry: Path) -> FileLock:
     """Return the file lock for the folder of a decoded track. A process that creates or deletes the folder holds the lock.
 
-    Tracks whose folder names begin with the same three digits share a lock file, so there are at most 4096 lock files.
+    Folders whose names begin with the same three hexadecimal digits share a lock file. So at most 4096 lock files exist.
     """
     locks = entry.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,8 @@ def is_whole(entry: Path) -> bool:
 def drop(entry: Path) -> None:
     """Delete the folder of a decoded track.
 
-    The folder is renamed first. If the process is killed while it deletes the files, no incomplete track is left in the store.
+    The folder is renamed before the files are deleted. So a folder with the final name is always complete, even if the
+    process is killed during the deletion.
     """
     partial = entry.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -184,9 +185,10 @@ def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _scale(rows: Iterable[np.ndarray]) -> float:
-    """Return the scale of the stored samples: the smallest power of two for which samples / scale fits into 16 bits.
+    """Return the scale of the stored samples: the smallest power of two for which all quotients fit into 16 bits.
 
-    Because the scale is a power of two, files with 16 bits are stored without rounding errors.
+    A quotient is a sample divided by the scale. Because the scale is a power of two, files with 16 bits are stored without
+    rounding errors.
     """
     step = max(1e-8 / 32767, *(max(float(row.max()) / 32767, float(-row.min()) / 32768) for row in rows))
     return 2.0 ** math.ceil(math.log2(step))

@@ -83,7 +83,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 def check_refused(listing: Listing) -> None:
     """Raise the first error in `listing.refused`, if there is an error.
 
-    If there are more errors, the hint states the number of the other errors, and a command that prints all errors.
+    If the listing has more errors, the raised error also states the number of other errors, and a command that prints all.
 
     Args:
         listing: tracks and errors that were found in the folder of a data set.

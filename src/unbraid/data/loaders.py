@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 class StepLoader(DataLoader[Any]):
     """Load batches, and let Lightning resume in the middle of an epoch.
 
-    The loader does not save a state: its sampler computes the next step from the epoch and the number of finished steps. The
-    worker processes should be initialised with `ignore_signals`. Then the worker processes ignore the signals with which
-    terminals and clusters end a run, and still return the batch of the current step.
+    The state of the loader is empty, because the sampler computes the next step from the epoch and the number of finished
+    steps. The worker processes should be initialised with `ignore_signals`. Then they ignore the signals with which terminals
+    and clusters end a run, and still return the batch of the current step.
     """
 
     def state_dict(self) -> dict[str, Any]:

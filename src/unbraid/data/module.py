@@ -129,7 +129,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return all tracks and their copies at another pitch or tempo, also the tracks whose files are not aligned in time."""
+        """Return all tracks and their copies at another pitch or tempo, including tracks with files that are not aligned."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
@@ -156,7 +156,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check(listing, splits)
 
     def notices(self) -> list[str]:
-        """Return lines of text: one for each message about files, and one for each kind of repair, such as padding."""
+        """Return one line for each message about files, and one line for each kind of change by decoding, such as padding."""
         return self.collection.notices(self.tracks)
 
     @property
@@ -223,7 +223,7 @@ class MultitrackData(pl.LightningDataModule):
 
         If there are more processes than tracks, some processes get no track. Lightning would skip validation on a process whose
         loader has length 0, and the other processes would wait for this process forever. Therefore, if there are more processes
-        than tracks, the loaders do not declare a length (`UnsizedLoader`).
+        than tracks, the result is an `UnsizedLoader`: `len()` of this loader raises an error.
         """
         rank, world_size = self._ranks()
         tracks = self.split("valid")
@@ -240,16 +240,16 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Add information about the tracks, such as the pitch, to the batches. `function` returns this information."""
+        """Add information about the tracks, such as the pitch, to the batches. `function` returns it for a list of tracks."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
         return None if self._side_info is None else self._side_info(tracks)
 
     def normalise_songs(self) -> None:
-        """Switch on the normalisation of training batches by the mean and standard deviation of the mixture of each track.
+        """Switch on the normalisation of training batches, by mean and standard deviation of the mixture of each track.
 
-        A source is normalised by the values of the track from which the source is taken.
+        Each source is normalised by the mean and standard deviation of the track from which the source is taken.
         """
         self._normalise_songs = True
 
@@ -304,7 +304,10 @@ class MultitrackData(pl.LightningDataModule):
         return np.array([[source in track.sources for source in sources] for track in self.split("train")])
 
     def place(self) -> Residency:
-        """Return the place of the training samples: `disk`, `host` (RAM) or `device` (GPU memory). The first call chooses."""
+        """Return the place of the training samples: `disk`, `host` (RAM) or `device` (GPU memory).
+
+        The place is chosen at the first call.
+        """
         if self._place is None:
             processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
             self._place = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)

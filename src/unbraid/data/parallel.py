@@ -20,7 +20,10 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use. `UNBRAID_CORES` limits this number."""
+    """Return the number of processor cores that this process may use.
+
+    The environment variable `UNBRAID_CORES` limits this number.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(os.environ.get(CORES, available)))
 
@@ -85,7 +88,7 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Prevent processes that are started inside the `with` block from importing the user's script.
+    """Let processes that are started inside the `with` block skip the import of the user's script.
 
     The import can take seconds.
     """

@@ -6,7 +6,7 @@ together draw the same chunks as one process with a batch of the same total size
 
 For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
 slots in random order (the deck), each slot once. So no slot is used twice in an epoch, on any rank, and a track has the same
-number of chunks in every epoch. This rule has two exceptions. If the last slots of the deck do not fill a batch, they are not
+number of chunks in every epoch. There are two exceptions. If the last slots of the deck do not fill a batch, they are not
 used. If a chunk is silent, it is replaced by a chunk at any position of any track.
 """
 
@@ -32,8 +32,8 @@ class Sampling:
     """Options for drawing training chunks.
 
     Args:
-        over: `tracks`: the same number of chunks is drawn from every track. `time`: every second of audio is drawn equally
-            often.
+        over: `tracks`: the same number of chunks is drawn from every track. `time`: the number of chunks of a track is
+            about proportional to the length of the track.
         remix: probability that the sources of a chunk are drawn from different tracks, in [0, 1].
         skip_below_db: if a target of a chunk is below this RMS level, another chunk is drawn instead. The level is in dB
             relative to full scale, and below 0. None: all chunks are used.
@@ -101,7 +101,10 @@ class Positions:
 
 
 def _within(part: np.ndarray, parts: int, room: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Divide the integers from 0 to `room` - 1 into `parts` equal ranges. Return a random integer from range number `part`."""
+    """Divide the integers from 0 to `room` - 1 into `parts` equal ranges. Return a random integer from range number `part`.
+
+    `uniform` is the random number in [0, 1) from which the integer is computed.
+    """
     low, high = part * room // parts, (part + 1) * room // parts
     return low + (uniform * np.maximum(high - low, 1)).astype(np.int64)
 
@@ -157,7 +160,7 @@ class ChunkSampler:
 
     @property
     def _slots(self) -> int:
-        """Return the number of chunks in an epoch before the last incomplete batch is dropped."""
+        """Return the number of chunks in an epoch. An incomplete last batch is counted, but not used."""
         return self.chunks_per_track * int(self.holds.sum(axis=0).max())
 
     @property

@@ -1,4 +1,4 @@
-"""Compute mean and standard deviation of mixtures: of STFT magnitudes at each frequency, and of the samples of each track.
+"""Compute means and standard deviations for all mixtures: of the STFT magnitudes per frequency, and of the samples per track.
 
 The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in
 files.
@@ -68,7 +68,7 @@ def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> 
         [2, tracks]: means, then standard deviations.
 
     Returns:
-        The values of `InputScale` for each track, float32.
+        The mean and the standard deviation for each track, float32.
     """
     key = ["song scales", [track.entry.name for track in tracks]]
     stored = _stored(
@@ -80,7 +80,7 @@ def song_scales(tracks: Sequence[StoredTrack], folder: Path, progress: bool) -> 
 
 
 def _stored(folder: Path, key: list[Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Read arrays from a file whose name is a hash of the key. If the file is missing, compute and store the arrays first."""
+    """Read arrays from a file whose name is a hash of `key`. If the file is missing, compute and store the arrays first."""
     path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

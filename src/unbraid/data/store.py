@@ -136,7 +136,7 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the mixture and all sources, or the waveforms in `names`, as float32. Shape: [names, channels, samples]."""
+        """Return the waveforms in `names` as float32. None: mixture and all sources. Shape: [names, channels, samples]."""
         rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
         return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
 
@@ -170,8 +170,8 @@ class Store:
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        An `InputError` is raised if a file is invalid, but only after all other tracks are decoded. It is also raised if the
-        disk is full or read-only.
+        An `InputError` is raised if a file is invalid, but only after all other tracks are decoded. An `InputError` is also
+        raised if the disk is full or read-only.
 
         Args:
             tracks: tracks to open.
@@ -257,7 +257,7 @@ class Store:
 
 
 def _durations(orders: Sequence[Order]) -> Iterator[float]:
-    """Yield the duration of each track in seconds, from the header of its first file. 0 if the header cannot be read.
+    """Yield the duration of each track in seconds, from the header of the track's first file; 0 if the header is unreadable.
 
     The error about an unreadable file is raised later, when the file is decoded.
     """

@@ -71,7 +71,7 @@ class Track:
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """Return the names of all sources, sorted, including the residual."""
+        """Return the sorted names of all sources, also of the source that is the mixture minus all other sources."""
         return tuple(sorted({*self.sources, *([self.residual] if self.residual else [])}))
 
 

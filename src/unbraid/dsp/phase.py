@@ -19,7 +19,7 @@ from unbraid.runs.errors import InputError, check_counts
 
 
 class Phase(ABC):
-    """Interface of methods that convert the estimated complex spectra of sources to waveforms."""
+    """Interface of phase methods, such as `GriffinLim`. A call converts estimated complex spectra of sources to waveforms."""
 
     @abstractmethod
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Short-time Fourier transform, its inverse, and waveforms from magnitudes (Griffin-Lim), in torch with gradients.
 
-Griffin-Lim: Griffin & Lim, IEEE TASSP 1984; fast version: Perraudin et al., WASPAA 2013. Use `unbraid.dsp.phase` to choose the
-phase of a separator in a config.
+Griffin-Lim: Griffin & Lim, IEEE TASSP 1984; fast version: Perraudin et al., WASPAA 2013. Separators use Griffin-Lim through
+`unbraid.dsp.phase`.
 """
 
 from typing import Literal

@@ -128,8 +128,7 @@ def oscillators(
     """Synthesise the sum of the harmonics of a time-varying fundamental frequency.
 
     A segment is the time between two adjacent control points. A harmonic is silent in a segment if its frequency exceeds half
-    the sample rate at one or both of these points. Amplitudes are interpolated as in `upsample`, but are not stored at the
-    sample rate: each segment is computed by one matrix product.
+    the sample rate at one or both of these points. Amplitudes are interpolated as in `upsample`.
 
     Args:
         f0: fundamental frequency at the control points in Hz.

@@ -29,8 +29,8 @@ class HDemucs(nn.Module):
         kernel_size: size of the kernels.
         time_stride: stride in time of the layers whose input has only one frequency left.
         stride: stride of all other layers.
-        context: number of positions, on each side of a position, that the gated convolutions (GLU) of the decoder read.
-        context_enc: number of positions, on each side of a position, that the gated convolutions (GLU) of the encoder read.
+        context: number of positions that a gated convolution (GLU) of the decoder reads on each side of an output position.
+        context_enc: number of positions that a gated convolution (GLU) of the encoder reads on each side of an output position.
         norm_starts: index of the first layer with group normalisation.
         norm_groups: number of groups of the group normalisation.
         dconv_depth: number of layers of the residual branch (DConv) in each layer.

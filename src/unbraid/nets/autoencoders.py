@@ -47,7 +47,7 @@ class Autoencoder(nn.Module, ABC):
         """Reconstruct items (vectors or patches) from their codes. Shape: codes [N, ...] -> [N, D] or [N, C, H, W]."""
 
     def forward(self, items: Tensor) -> Tensor:
-        """Encode items (vectors or patches) and reconstruct them from their codes. Input and output have the same shape."""
+        """Encode items (vectors or patches), and decode the codes to items. Input and output have the same shape."""
         return self.decode(self.encode(items))
 
 

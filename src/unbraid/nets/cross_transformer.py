@@ -120,7 +120,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, sequence: Tensor, other: Tensor | None) -> Tensor:
-        """Compute queries from the sequence, keys and values from the other sequence (None: from the sequence itself)."""
+        """Apply attention: queries from `sequence`, keys and values from `other`, or from `sequence` if `other` is None."""
         if other is None:
             queries, keys, values = self.inputs(sequence).chunk(3, dim=-1)
         else:

@@ -41,8 +41,8 @@ class Sounding(NamedTuple):
 class Training(NamedTuple):
     """Hold statistics of pitch and loudness in the recordings with which a DDSP synthesizer was trained.
 
-    `lowest`, `median` and `highest` are pitches in MIDI semitones, without silent parts. Mean and standard deviation of the
-    loudness are in dB.
+    `lowest`, `median` and `highest` are pitches in MIDI semitones. Silent parts of the recordings are not counted for these
+    pitches. Mean and standard deviation of the loudness are in dB.
     """
 
     lowest: float
@@ -239,7 +239,7 @@ class Instrument(nn.Module):
             return self._sound(f0, new, state, gate)
 
     def _sound(self, f0: Tensor, new: Sounding, state: Playing, gate: Tensor | None) -> tuple[Tensor, Sounding]:
-        """Synthesize the next piece of a sound from the synthesizer parameters of its control points, see `play`."""
+        """Synthesize the next piece of a sound from the parameters of the synthesizer at the control points, see `play`."""
         if gate is not None:
             new = new._replace(amplitude=new.amplitude * gate, noise=new.noise * gate[..., None])
         if state.f0 is not None and state.sounding is not None:

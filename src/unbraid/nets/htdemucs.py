@@ -212,7 +212,7 @@ def _unet(
 
 @torch.no_grad()
 def _smooth(embedding: nn.Embedding) -> None:
-    """Initialise an embedding so that adjacent bins have similar vectors, divided by `EMBEDDING_BOOST`."""
+    """Make the initial vectors of adjacent bins in an embedding similar. Divide all vectors by `EMBEDDING_BOOST`."""
     steps = torch.arange(1, embedding.num_embeddings + 1)[:, None]
     embedding.weight.copy_(embedding.weight.cumsum(dim=0) / steps.sqrt() / EMBEDDING_BOOST)
 

@@ -121,7 +121,8 @@ class DecoderLayer(nn.Module):
         dconv_comp: factor by which the residual branch reduces the number of channels.
 
     Shape:
-        [B, ins, T] -> [B, outs, length] for waveforms, [B, ins, F, T] -> [B, outs, 4 * F, T] for spectrograms.
+        [B, ins, T] -> [B, outs, length] for waveforms, [B, ins, F, T] -> [B, outs, 4 * F, T] for spectrograms. `length` is an
+        argument of `forward`.
     """
 
     def __init__(self, ins: int, outs: int, spectral: bool, last: bool, dconv_depth: int, dconv_comp: int) -> None:
@@ -178,7 +179,7 @@ def rescale(module: nn.Module, reference: float) -> None:
 
     Args:
         module: network whose convolutions are changed.
-        reference: standard deviation of weights that do not change.
+        reference: a standard deviation. Weights that already have this standard deviation stay the same.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):

@@ -31,7 +31,7 @@ def import_torchaudio(where: str) -> Any:
         The module.
 
     Raises:
-        InputError: torchaudio is not installed, or this version of torchaudio cannot be used with this version of torch.
+        InputError: torchaudio is not installed, or the installed versions of torchaudio and torch do not work together.
     """
     try:
         import torchaudio
@@ -47,7 +47,7 @@ def check_length(samples: int, minimum: int, argument: str) -> None:
     Args:
         samples: length of the chunk in samples.
         minimum: smallest length that the network accepts, in samples.
-        argument: argument of the network that determines `minimum`, with its value, for the error message.
+        argument: name and value of the network argument on which `minimum` depends, for the error message.
 
     Raises:
         InputError: the chunk is too short.

@@ -2,8 +2,8 @@
 
 Each frame is standardised, and a linear layer reduces the frame to a few hundred values. Bidirectional LSTMs follow. Two linear
 layers map the reduced frame and the output of the LSTMs to all bins. The parameters have the names and shapes of the published
-weights. In the code, the weights of the first and the last layer are scaled instead of the frames. The result is the same, but
-the computation is faster, because a batch has more values than these weights.
+weights. In the code, the weights of the first and the last layer are scaled instead of the frames. The result is the same. The
+computation is faster, because these weights have fewer values than the frames of a batch.
 
 For short chunks or low latency, set `causal` or use a convolutional network.
 """

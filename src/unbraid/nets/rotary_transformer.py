@@ -22,7 +22,7 @@ SMALLEST_NORM = 1e-12  # feature vectors with a smaller norm are not scaled to u
 class RMSNorm(nn.RMSNorm):
     """Scale each vector to a root mean square of 1, and multiply each feature by a learned weight.
 
-    The computation has the precision of the weight, also under autocast.
+    The computation uses the dtype of the weight, also under autocast.
 
     Args:
         features: number of features.
@@ -148,7 +148,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Add the outputs of an attention and of a feed-forward network to a sequence.
+    """Add the output of an attention module to a sequence, and then add the output of a feed-forward module to the result.
 
     Args:
         attention: attention module.

@@ -1,6 +1,6 @@
 """SCNet, a sparse compression network for music source separation (Tong et al., ICASSP 2024).
 
-The encoder divides the spectrum into bands. It compresses high bands more than low bands, because low bands contain more
+The encoder divides the spectrum into bands. High bands are compressed more than low bands, because low bands contain more
 information. Dual-path layers then process the bands over frequency and over time. Every second layer processes the Fourier
 transform over time instead of the frames. The decoder expands the bands and returns the complex spectra of all sources.
 
@@ -197,12 +197,12 @@ class RecurrentPath(nn.Module):
 
 
 class DualPath(nn.Module):
-    """Add to the input the output of a network over frequency, and then the output of a network over time.
+    """Process a spectrum by a network over frequency, then by a network over time, each with a residual connection.
 
     Args:
         channels: number D of channels.
-        frequency: network of sequences [N, L, D] -> [N, L, D] over frequency.
-        time: network of sequences [N, L, D] -> [N, L, D] over time.
+        frequency: network over frequency, which maps sequences [N, L, D] to sequences of the same shape.
+        time: network over time, which maps sequences [N, L, D] to sequences of the same shape.
 
     Shape:
         [B, D, F, T] -> [B, D, F, T]. B: batch, F: compressed frequency bins, T: frames.

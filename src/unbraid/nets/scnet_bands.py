@@ -62,7 +62,7 @@ class SparseBands:
 
 
 class ConvolutionModule(nn.Sequential):
-    """Add the output of three convolutions over time to the input: gated with fewer channels, depthwise, and pointwise.
+    """Apply three convolutions over time (gated with fewer channels, depthwise, pointwise), and add the input to the result.
 
     Args:
         channels: number D of channels.

@@ -194,7 +194,7 @@ class PathNorm(nn.RMSNorm):
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate each pair of adjacent values by the angle of the pair and position, in float32.
+    """Rotate each pair of adjacent values, in float32. Each pair has its own angle at each position.
 
     Args:
         x: queries or keys.

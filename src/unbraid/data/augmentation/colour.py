@@ -1,8 +1,8 @@
 """Augmentations that change the spectrum of a source: equalizer, low-pass filter, noise.
 
 The filters multiply the spectrum of the whole chunk by a smooth real curve. So they have zero phase (no delay) and need no loop
-over samples. The impulse response of each filter is symmetric, so the filter rings before a sound as long as after the sound.
-Use a causal filter if this ringing before a sound is a problem.
+over samples. The impulse response of each filter is symmetric, so the filter also rings before each sound, not only after the
+sound. If the ringing before a sound is a problem, use a causal filter.
 """
 
 import math

@@ -103,7 +103,7 @@ class Remix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Add another example's waveform of the same source to some sources, so that, for example, two singers sing at once.
+    """Mix some sources with the same source of another example of the batch. Then, for instance, two singers sing at once.
 
     The result is x + g·x'. Here x is the waveform of a source, x' is the waveform of the same source in another example of the
     batch, and g is a random factor. The sum is not normalised, so it is usually louder than x. A batch of one example is not
@@ -124,7 +124,7 @@ class MixUp:
         check_pair(low=self.low, high=self.high, least=0, most=10)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Add another example's waveform of the same source to randomly chosen sources. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Mix randomly chosen sources with the same source of another example. Shape: [B, S, C, T] -> [B, S, C, T]."""
         examples, count = sources.shape[:2]
         chosen = chosen_sources(sources, self.probability, random)
         weights = random.uniform(self.low, self.high, chosen.shape)[chosen]

@@ -84,7 +84,7 @@ def drum(
     rattle_seconds: float,
     rattle: float,
 ) -> np.ndarray:
-    """Return the sound of a drum: a sine whose frequency falls from `(1 + sweep) * hz` to `hz`, and decaying noise.
+    """Return the sound of a drum: decaying noise, and a sine whose frequency falls from `(1 + sweep) * hz` to `hz`.
 
     Args:
         rng: random generator of the noise and of a small detuning.
@@ -252,7 +252,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
         rng: random generator of the phases.
         levels: amplitudes of the harmonics.
         cents: width of the band of each harmonic, in cents.
-        bright_hz: distance in frequency, in Hz, over which the amplitudes fall to 1/e (37 %).
+        bright_hz: a difference in frequency, in Hz. Over this difference, the amplitudes fall to 1/e (37 %).
 
     Shape:
         levels: [harmonics]; the result: [2, samples].

@@ -1,8 +1,8 @@
 """Render songs of three synthetic monophonic melodies: a voice and two instruments (reed and string).
 
-The reed is modelled with a cylindrical bore, so odd harmonics are strongest. The string is modelled with a wooden body, so its
-resonances are fixed. Both instruments are brighter when they are louder, and they have the same timbre in every track. They
-play legato or detached, with or without vibrato.
+The reed has a cylindrical bore, so odd harmonics are strongest. The string has a wooden body, which has fixed resonances. Both
+instruments are brighter when they are louder. The timbre of an instrument is the same in every track. The notes are legato or
+detached, with or without vibrato.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Maker:
     """Properties of a synthetic melody instrument: the reed or the string.
 
     Args:
-        pitch: lowest and highest value of the middle pitch of a melody, as MIDI pitch. The middle pitch is drawn at random.
+        pitch: two MIDI pitches. The middle pitch of each melody is drawn at random between these two pitches.
         colour: function that returns the amplitudes of the harmonics [frames, harmonics]. Its arguments are the numbers of the
             harmonics [harmonics], their frequencies in Hz [frames, harmonics], and the loudness in [0, 1] [frames, 1].
         attack: duration of the attack of a note, in seconds.

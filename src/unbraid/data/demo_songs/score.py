@@ -236,7 +236,7 @@ def write_lyrics(rng: np.random.Generator, count: int) -> tuple[tuple[str, str],
 
 
 def write_backing(rng: np.random.Generator, style: Style, phrases: list[Phrase]) -> list[Phrase]:
-    """Return the phrases of a second voice. About 35 % of the songs have no second voice, and the result is then empty.
+    """Return the phrases of a second voice. The result is empty for songs without a second voice, about 35 % of all songs.
 
     The second voice sings in unison with the first voice, two scale degrees above the first voice, or five scale degrees below
     the first voice. The second voice sings only phrases with high vocal effort.

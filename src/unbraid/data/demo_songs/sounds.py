@@ -184,7 +184,7 @@ class Line:
 
 
 def trace(notes: Sequence[Note], frames: int, begin: float = 0.0) -> Line:
-    """Convert notes to control curves: pitch, velocity and position in the note, for each frame (every `HOP` samples).
+    """Convert notes to the control curves of a melody, such as the pitch in each frame. There is a frame every `HOP` samples.
 
     Args:
         notes: notes in order of time.

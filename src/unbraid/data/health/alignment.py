@@ -1,7 +1,7 @@
 """Measure whether a mixture and its instrumental version are aligned, so that mixture minus instrumental is the vocals.
 
 Method: generalised cross-correlation with phase transform (Knapp & Carter 1976). Only phases are compared. So the correlation
-peak is one sample wide even for tonal music, and level and equalisation do not matter.
+peak is one sample wide even for tonal music, and does not depend on level and equalisation.
 
 1. The whole recordings are correlated. The power of the correlation is summed over ranges of delays (0.1 s each), so that a
    rough offset is found even if the offset changes over time.

@@ -86,7 +86,7 @@ def repairs(name: str, health: Health) -> Iterator[Finding]:
         health: measurements of the track.
 
     Yields:
-        Warnings about unequal lengths and sample rates, and the messages of the audio reader.
+        Warnings about unequal lengths, about unequal sample rates, and about changes that the audio reader reports.
     """
     if health.padded_seconds:
         sentence = f"the files differ in length: {health.padded_seconds:.2f} s of silence were appended to the shortest file"
@@ -110,7 +110,7 @@ def _silence(name: str, health: Health) -> Iterator[Finding]:
 
 
 def _pair(name: str, health: Health) -> Iterator[Finding]:
-    """Yield the warnings about a track whose vocals are the mixture minus its instrumental version."""
+    """Yield the warnings about a pair of recordings, the mixture and the instrumental version of a track."""
     if health.aligned is False:
         assert health.correlation is not None
         sentence = f"mixture and instrumental are {health.offset_ms:+.1f} ms apart and drift by {health.drift_ms:+.1f} ms"

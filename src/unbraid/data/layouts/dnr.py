@@ -25,7 +25,7 @@ STEMS = {"speech": "speech", "music": "music", "effects": "sfx"}
 class DivideAndRemaster:
     """List the clips of Divide and Remaster, version 2 or 3. The version is recognised by the names of the split folders.
 
-    The name of a track consists of its split folder and its clip folder, such as `tr-1002`.
+    The name of a track consists of the names of the split folder and the clip folder, such as `tr-1002`.
     """
 
     def tracks(self, root: Path) -> Listing:
@@ -38,7 +38,8 @@ class DivideAndRemaster:
             The tracks, and the excluded tracks with their reasons.
 
         Raises:
-            InputError: the root does not contain Divide and Remaster, contains several data sets, or a clip lacks a file.
+            InputError: the root does not contain Divide and Remaster, the root contains several data sets, or a clip lacks a
+                file.
         """
         place = unpacked_folder(root, lambda folder: bool(_split_folders(folder)))
         folders = [folder for split in _split_folders(place) for folder in subfolders(split)]

@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """Return the folders `train`, `valid` and `test` in `root` that exist, as a dictionary from split to folder."""
+    """Return a dictionary from split to folder, for each of the folders `train`, `valid` and `test` that exists in `root`."""
     return {split: root / split for split in SPLITS if (root / split).is_dir()}
 
 
@@ -124,7 +124,7 @@ def preferred(files: Iterable[Path], below: Path, ignore_case: bool = False) -> 
         A dictionary from name to the path of the chosen file, and a message for each file that is not used.
 
     Raises:
-        InputError: two files have the same name and format.
+        InputError: two files get the same name and have the same format, such as `a.wav` and `a.WAV`.
     """
     groups: dict[str, list[Path]] = {}
     for path in sorted(files):

@@ -44,7 +44,7 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
             in `tracks`.
 
     Returns:
-        The dictionary `tracks` with sources instead of instruments. A source without streams is silent.
+        A dictionary like `tracks`, with sources instead of instruments. A source without streams is silent.
 
     Raises:
         InputError: `keep` is empty, or contains an unknown instrument.

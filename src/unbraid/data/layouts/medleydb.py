@@ -119,7 +119,7 @@ def _has_bleed(metadata: Metadata) -> bool:
 
 
 def _stems(metadata: Metadata) -> dict[AudioStream, set[str]]:
-    """Return a dictionary from each stem of a track to the set of its sources: `vocals`, `accompaniment` or both."""
+    """Return a dictionary from each stem of a track to the sources in this stem: `vocals`, `accompaniment` or both."""
     folder = metadata.inside(metadata.file.parent, metadata.text("stem_dir"), "stem_dir")
     stems = metadata.node("stems")
     kinds = {}

@@ -95,7 +95,7 @@ class Metadata:
         return Metadata(self.file, self.get(key, object, "keys with values"), f"{self.place}{key}.")
 
     def nodes(self, key: str) -> Iterator["Metadata"]:
-        """Yield the mappings of the list that is the value of a key.
+        """Yield the mappings in a list. The list is the value of `key`.
 
         An `InputError` is raised if the key is missing, or if the value is not a list of mappings.
         """

@@ -24,7 +24,7 @@ STEMS = frozenset({
 
 @dataclass(frozen=True)
 class MoisesDB:
-    """List the songs of MoisesDB, named by their uuid. All songs of an artist are in the same split.
+    """List the songs of MoisesDB. The name of a song is its uuid. All songs of an artist are in the same split.
 
     Args:
         sources: stems that become sources; all others are summed to `other`. None: each stem becomes a source.

@@ -30,7 +30,7 @@ class MSST:
         remix: value of `data.sampling.remix`. It must be above 0 for type 1. It must be 0 for type 4.
         train: folders of training data, or CSV files for type 3, relative to the root.
         valid: folders of validation songs, relative to the root.
-        test: folders of test songs, or a number: this share of the songs in `valid` is used for testing, not for validation.
+        test: folders of test songs, or the share of the songs in `valid` that is used for testing instead of validation.
         instruments: stems that are used; all others are ignored. None: all stems.
         missing: handling of a song that lacks a stem. `error`: an error is raised; `silence`: the missing stem is silent.
 

@@ -64,8 +64,8 @@ class MUSDB18:
             The tracks, and the excluded tracks with their reasons.
 
         Raises:
-            InputError: the root does not contain MUSDB18 or the required edition, contains both editions, or a track lacks a
-                wav file.
+            InputError: the root does not contain MUSDB18 or the required edition, the root contains both editions, or a track
+                lacks a wav file.
         """
         splits = split_folders(unpacked_folder(root, lambda folder: bool(split_folders(folder))))
         stems = [path for folder in splits.values() for path in audio_files(folder) if path.name.lower().endswith(".stem.mp4")]

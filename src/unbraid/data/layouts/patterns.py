@@ -37,7 +37,8 @@ class Pattern:
 
         Args:
             path: path of the file.
-            below: folder to which the compared path is relative.
+            below: folder that contains the file, directly or in a subfolder. A pattern with a `/` is compared with the path
+                relative to this folder.
 
         Returns:
             A regular expression match, with one group for each `*` of the pattern.

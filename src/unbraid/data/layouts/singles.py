@@ -107,8 +107,8 @@ def _single_tracks(files: Files) -> list[Track]:
 def _songs(split: Split, files: Files) -> list[Track]:
     """Make songs for validation or testing: each song combines one file of each source.
 
-    The number of songs is the number of files of the largest source. Files of smaller sources are used several times. The files
-    of each source are ordered by a hash. An order by name would combine files with the same number in their names.
+    The number of songs is the number of files of the source with the most files. The files of all other sources are used
+    several times. The files of each source are sorted by a hash, so that similar file names are not combined more often.
     """
     count = max((len(source_files) for source_files in files.values()), default=0)
     picked: dict[str, list[str]] = {}

@@ -51,7 +51,7 @@ class Slakh2100:
         """List the tracks under the root.
 
         An `InputError` is raised if the root does not contain Slakh2100, metadata are invalid, a mixture is missing, or a track
-        is in two folders of splits. It is also raised if an option names an unknown instrument class or MIDI file.
+        is in two folders of splits. An `InputError` is also raised if an option names an unknown instrument class or MIDI file.
 
         Args:
             root: folder of the data set, or the folder above it.
@@ -118,7 +118,7 @@ class _MissingStemError(Exception):
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders of the tracks: in split folders such as `train/`, or in `place` itself if it has no split folders."""
+    """Yield the folders of the tracks: in the split folders below `place`, or directly in `place` without split folders."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())
