@@ -217,7 +217,7 @@ def test_training_tracks_in_the_test_are_named(cli, run, trained, tmp_path):
     assert status == 0, err
     scores = load(run / "scores/energy_ratios-stems/scores.json")
     assert scores["trained_on"] == {"again": "train: song 0", "valid": "valid: song 2"}
-    (warning,) = [line for line in out.splitlines() if line.startswith("warning:")]
+    (warning,) = [line for line in out.splitlines() if line.startswith("warning: the run")]
     assert "again" in warning and "new" not in warning
     cli(f"run={run}", script=SCRIPT)
     assert "trained_on" not in load(run / "scores/energy_ratios/scores.json")
