@@ -119,10 +119,10 @@ def _check_typed(config: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """Return the config of the command with the model of another tool. The key `config` is the path of the model's config file.
+    """Replace the model of the command by a model of another tool. The key `config` is the path of that model's config file.
 
-    If the command line does not contain `targets`, each target X of the model is the source X of the data. If the model has two
-    targets, X and `other`, the target `other` is the mixture without the source X.
+    The key `targets` on the command line defines the targets. Without this key, each target is the source of the data with the
+    same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None

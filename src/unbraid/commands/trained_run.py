@@ -63,14 +63,14 @@ class InputAudio(NamedTuple):
 
 
 class Trained:
-    """Load a trained autoencoder on the CPU. Give access to the data set of the run and to the input of the command.
+    """Load the autoencoder of a training run on the CPU. Give access to the data set of this run and to the command's input.
 
     Args:
         config: config of the command.
         schema: dataclass with the keys of the command, against which the config is checked.
 
     Raises:
-        InputError: the folder does not contain the run of an autoencoder, the weights cannot be used, or the keys `input` and
+        InputError: the run folder `run` does not contain an autoencoder, the weights cannot be used, or the keys `input` and
             `split` are both given or both missing.
     """
 

@@ -125,7 +125,7 @@ def read_translation(path: Path) -> Translation:
 
 
 def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor]:
-    """Read the weights file of a translation file, and rename the tensors to their names in unbraid.
+    """Read the weights file that a translation file names, and rename the tensors to their names in unbraid.
 
     Args:
         path: path of the translation file.

@@ -73,7 +73,9 @@ class Init:
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
         if options.path is None and options != cls():
-            raise InputError("init.path", "this key is missing, but another key of init is given", hint="Type init=PATH")
+            raise InputError(
+                "init.path", "the path of the weights is missing, but another key of init is given", hint="Add init.path=PATH"
+            )
         return options
 
     @property
@@ -138,7 +140,7 @@ def with_hash(config: DictConfig) -> None:
         config: config of a run, changed in place.
 
     Raises:
-        InputError: the path contains no weights, or `init.sha256` is given and differs from the hash of the weights.
+        InputError: the path `init.path` contains no weights, or `init.sha256` is given and differs from the hash of the weights.
     """
     options = Init.of(config.get("init"))
     if options.path is None or not (files := options.files()):

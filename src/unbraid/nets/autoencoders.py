@@ -249,11 +249,11 @@ def activate(values: Tensor, name: Activation) -> Tensor:
 
 
 def check_code(code: int, size: int) -> None:
-    """Check that the code of an autoencoder has at most as many values as a vector.
+    """Check that the code of an autoencoder is not larger than the input vector.
 
     Args:
         code: number of values in the code.
-        size: number of values in a vector.
+        size: number of values in the input vector.
 
     Raises:
         InputError: `code` is not in [1, `size`].

@@ -155,7 +155,7 @@ class PickleMachine:
 
     def _protocol(self, version: int) -> None:
         if version != 2:
-            raise ValueError(f"torch.save did not write this file: its pickle has protocol {version}, expected protocol 2")
+            raise ValueError(f"the file was not written by torch.save: its pickle has protocol {version}, expected protocol 2")
 
     def _mark(self, _: None) -> None:
         self.marks.append(self.stack)
@@ -208,7 +208,7 @@ class PickleMachine:
         word, kind, key, _device, elements, *view = self.stack.pop().items
         size = elements * STORAGES[kind] if isinstance(kind, _Name) else -1
         if word != "storage" or not isinstance(key, str) or type(elements) is not int or size < 0 or view not in ([], [None]):
-            raise ValueError("torch.save did not write this file: its pickle describes tensor data in an unknown form")
+            raise ValueError("the file was not written by torch.save: its pickle describes tensor data in an unknown form")
         if self.entries is not None and self.entries[key] != size:
             raise ValueError(f"the file is damaged: the data of a tensor have {self.entries[key]} bytes, expected {size} bytes")
         if self.storages.setdefault(key, size) != size:
@@ -226,7 +226,7 @@ class PickleMachine:
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("torch.save did not write this file: its pickle makes an OrderedDict from another object")
+                raise ValueError("the file was not written by torch.save: its pickle makes an OrderedDict from another object")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":

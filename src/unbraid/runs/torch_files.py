@@ -131,11 +131,11 @@ def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> No
     if len(names) != len(entries):
         raise ValueError("the file is damaged: several entries of its zip archive have the same name")
     if len({name.partition("/")[0] for name in names}) != 1:
-        raise ValueError("torch.save did not write this file: the entries of its zip archive are in several folders")
+        raise ValueError("the file was not written by torch.save: the entries of its zip archive are in several folders")
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.compress_type != ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
-            raise ValueError("torch.save did not write this file: its zip archive is compressed or encrypted")
+            raise ValueError("the file was not written by torch.save: its zip archive is compressed or encrypted")
         if entry.filename != entry.orig_filename or entry.header_offset < end:
             raise ValueError("the file is damaged: entries of its zip archive overlap")
         file.seek(entry.header_offset)
@@ -152,7 +152,7 @@ def _check_legacy(file: BinaryIO, path: Path) -> None:
         raise ValueError("the file is a tar archive. Save its content again with torch.save")
     pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
-        raise ValueError("torch.save did not write this file: the header of torch.save is missing")
+        raise ValueError("the file was not written by torch.save: the header of torch.save is missing")
     for _ in ("system", "content", "keys of the storages"):
         machine.run(pickles)
     if sum(machine.storages.values()) > path.stat().st_size:

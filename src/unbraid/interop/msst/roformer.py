@@ -46,7 +46,7 @@ MARKS = (
 )
 UNUSED = (r"\.rotary_embed\.",)  # frequencies of the rotations, which are constant
 
-REMOVE = "Remove the option if it does not change the network"
+REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
