@@ -140,7 +140,7 @@ def with_hash(config: DictConfig) -> None:
         config: config of a run, changed in place.
 
     Raises:
-        InputError: the path `init.path` contains no weights, or `init.sha256` is given and differs from the hash of the weights.
+        InputError: the path `init.path` contains no weights, or `init.sha256` is not the hash of the weights.
     """
     options = Init.of(config.get("init"))
     if options.path is None or not (files := options.files()):
