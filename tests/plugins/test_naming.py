@@ -102,9 +102,9 @@ def test_help_lists_choices_with_their_origin(mypkg, cli):
         (["model=mine", "+model.separator.net.hiden=3"], "model.separator.net.hiden", "'hidden'"),
         (["model=mine", "model.separator.net.hidden=many"], "model.separator.net.hidden", "int"),
         (["model=mine", "model.separator.net._target_=mypkg.parts.Nett"], "model.separator.net._target_", "exist"),
-        (["model=mine", "model.separator.net._target_=mypkg.parts._Private"], "model.separator.net._target_", "allowed"),
-        (["model=mine", "model.separator.net._target_=mypkg.parts.function"], "model.separator.net._target_", "allowed"),
-        (["model=mine", "model.separator.net._target_=mypkg.parts.Path"], "model.separator.net._target_", "allowed"),
+        (["model=mine", "model.separator.net._target_=mypkg.parts._Private"], "model.separator.net._target_", "class"),
+        (["model=mine", "model.separator.net._target_=mypkg.parts.function"], "model.separator.net._target_", "class"),
+        (["model=mine", "model.separator.net._target_=mypkg.parts.Path"], "model.separator.net._target_", "class"),
         (["model=mine", "model.separator.net.wrong=frames"], "model.separator.net", "[1, 1, 1, 129, 23]"),
         (["model=mine", "model.separator.net.wrong=bins"], "model.separator.net", "[1, 1, 1, 128, 23]"),
         (["model=mine", "model.separator.net.wrong=tuple"], "model.separator.net", "tuple"),
@@ -171,6 +171,21 @@ def test_a_changed_plugin_is_a_message(on_path, cli, tmp_path, songs):
     after = json.loads((folder / "run.json").read_text())
     assert status == 0 and "plugin  mypkg" in out and after["plugins"] != record["plugins"], err
     assert after["earlier"][0]["plugins"] == record["plugins"] and after["identity"] == record["identity"]
+
+
+def test_a_changed_plugin_is_named_by_a_finished_sweep_and_a_load(on_path, cli, tmp_path, songs):
+    package = write(tmp_path / "packages")
+    on_path(tmp_path / "packages")
+    words = ["-m", "plugins=mypkg", "model=mine", "data=musdb", f"data.root={songs}", *SMALL, "hydra.sweep.dir=sweep", "seed=0"]
+    status, _, err = cli(*words)
+    assert status == 0, err
+    with (package / "parts.py").open("a") as file:
+        file.write("# changed\n")
+    status, out, err = cli(*words)
+    assert status == 0 and "1 already finished" in out and "plugin  mypkg" in out, err
+    (run,) = (tmp_path / "work/sweep").glob("0-*")
+    status, _, err = cli(f"run={run}", "plugins=[mypkg]", f"data.root={songs}", script="scripts/evaluate.py")
+    assert status == 0 and "plugin  mypkg" in err, err
 
 
 def test_a_launcher_of_a_plugin_runs_a_sweep(mypkg, cli, tmp_path, songs):

@@ -4,6 +4,7 @@ The tracks are separated by a trained run, by another program (the user gives th
 """
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -114,7 +115,8 @@ def _evaluate_all(config: DictConfig) -> None:
             _evaluate(one_run, typed)
         else:
             echo(f"\nleft out: {folder.name} has no checkpoint")
-    echo(f"\nreport  python scripts/report.py {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
+    program = "unbraid report" if sys.argv[0].startswith("unbraid ") else "python scripts/report.py"
+    echo(f"\nreport  {program} {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
 
 
 def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ POSITIONAL = {
 }
 # Options of Hydra that are followed by a value
 WITH_VALUE = frozenset({"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"})
+PLUGINS = re.compile(r"\A(\+{0,2}plugins=)([\w.]+(?:,[\w.]+)*)\Z")
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
 
 
@@ -102,6 +103,11 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
     if values:
         result.append(f"{keys[0]}={values[0]}" if len(values) == 1 else f"{keys[0]}=[{','.join(map(quoted, values))}]")
     return result
+
+
+def list_plugins(words: Sequence[str]) -> list[str]:
+    """Write the value of the key `plugins` as a list: `plugins=mypkg` becomes `plugins=[mypkg]`. Plugins cannot be swept."""
+    return [PLUGINS.sub(r"\1[\2]", word) for word in words]
 
 
 def _is_positional(word: str) -> bool:

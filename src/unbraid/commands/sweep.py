@@ -27,13 +27,13 @@ from unbraid.commands.experiment import check_experiment, choices_of, named
 from unbraid.commands.overrides import as_typed, quoted
 from unbraid.commands.plan import plan
 from unbraid.interop.initial import with_hash
+from unbraid.runs import plugins
 from unbraid.runs.config import build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import (
     ENDED,
     LEDGER,
     Run,
-    code,
     digest,
     launch_overrides,
     read_record,
@@ -41,6 +41,7 @@ from unbraid.runs.records import (
     strip_launch_keys,
     sweep_overrides,
 )
+from unbraid.runs.source_version import code
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.jobs import Job, Launcher
 from unbraid.sweeps.ledger import Ledger, read, sweep_of
@@ -327,7 +328,11 @@ def _introduction(folder: Path, launcher: Launcher, done: Sequence[PlannedRun], 
     runs = len(done) + len(remaining)
     lines = f"sweep   {folder}: {runs} run{'s' if runs > 1 else ''}{places}"
     if done:
-        others = sum((read_record(planned.run.folder) or {}).get("code") != code() for planned in done)
+        records = [read_record(planned.run.folder) or {} for planned in done]
+        others = sum(record.get("code") != code() for record in records)
         source = f", {others} of them with other source code" if others else ""
         lines += f"\n        {len(done)} already finished{source}. resume=never starts a new sweep"
+        now = plugins.used([OmegaConf.to_container(planned.run.config, resolve=True) for planned in done])
+        texts = dict.fromkeys(text for record in records for text in plugins.changes(record.get("plugins"), now))
+        lines += "".join(f"\n        {text}" for text in texts)
     return lines

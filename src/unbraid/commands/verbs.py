@@ -42,3 +42,7 @@ def main() -> None:
         getattr(import_module(f"unbraid.commands.{verb}"), verb)(config)  # not imported for --help and --cfg
 
     hydra_command(verb)(command)()
+
+
+if __name__ == "__main__":
+    main()

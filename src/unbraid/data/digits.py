@@ -283,7 +283,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if magic_found != magic:
         kind = "images" if dimensions == 3 else "labels"
         expected = f"{magic} (IDX {kind})"
-        problem = f"the file is damaged or does not contain {kind}, because the file begins with a wrong magic number"
+        problem = f"the file begins with a wrong magic number, so it is damaged or does not contain {kind}"
         raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,12 @@ from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreig
 from unbraid.interop.msst.config import read_msst_config
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
+from unbraid.runs import plugins
 from unbraid.runs.config import node_at, own_config, plain_config, read_config
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.records import read_record
+from unbraid.runs.text import echo
 from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, tensors_of
 
 PUBLISHED_WEIGHTS = f"model{SAFETENSORS}"
@@ -147,6 +151,11 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
     Returns:
         The separator. Weights that do not fit, or a model that is much larger than the file, raise InputError.
     """
+    if origin.kind in ("run", "checkpoint") and origin.config is not None:
+        record = read_record(origin.folder) or {}
+        tree: Any = OmegaConf.to_container(origin.config, resolve=True)
+        for change in plugins.changes(record.get("plugins"), plugins.used(tree)):
+            echo(change, file=sys.stderr)
     tensors = origin.tensors("separator")
     with limited_size(origin.file, memory_of(tensors)):
         separator = make()

@@ -127,7 +127,7 @@ class ConstantSpectrum:
         return self.play(f0, level, torch.Generator().manual_seed(0))[0]
 
     def play(self, f0: Tensor, loudness: Tensor, generator: torch.Generator) -> Tensor:
-        """Synthesise sound with pitch `f0` in Hz and loudness in dB. Shape: [B, F + 1] both -> [B, F * hop_length]."""
+        """Synthesise sound with pitch `f0` in Hz and loudness in dB. Shape: each [B, F + 1] -> [B, F * hop_length]."""
         order = torch.arange(1, len(self.distribution) + 1)
         amplitudes = audible(f0, len(order), self.rate) * self.distribution
         amplitudes = amplitudes / amplitudes.sum(dim=-1, keepdim=True).clamp(min=1e-7)

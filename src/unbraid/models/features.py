@@ -149,10 +149,10 @@ class Spectra(Features):
         return functional.pad(relative * self.full_scale, (0, 0, 0, self.stft.n_fft // 2 + 1 - self.vector_size))
 
     def cut(self, spectra: Tensor) -> Tensor:
-        """Cut each spectrum into n patches of equal length. The last patch is padded with silence.
+        """Cut each spectrum along time into n patches of W frames. The last patch is padded with silence.
 
         Shape:
-            [N, C, bins, frames] -> [N * n, C, H, W], with H bins and W frames in each patch.
+            [N, C, H, frames] -> [N * n, C, H, W], with H frequency bins.
         """
         c, h, w = self.shape
         padded = functional.pad(spectra, (0, -spectra.shape[-1] % w))

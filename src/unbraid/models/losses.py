@@ -41,7 +41,7 @@ class MagnitudeL1(nn.Module):
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute difference of magnitudes. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        """Return the mean absolute error of magnitudes. Shape: both magnitudes [B, S, C, F, T] -> scalar."""
         return functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
 
 
@@ -55,7 +55,7 @@ class RelativeMagnitudeL1(nn.Module):
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Return the relative error of the magnitudes.
 
-        Shape: magnitudes [B, S, C, F, T] of both, mixture [B, C, F, T] -> scalar.
+        Shape: the magnitudes of each argument are [B, S, C, F, T]; mixture [B, C, F, T] -> scalar.
         """
         error = functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
         return error / required_field(estimate, "mixture").mean().clamp(min=1e-8)
@@ -67,7 +67,7 @@ class SquaredError(nn.Module):
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """Return the squared error of vectors, summed over the D values of a vector and averaged over the N vectors.
 
-        Shape: [N, D] both -> scalar.
+        Shape: each argument is [N, D] -> scalar.
         """
         return functional.mse_loss(estimate, reference, reduction="sum") / len(reference)
 
@@ -166,7 +166,7 @@ class MagnitudeMSE(nn.Module):
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the squared error of the magnitudes. Shape: magnitudes [B, S, C, F, T] of both -> scalar."""
+        """Return the squared error of the magnitudes. Shape: the magnitudes of each argument are [B, S, C, F, T] -> scalar."""
         magnitudes = required_field(estimate, "magnitudes")
         return magnitudes.shape[1] * functional.mse_loss(magnitudes, reference.magnitudes)
 
@@ -175,7 +175,7 @@ class WaveformL1(nn.Module):
     """Compute |x̂ − x| of estimated and true waveforms, averaged over samples (Défossez et al., 2019)."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean absolute difference of waveforms. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         return functional.l1_loss(estimate.sources, reference.sources)
 
 
@@ -183,7 +183,7 @@ class WaveformMSE(nn.Module):
     """Compute (x̂ − x)² of estimated and true waveforms, averaged over samples."""
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean squared difference of waveforms. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean squared difference of waveforms. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         return functional.mse_loss(estimate.sources, reference.sources)
 
 
@@ -196,7 +196,7 @@ class SISDR(nn.Module):
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the negative SI-SDR in dB. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the negative SI-SDR in dB. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         estimated, true = estimate.sources.float().flatten(2), reference.sources.float().flatten(2)
         tiny = 1e-7
         scale = ((estimated * true).sum(-1, keepdim=True) + tiny) / (true.square().sum(-1, keepdim=True) + tiny)
@@ -239,7 +239,7 @@ class MultiResolutionSTFT(nn.Module):
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Return the loss of waveforms and spectra. T must be larger than half the length of the longest transform.
 
-        Shape: sources [B, S, C, T] of both -> scalar.
+        Shape: the sources of each argument are [B, S, C, T] -> scalar.
         """
         with torch.autocast(estimate.sources.device.type, enabled=False):
             pair = torch.stack([estimate.sources.float(), reference.sources.float()])
@@ -286,7 +286,7 @@ class MultiScaleSpectral(nn.Module):
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the spectral loss of two waveforms, computed in float32. Shape: waveforms [..., T] both -> scalar."""
+        """Return the spectral loss of two waveforms, computed in float32. Shape: each waveform is [..., T] -> scalar."""
         samples = estimate.shape[-1]
         with torch.autocast(estimate.device.type, enabled=False):
             estimated, true = (waveform.float().reshape(-1, samples) for waveform in (estimate, reference))

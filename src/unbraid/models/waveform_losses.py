@@ -34,7 +34,7 @@ class TrimmedMSE(nn.Module):
         self.quantile, self.whole_chunks = quantile, whole_chunks
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean of the squared error without the largest errors. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the trimmed squared error. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         errors = (estimate.sources - reference.sources).float().square().movedim(1, 0)
         if self.whole_chunks:
             errors = errors.mean(dim=(-2, -1))
@@ -64,7 +64,7 @@ class L1SNR(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the loss in dB. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the loss in dB. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         errors = (estimate.sources - reference.sources).float().abs().flatten(2).sum(-1)
         levels = reference.sources.float().abs().flatten(2).sum(-1)
         return 10 * torch.log10((errors + self.epsilon) / (levels + self.epsilon)).mean()
@@ -89,7 +89,7 @@ class SpectralRMSE(nn.Module):
         self.register_buffer("window", torch.ones(n_fft), persistent=False)
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean error of the spectra. Shape: sources [B, S, C, T] of both -> scalar."""
+        """Return the mean error of the spectra. Shape: the sources of each argument are [B, S, C, T] -> scalar."""
         with torch.autocast(estimate.sources.device.type, enabled=False):
             errors = estimate.sources.float() - reference.sources.float()
             spectra = torch.stft(

@@ -122,7 +122,7 @@ class Chimera(nn.Module):
 
 
 def _cover(bands: Tensor) -> Tensor:
-    """Add each frequency bin that is in no mel band to the nearest band of the filter bank. Shape: [bands, bins] for both."""
+    """Add each frequency bin that is in no mel band to the nearest band of the filter bank. Shape: [bands, bins]."""
     centres = bands.argmax(dim=1)
     for number in torch.nonzero(bands.sum(dim=0) == 0).flatten():
         bands[(centres - number).abs().argmin(), number] = 1e-3

@@ -160,7 +160,7 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
         positions: index of the pixel for each value: the position of the maximum, as returned by `max_pool2d`.
 
     Shape:
-        [N, C, H, W] both -> [N, C, 2H, 2W].
+        each [N, C, H, W] -> [N, C, 2H, 2W].
 
     Returns:
         The doubled feature map.

@@ -36,7 +36,7 @@ class Whitening(Protocol):
     """A network that standardises its input with mean and standard deviation of the training data."""
 
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        """Set mean and standard deviation (`scale`) of the training data in each frequency bin. Shape: [F] both."""
+        """Set mean and standard deviation (`scale`) of the training data in each frequency bin. Shape: each argument is [F]."""
 
 
 def stride_of(net: object) -> int:

@@ -84,7 +84,7 @@ class OpenUnmix(nn.Module):
                 value.
 
         Shape:
-            [F] both.
+            each [F].
         """
         self.input_mean.copy_(-mean[: self.max_bin])
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])

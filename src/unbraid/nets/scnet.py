@@ -98,7 +98,8 @@ class SCNet(nn.Module):
             self.decoder.insert(0, Expansion(width, ins if len(self.decoder) else outs, bins, bands))
         self.separation = nn.ModuleList(
             DualPath(width, self.make_path(width, expand), self.make_path(width, expand))
-            for width in (channels[-1], 2 * channels[-1]) * (layers // 2)
+            for _ in range(layers // 2)
+            for width in (channels[-1], 2 * channels[-1])
         )
         if mask:
             self.position = nn.Parameter(torch.empty(1, widths[0], sizes[0], 1))

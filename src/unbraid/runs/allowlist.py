@@ -1,6 +1,7 @@
 """List the packages whose classes a config may use (the allowlist), and import the classes by name."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 from typing import Any
@@ -21,6 +22,7 @@ TRAINING_ONLY = (
     "pytorch_lightning.trainer", "pytorch_lightning.callbacks", "pytorch_lightning.loggers",
     "pytorch_lightning.Trainer",
 )  # fmt: skip
+TARGET = re.compile(r"\w+(\.\w+)+")
 COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which `weights.limited_size` cannot count
 
 
@@ -42,15 +44,20 @@ def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINI
     Raises:
         InputError: the class does not exist or is not allowed.
     """
-    key, expected = f"{where}._target_", f"a public class of {', '.join(allowed)}"
     packages = (*allowed, *plugins.names())
-    if not isinstance(target, str) or not _is_under(target, packages) or "._" in target or ":" in target:
+    key, expected = f"{where}._target_", f"a public class of {', '.join(packages)}"
+    if isinstance(target, str) and _is_under(target, packages) and ("._" in target or not TARGET.fullmatch(target)):
+        raise InputError(key, "this is not the name of a public class", found=target, expected="a name such as mypkg.nets.Net")
+    if not isinstance(target, str) or not _is_under(target, packages):
         raise InputError(
             key, "this class is not allowed in a config", found=target, expected=expected, hint=plugins.advice(target)
         )
     class_ = _imported(target, key)
-    if not inspect.isclass(class_) or not _is_under(class_.__module__, packages):
-        raise InputError(key, "this class is not allowed in a config", found=target, expected=expected)
+    if not inspect.isclass(class_):
+        raise InputError(key, "this object is not a class", found=target, expected="a public class")
+    if not _is_under(class_.__module__, packages):
+        problem = f"this class is not allowed in a config, because the package {class_.__module__} defines it"
+        raise InputError(key, problem, found=target, expected="the name of the class in its own package")
     if class_.__module__ == COPIES_LAYERS:
         raise InputError(
             key,

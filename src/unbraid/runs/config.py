@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
+from unbraid.runs import plugins
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError, unknown
@@ -165,7 +166,10 @@ def build(node: DictConfig, **given: Any) -> Any:
     except InstantiationException as error:
         if not isinstance(error.__cause__, REFUSALS):
             raise
-        reason = error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error.__cause__))
+        cause: Any = error.__cause__
+        reason = cause if isinstance(cause, InputError) else InputError(str(cause))
+        if plugins.package_of(str(node.get("_target_"))) and not isinstance(cause, InputError):
+            reason = InputError(f"{type(cause).__name__}: {cause}", hint="HYDRA_FULL_ERROR=1 prints the traceback")
         where = _with_key(node, str(error), reason.where)
         raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
 

@@ -216,9 +216,9 @@ def read_yaml(path: Path, finite: bool = True, tuples: bool = False) -> Any:
 
 
 class _Loader(Composer, EventParser, SafeConstructor, Resolver):
-    """Load YAML without aliases, with limits for nesting depth and length of numbers.
+    """Load YAML, but refuse aliases, too deep nesting and too long numbers.
 
-    Parsing stops as soon as a limit is exceeded.
+    The error is raised as soon as a limit is exceeded, before the rest of the file is parsed.
     """
 
     finite = True

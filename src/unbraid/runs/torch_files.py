@@ -149,7 +149,9 @@ def _check_legacy(file: BinaryIO, path: Path) -> None:
     """Check a file in torch's format before version 1.6: five pickles, then the data of the tensors."""
     data, machine = file.read(LARGEST_PICKLE), PickleMachine()
     if _is_tar(data):  # torch would extract it
-        raise ValueError("the file is a tar archive. Save its content again with torch.save")
+        raise ValueError(
+            "the file is a tar archive, which unbraid does not read. Load it with torch.load, and save it again with torch.save"
+        )
     pickles = io.BytesIO(data)
     if [machine.run(pickles), machine.run(pickles)] != [LEGACY_MAGIC, LEGACY_VERSION]:
         raise ValueError("the file was not written by torch.save: the header of torch.save is missing")

@@ -39,7 +39,7 @@ class Measure(ABC):
             sample_rate: sample rate of both waveforms in Hz.
 
         Shape:
-            [C, T] both.
+            each [C, T].
 
         Returns:
             One score for each name in `names`; None if the score is undefined.
@@ -62,7 +62,7 @@ def usdr(reference: Tensor, estimate: Tensor) -> float | None:
         estimate: estimated source.
 
     Shape:
-        [C, T] both, with C channels and T samples.
+        each [C, T], with C channels and T samples.
 
     Returns:
         The ratio in dB; None if the reference is silent.
@@ -80,7 +80,7 @@ def si_sdr(reference: Tensor, estimate: Tensor) -> float | None:
         estimate: estimated source.
 
     Shape:
-        [C, T] both, with C channels and T samples.
+        each [C, T], with C channels and T samples.
 
     Returns:
         The ratio in dB, at most 120; None if the reference or the estimate is silent.
@@ -115,7 +115,7 @@ def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> fl
         stft: STFT with which both signals are compared.
 
     Shape:
-        [C, T] both, with C channels and T samples.
+        each [C, T], with C channels and T samples.
 
     Returns:
         The distance in dB, 0 for equal magnitudes.

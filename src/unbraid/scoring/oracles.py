@@ -46,7 +46,7 @@ def phase_sensitive(source: Tensor, mixture: Tensor) -> Tensor:
         mixture: complex spectrum X of the mixture.
 
     Shape:
-        [...] both -> [...].
+        each [...] -> [...].
 
     Returns:
         The mask.

@@ -225,7 +225,7 @@ class Protocol:
             names: names of the sources.
 
         Shape:
-            [names, C, T] both.
+            each [names, C, T].
 
         Returns:
             The scores of each source, measure and window.

@@ -16,7 +16,7 @@ def confusion(labels: Tensor, decided: Tensor, classes: int) -> Tensor:
         classes: number of classes.
 
     Shape:
-        integers [...] both -> [classes, classes].
+        each integers [...] -> [classes, classes].
 
     Returns:
         The confusion matrix: rows are true classes, columns are predicted classes.

@@ -79,7 +79,7 @@ def difference(system: np.ndarray, baseline: np.ndarray) -> Difference | None:
         baseline: scores of the baseline in dB on the same tracks, NaN if undefined.
 
     Shape:
-        [seeds, tracks] both; the numbers of seeds may differ.
+        each [seeds, tracks]; the numbers of seeds may differ.
 
     Returns:
         The difference over all tracks with a defined score in each run of system and baseline; None if no track has such

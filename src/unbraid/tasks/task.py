@@ -250,7 +250,7 @@ class Task(pl.LightningModule):
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         """Update the learning-rate schedule after an epoch.
 
-        `metrics` contains the logged values by name; empty if the epoch had no validation.
+        `metrics` contains the logged values of training and validation by name. It is empty after an epoch without validation.
         """
         monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):

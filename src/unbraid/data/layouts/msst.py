@@ -176,9 +176,9 @@ READERS: dict[int, Callable[[Path], Listing]] = {1: _songs, 2: _singles, 3: _rec
 
 
 def _label(path: Path) -> tuple[str, ...]:
-    """Return the texts that are put before the track names of a folder or CSV file.
+    """Return the prefix of the names of all tracks in a folder or CSV file, as a tuple of texts.
 
-    The texts are the parts of `path`. If `path` is absolute, the result is only the name of the folder or file.
+    The prefix consists of the parts of `path`. If `path` is absolute, the prefix is only the name of the folder or file.
     """
     stripped = path.with_suffix("") if path.suffix.lower() == ".csv" else path
     return (stripped.name,) if stripped.is_absolute() else stripped.parts

@@ -16,8 +16,8 @@ class WaveformSeparator(Separator):
 
     This class does not compute an STFT. A network that needs an STFT computes the STFT itself.
 
-    With normalisation, the network gets (x - m) / σ instead of the mixture x, and its output y becomes σ y + m. The numbers m
-    and σ are the mean and the standard deviation of a mono signal: the mean of all channels of the mixture.
+    With normalisation, the network gets (x - m) / σ instead of the mixture x, and its output y becomes σ y + m. To compute m
+    and σ, the mixture is converted to mono. m is the mean of the mono signal over time, and σ is its standard deviation.
 
     With `normalisation: song`, m and σ are computed over the whole song in validation, test and every use of the trained model.
     In training, a chunk can contain sources of several songs. Before augmentation, each source is normalised with m and σ of
