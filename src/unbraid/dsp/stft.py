@@ -94,6 +94,34 @@ class STFT(nn.Module):
         return waveform.reshape(*lead, samples)
 
 
+class RealSTFT(STFT):
+    """Compute the same STFT and inverse STFT as another `STFT`, with operations that ONNX supports, for any signal length.
+
+    PyTorch's own inverse STFT would limit an exported graph to one signal length. Without an export, it is up to five times as
+    fast as the inverse STFT of this class.
+
+    Args:
+        stft: STFT with the window and the options to use.
+    """
+
+    def __init__(self, stft: STFT) -> None:
+        super().__init__(stft.n_fft, stft.hop_length, stft.edges)
+        self.window = stft.window
+
+    def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Compute the waveform of a spectrum. Shape: complex [..., n_fft // 2 + 1, frames] -> [..., samples]."""
+        *lead, bins, frames = spectrum.shape
+        parts = torch.fft.irfft(spectrum.reshape(-1, bins, frames), n=self.n_fft, dim=1) * self.window[:, None]
+        weights = self.window.square()[None, :, None].expand(1, self.n_fft, frames)
+        total, weight = (self._overlap_add(x).narrow(-1, self.n_fft // 2, samples) for x in (parts, weights))
+        return (total / weight).reshape(*lead, samples)
+
+    def _overlap_add(self, parts: Tensor) -> Tensor:
+        """Add overlapping frames. Each frame starts one hop after the previous one. Shape: [N, n_fft, frames] -> [N, samples]."""
+        length = (parts.shape[-1] - 1) * self.hop_length + self.n_fft
+        return functional.fold(parts, (1, length), (1, self.n_fft), stride=(1, self.hop_length))[:, 0, 0]
+
+
 def up_to(size: int, unit: int) -> int:
     """Return the difference between `size` and the next multiple of `unit`: -size % unit.
 

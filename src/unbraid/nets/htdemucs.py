@@ -147,15 +147,15 @@ class HTDemucs(nn.Module):
         hop, samples = self.stft.hop_length, mixture.shape[-1]
         margin = 3 * (hop // 2)
         padded = reflected(mixture.float(), margin, margin + up_to(samples, hop))
-        spectrum = self.stft(padded)[..., :-1, 2:-2] / math.sqrt(self.stft.n_fft)
-        return torch.view_as_real(spectrum).movedim(-1, 2).flatten(1, 2)
+        pairs = torch.view_as_real(self.stft(padded))[..., :-1, 2:-2, :] / math.sqrt(self.stft.n_fft)
+        return pairs.movedim(-1, 2).flatten(1, 2)
 
     def _waveforms(self, x: Tensor, samples: int) -> Tensor:
         """Compute the inverse of `_spectrogram` for each source. Shape: [B, S, 2 * C, F, T] -> [B, S, C, N]."""
         hop = self.stft.hop_length
         margin = 3 * (hop // 2)
-        parts = x.unflatten(2, (-1, 2)).movedim(3, -1) * math.sqrt(self.stft.n_fft)
-        spectrum = functional.pad(torch.view_as_complex(parts.contiguous()), (2, 2, 0, 1))
+        pairs = x.unflatten(2, (-1, 2)).movedim(3, -1) * math.sqrt(self.stft.n_fft)
+        spectrum = torch.view_as_complex(functional.pad(pairs, (0, 0, 2, 2, 0, 1)).contiguous())
         whole = self.stft.inverse(spectrum, samples + up_to(samples, hop) + 2 * margin)
         return whole[..., margin : margin + samples]
 

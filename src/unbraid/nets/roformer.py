@@ -116,16 +116,15 @@ class BandRoformer(nn.Module):
         if samples <= self.stft.n_fft // 2:
             expected = f"at least {self.stft.n_fft // 2 + 1} samples for n_fft = {self.stft.n_fft}"
             raise InputError("mixture", "the chunk is too short", found=f"{samples} samples", expected=expected)
-        spectrum = self.stft(mixture)
-        pairs = torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4)  # b t f c p
-        grid = self.transformer(self.band_split(self.in_bands(pairs).flatten(2)))
+        pairs = torch.view_as_real(self.stft(mixture))  # b c f t p
+        grid = self.transformer(self.band_split(self.in_bands(pairs.permute(0, 3, 2, 1, 4)).flatten(2)))
         by_band = grid.permute(2, 0, 1, 3).contiguous()  # k b t d
         masks = torch.stack([estimator(by_band) for estimator in self.mask_estimators], dim=1).float()
-        masks = self.in_bins(masks.unflatten(-1, (-1, channels, 2)))  # b s t f c p
-        sources = torch.view_as_complex(masks.contiguous()).permute(0, 1, 4, 3, 2) * spectrum.unsqueeze(1)  # b s c f t
+        masks = self.in_bins(masks.unflatten(-1, (-1, channels, 2))).contiguous()  # b s t f c p
         if self.zero_dc:
-            sources = functional.pad(sources[..., 1:, :], (0, 0, 1, 0))
-        return self.stft.inverse(sources, samples)
+            masks = functional.pad(masks[:, :, :, 1:], (0, 0, 0, 0, 1, 0))
+        masks = masks.permute(0, 1, 4, 3, 2, 5)  # b s c f t p
+        return self.stft.inverse(torch.view_as_complex(masks) * torch.view_as_complex(pairs.unsqueeze(1)), samples)
 
     def in_bands(self, pairs: Tensor) -> Tensor:
         """Sort frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2]. N: total number of bins of all bands."""

@@ -9,6 +9,7 @@ With the option `mask`, the decoder returns complex masks of the mixture, as in 
 audio, use Open-Unmix.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, get_args
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unbraid.dsp.stft import STFT
 from unbraid.nets.gradient_checkpointing import run_block
 from unbraid.nets.scnet_bands import Compression, Expansion, SparseBands
 from unbraid.runs.errors import InputError, check_counts
@@ -84,11 +86,13 @@ class SCNet(nn.Module):
             raise InputError("SCNet.window", found=window, expected=f"one of {', '.join(get_args(Window))}")
         if layers < 2 or layers % 2:
             raise InputError("SCNet.layers", found=layers, expected="an even number of at least 2")
-        self.sources, self.n_fft, self.hop_length, self.normalized = sources, n_fft, hop_length, normalized
-        self.stride, self.standardize, self.mask, self.checkpointing = hop_length, standardize, mask, gradient_checkpointing
-        samples = torch.hann_window(n_fft) if window == "hann" else torch.ones(n_fft)
-        self.window: Tensor
-        self.register_buffer("window", samples, persistent=False)
+        self.sources, self.stride = sources, hop_length
+        self.standardize, self.mask, self.checkpointing = standardize, mask, gradient_checkpointing
+        self.stft = STFT(n_fft, hop_length, "reflection")
+        if window == "rectangular":
+            self.stft.window = torch.ones(n_fft)
+        if normalized:  # the inverse STFT divides by the square of the window
+            self.stft.window = self.stft.window / math.sqrt(n_fft)
         bands = SparseBands(band_shares, band_strides, band_kernels, band_depths)
         widths, outs = [2 * audio_channels, *channels], 2 * audio_channels * sources
         sizes = list(accumulate(channels[:-1], lambda bins, _: sum(bands.compressed(bins)), initial=n_fft // 2 + 1))
@@ -124,7 +128,9 @@ class SCNet(nn.Module):
         """Separate mixtures [batch, channels, samples] into sources [batch, sources, channels, samples]."""
         # b batch, s source, c channel, p real and imaginary part, f bin, t frame, n sample, d (c p)
         samples = mixture.shape[-1]
-        spectra = self._transform(mixture)  # b d f t
+        padded = self.padded_length(samples)
+        pairs = torch.view_as_real(self.stft(functional.pad(mixture, (0, padded - samples))))  # b c f t p
+        spectra = pairs.movedim(-1, 2).flatten(1, 2)  # b d f t
         x, mean, scale = spectra, torch.zeros(()), torch.ones(())
         if self.standardize:
             scale, mean = torch.std_mean(spectra, dim=(1, 2, 3), keepdim=True)
@@ -132,12 +138,11 @@ class SCNet(nn.Module):
         x = self._network(x + self.position if self.mask else x).float()
         if self.standardize:
             x = x * scale + mean
-        x = x.unflatten(1, (self.sources, -1, 2)).movedim(3, -1)  # b s c f t p
-        estimates = torch.view_as_complex(x.contiguous())
+        x = x.unflatten(1, (self.sources, -1, 2)).movedim(3, -1).contiguous()  # b s c f t p
+        estimates = torch.view_as_complex(x)
         if self.mask:
-            mixtures = torch.view_as_complex(spectra.unflatten(1, (1, -1, 2)).movedim(3, -1).contiguous())
-            estimates = estimates * mixtures
-        return self._inverse(estimates, samples)
+            estimates = estimates * torch.view_as_complex(pairs.unsqueeze(1))
+        return self.stft.inverse(estimates, padded)[..., :samples]
 
     def _network(self, x: Tensor) -> Tensor:
         """Compress a spectrum, apply the dual-path layers, and expand the result. Shape: [B, D, F, T] -> [B, S * D, F, T]."""
@@ -154,26 +159,9 @@ class SCNet(nn.Module):
 
     def padded_length(self, samples: int) -> int:
         """Return the length of a mixture after padding, in samples: an odd number of hops, and longer than `samples`."""
-        hops = max(samples, self.n_fft // 2) // self.hop_length + 1  # the frames, hops + 1, are halved by the FFT over time
-        return (hops + 1 - hops % 2) * self.hop_length
-
-    def _transform(self, mixture: Tensor) -> Tensor:
-        """Compute the STFT in float32, with real and imaginary parts as channels. Shape: [B, C, T] -> [B, 2 * C, F, frames]."""
-        samples = mixture.shape[-1]
-        with torch.autocast(mixture.device.type, enabled=False):
-            padded = functional.pad(mixture.float(), (0, self.padded_length(samples) - samples)).flatten(0, 1)
-            spectra = torch.stft(
-                padded, self.n_fft, self.hop_length, window=self.window, normalized=self.normalized, return_complex=True
-            )
-        return torch.view_as_real(spectra).unflatten(0, mixture.shape[:2]).movedim(-1, 2).flatten(1, 2)
-
-    def _inverse(self, spectra: Tensor, samples: int) -> Tensor:
-        """Compute the waveforms of spectra in float32. Shape: complex [B, S, C, F, frames] -> [B, S, C, T]."""
-        with torch.autocast(spectra.device.type, enabled=False):
-            waveforms = torch.istft(
-                spectra.flatten(0, 2), self.n_fft, self.hop_length, window=self.window, normalized=self.normalized
-            )
-        return waveforms.unflatten(0, spectra.shape[:3])[..., :samples]
+        hop, shortest = self.stft.hop_length, self.stft.n_fft // 2
+        hops = max(samples, shortest) // hop + 1  # the frames, hops + 1, are halved by the FFT over time
+        return (hops + 1 - hops % 2) * hop
 
 
 class RecurrentPath(nn.Module):

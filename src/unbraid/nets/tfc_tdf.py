@@ -100,15 +100,15 @@ class TFCTDF(nn.Module):
         # b batch, s source, c channel, p real and imaginary part, k subband, f bin of a subband, t frame, n sample
         samples = mixture.shape[-1]
         padded = self.padded_length(samples)
-        spectra = self.stft(functional.pad(mixture, (0, padded - samples)))
-        parts = torch.view_as_real(spectra[:, :, : self.bins]).movedim(-1, 2)  # b c p (k f) t
+        pairs = torch.view_as_real(self.stft(functional.pad(mixture, (0, padded - samples))))
+        parts = pairs[:, :, : self.bins].movedim(-1, 2)  # b c p (k f) t
         mixtures = parts.unflatten(3, (self.subbands, -1)).flatten(1, 3)  # b (c p k) f t
         first = self.first(mixtures)
         x = self._unet(first.mT).mT * first
         x = self.last(torch.cat([mixtures, x], dim=1)).float()
         x = x.unflatten(1, (self.sources, -1, 2, self.subbands)).flatten(4, 5).movedim(3, -1)  # b s c (k f) t p
-        estimates = functional.pad(torch.view_as_complex(x.contiguous()), (0, 0, 0, spectra.shape[2] - self.bins))
-        return self.stft.inverse(estimates, padded)[..., :samples]
+        x = functional.pad(x, (0, 0, 0, 0, 0, pairs.shape[2] - self.bins)).contiguous()
+        return self.stft.inverse(torch.view_as_complex(x), padded)[..., :samples]
 
     def _unet(self, x: Tensor) -> Tensor:
         """Run the U-Net. Shape: [B, D, T, F] -> [B, D, T, F], with D = `channels`."""

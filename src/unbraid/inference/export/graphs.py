@@ -5,6 +5,9 @@ The inverse STFT consists of the ONNX operators DFT and Col2Im, so the exported 
 PyTorch's own inverse STFT cannot be used, because the exported graph would accept only one signal length.
 """
 
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,20 +16,15 @@ from torch.export import Dim
 from torch.nn import functional
 
 from unbraid.dsp.phase import MixturePhase
-from unbraid.dsp.stft import STFT, up_to
+from unbraid.dsp.stft import STFT, RealSTFT, up_to
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.clustering import Clustering
 from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.waveform import WaveformSeparator, run_normalised
 from unbraid.nets.adapters import ConvTasNet, HDemucs
-from unbraid.nets.htdemucs import HTDemucs
-from unbraid.nets.roformer import BandRoformer
-from unbraid.nets.scnet import SCNet
-from unbraid.nets.tfc_tdf import TFCTDF
 from unbraid.runs.errors import InputError
 
 LOUDNESS = 0.1  # standard deviation of the noise with which exported graphs are traced and checked
-COMPLEX_INSIDE = (HDemucs, HTDemucs, BandRoformer, SCNet, TFCTDF)  # networks that contain an STFT in complex numbers
 
 
 class RealMasking(nn.Module):
@@ -41,13 +39,13 @@ class RealMasking(nn.Module):
 
     def __init__(self, separator: Masking) -> None:
         super().__init__()
-        self.separator = separator
+        self.separator, self.stft = separator, RealSTFT(separator.stft)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate a batch of mixture chunks, and return the source waveforms."""
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
-        pairs = torch.view_as_real(separator.stft(mixture))
+        pairs = torch.view_as_real(self.stft(mixture))
         magnitudes = pairs.square().sum(dim=-1).sqrt()
         scale = separator.scale_of(magnitudes)
         outputs = separator.predict(magnitudes * scale)
@@ -58,7 +56,8 @@ class RealMasking(nn.Module):
             spectra = separator.refine(outputs["masks"]).unsqueeze(-1) * pairs.unsqueeze(1)
         else:
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).unsqueeze(-1) * _directions(pairs, magnitudes).unsqueeze(1)
-        return separator.consistent(mixture, inverse(spectra, separator.stft, mixture.shape[-1]))
+        waveforms = self.stft.inverse(torch.view_as_complex(spectra.contiguous()), mixture.shape[-1])
+        return separator.consistent(mixture, waveforms)
 
 
 class WholeHops(nn.Module):
@@ -139,16 +138,37 @@ def in_real_numbers(separator: Separator) -> nn.Module:
             raise InputError("phase", problem, found=separator.phase, expected="phase=mixture")
         return RealMasking(separator)
     if isinstance(separator, WaveformSeparator):
-        if isinstance(separator.net, COMPLEX_INSIDE):
-            problem = "this network cannot be exported, because it contains an STFT in complex numbers"
+        if isinstance(separator.net, HDemucs):
+            problem = "this network cannot be exported, because it contains an inverse STFT for one signal length"
             raise InputError("model.separator.net", problem, found=type(separator.net).__name__)
-        net = separator.net
+        net = replaced(separator.net, STFT, RealSTFT)
         if isinstance(net, ConvTasNet):
             net = WholeHops(net, net.window // 2)
         return NormalisedChunks(net) if separator.normalisation == "chunk" else net
     expected = "a Masking or a WaveformSeparator"
     problem, found = "a separator of this class cannot be exported", type(separator).__name__
     raise InputError("model.separator", problem, found=found, expected=expected)
+
+
+def replaced(module: nn.Module, kind: type[nn.Module], replacement: Callable[[Any], nn.Module]) -> nn.Module:
+    """Replace all modules of a class in a copy of a network.
+
+    Args:
+        module: network to export.
+        kind: class of the modules that are replaced.
+        replacement: function that takes a module of this class and returns the new module.
+
+    Returns:
+        The changed copy, which shares the weights of the network. If nothing is replaced, the network itself.
+    """
+    if not any(isinstance(child, kind) for child in module.modules()):
+        return module
+    copied = deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
+    for parent in list(copied.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, kind):
+                setattr(parent, name, replacement(child))
+    return copied
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:
@@ -198,40 +218,6 @@ def reason(error: BaseException) -> str:
     while (below := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(below)
     return str(next((cause for cause in causes if isinstance(cause, InputError)), causes[-1]))[:300]
-
-
-def inverse(pairs: Tensor, stft: STFT, samples: int) -> Tensor:
-    """Compute the inverse STFT from pairs of real numbers, with operations that ONNX supports.
-
-    The waveform equals the result of `STFT.inverse`.
-
-    Args:
-        pairs: spectrum, with real and imaginary part in the last dimension.
-        stft: the STFT that is inverted.
-        samples: length of the waveform in samples.
-
-    Shape:
-        pairs [..., F, frames, 2] -> [..., samples].
-
-    Returns:
-        The waveform.
-    """
-    *lead, _, frames, _ = pairs.shape
-    n_fft, hop = stft.n_fft, stft.hop_length
-    spectrum = torch.view_as_complex(pairs.reshape(-1, *pairs.shape[-3:]))
-    windowed = torch.fft.irfft(spectrum, n=n_fft, dim=1) * stft.window[:, None]
-    weights = stft.window.square()[None, :, None].expand(1, n_fft, frames)
-    total, weight = (_overlap_add(x, n_fft, hop).narrow(-1, n_fft // 2, samples) for x in (windowed, weights))
-    return (total / weight).reshape(*lead, samples)
-
-
-def _overlap_add(frames: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Add overlapping frames. Each frame starts `hop` samples after the previous one.
-
-    Shape: [N, n_fft, frames] -> [N, samples].
-    """
-    length = (frames.shape[-1] - 1) * hop + n_fft
-    return functional.fold(frames, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0]
 
 
 def _directions(pairs: Tensor, magnitudes: Tensor) -> Tensor:
