@@ -5,13 +5,17 @@ import re
 import numpy as np
 import pytest
 import soundfile
+import torch
 from omegaconf import OmegaConf
 
 from tests.commands.conftest import has_names
 from tests.commands.test_open_unmix import SCRIPT
 from tests.conftest import files_below, load_script, make_root
+from tests.interop.msst.state import formula_mixture, formula_state, listing
+from tests.interop.msst.test_tfc_tdf import AUDIO, CASES, MODEL
 from tests.test_configs import compose
 from unbraid import audio
+from unbraid.inference.export.onnx_file import OnnxSeparator
 
 pytest.importorskip("onnx", reason="pip install 'unbraid[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'unbraid[export]'")
@@ -60,6 +64,23 @@ def test_the_effect_of_eight_bits_is_printed(cli, trained, tmp_path):
     number = r"-?\d+\.\d\d dB"
     assert re.search(rf"vocals: uSDR {number} .*, {number} .*, [+-]\d+\.\d\d dB \(.* 1 test track", out), out
     assert files_below(tmp_path / "work") == ["small.onnx"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_tool_is_exported(cli, tmp_path):
+    torch.save(formula_state(listing("mdx23c")), tmp_path / "work/model.ckpt")
+    training = {"instruments": ["vocals", "other"], "target_instrument": None}
+    audio_options = AUDIO | {"sample_rate": 44100}
+    config = {"audio": audio_options, "model": MODEL, "training": training, "inference": {"num_overlap": 2, "batch_size": 1}}
+    OmegaConf.save(config, tmp_path / "work/model.yaml")
+    words = ["run=model.ckpt", "config=model.yaml", "format=onnx", "output=exported.onnx"]
+    status, out, err = cli(*words, script=SCRIPT)
+    assert status == 0, err
+    assert float(re.search(r"largest difference from PyTorch (\S+),", out)[1]) < 1e-5
+    read, mixture = OnnxSeparator(tmp_path / "work/exported.onnx"), formula_mixture(4032)
+    assert (read.targets, read.chunk_samples) == (["vocals", "other"], AUDIO["chunk_size"])
+    recorded = torch.tensor(CASES["instance"][2])  # output of MSST
+    assert (read(mixture).sources[0, ..., 500:2500:700].flatten() - recorded).abs().max() < 1e-5
 
 
 @pytest.mark.slow

@@ -86,6 +86,8 @@ class STFT(nn.Module):
             The waveform, in float32.
         """
         *lead, bins, frames = spectrum.shape
+        if torch.compiler.is_exporting():
+            return self.exportable_inverse(spectrum, samples)
         with torch.autocast(spectrum.device.type, enabled=False):
             waveform = torch.istft(
                 spectrum.reshape(-1, bins, frames), self.n_fft, self.hop_length,
@@ -93,23 +95,22 @@ class STFT(nn.Module):
             )  # fmt: skip
         return waveform.reshape(*lead, samples)
 
+    def exportable_inverse(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Compute the same waveform as `inverse` with operations that ONNX supports for any number of frames.
 
-class RealSTFT(STFT):
-    """Compute the same STFT and inverse STFT as another `STFT`, with operations that ONNX supports, for any signal length.
+        The method `inverse` calls this method during an export. An exported `torch.istft` would accept only one number of
+        frames. Without an export, `torch.istft` is up to five times as fast as this method.
 
-    PyTorch's own inverse STFT would limit an exported graph to one signal length. Without an export, it is up to five times as
-    fast as the inverse STFT of this class.
+        Args:
+            spectrum: complex spectrum.
+            samples: length of the waveform in samples.
 
-    Args:
-        stft: STFT with the window and the options to use.
-    """
+        Shape:
+            complex [..., n_fft // 2 + 1, frames] -> [..., samples].
 
-    def __init__(self, stft: STFT) -> None:
-        super().__init__(stft.n_fft, stft.hop_length, stft.edges)
-        self.window = stft.window
-
-    def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Compute the waveform of a spectrum. Shape: complex [..., n_fft // 2 + 1, frames] -> [..., samples]."""
+        Returns:
+            The waveform, in float32.
+        """
         *lead, bins, frames = spectrum.shape
         parts = torch.fft.irfft(spectrum.reshape(-1, bins, frames), n=self.n_fft, dim=1) * self.window[:, None]
         weights = self.window.square()[None, :, None].expand(1, self.n_fft, frames)
@@ -117,7 +118,7 @@ class RealSTFT(STFT):
         return (total / weight).reshape(*lead, samples)
 
     def _overlap_add(self, parts: Tensor) -> Tensor:
-        """Add overlapping frames. Each frame starts one hop after the previous one. Shape: [N, n_fft, frames] -> [N, samples]."""
+        """Add overlapping frames, which start one hop after each other. Shape: [N, n_fft, frames] -> [N, samples]."""
         length = (parts.shape[-1] - 1) * self.hop_length + self.n_fft
         return functional.fold(parts, (1, length), (1, self.n_fft), stride=(1, self.hop_length))[:, 0, 0]
 

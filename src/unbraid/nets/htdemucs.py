@@ -109,7 +109,7 @@ class HTDemucs(nn.Module):
             expected = f"{self.audio_channels} channels with at least 2 samples"
             raise InputError("mixture", found=f"{mixture.shape[1]} channels with {length} samples", expected=expected)
         if self.segment_samples is not None and not self.training:
-            mixture = functional.pad(mixture, (0, max(0, self.segment_samples - length)))
+            mixture = functional.pad(mixture, (0, torch.sym_max(0, self.segment_samples - length)))
         samples = mixture.shape[-1]
         y, waveform_mean, waveform_scale = standardised(mixture.float())
         x, spectral_mean, spectral_scale = standardised(self._spectrogram(mixture))
@@ -190,8 +190,8 @@ def reflected(waveform: Tensor, before: int, after: int) -> Tensor:
     Returns:
         The longer waveforms.
     """
-    missing = max(0, max(before, after) + 1 - waveform.shape[-1])
-    right = min(after, missing)
+    missing = torch.sym_max(0, torch.sym_max(before, after) + 1 - waveform.shape[-1])  # sym_max can be traced
+    right = torch.sym_min(after, missing)
     left = missing - right
     waveform = functional.pad(waveform, (left, right))
     return functional.pad(waveform, (before - left, after - right), mode="reflect")

@@ -160,7 +160,7 @@ class SCNet(nn.Module):
     def padded_length(self, samples: int) -> int:
         """Return the length of a mixture after padding, in samples: an odd number of hops, and longer than `samples`."""
         hop, shortest = self.stft.hop_length, self.stft.n_fft // 2
-        hops = max(samples, shortest) // hop + 1  # the frames, hops + 1, are halved by the FFT over time
+        hops = torch.sym_max(samples, shortest) // hop + 1  # the frames, hops + 1, are halved by the FFT over time
         return (hops + 1 - hops % 2) * hop
 
 
@@ -220,4 +220,10 @@ def to_frequencies(x: Tensor) -> Tensor:
 
 def from_frequencies(x: Tensor) -> Tensor:
     """Compute the inverse of `to_frequencies` in float32. Shape: [B, 2 * D, F, T / 2 + 1] -> [B, D, F, T]."""
-    return torch.fft.irfft(torch.complex(*x.float().chunk(2, dim=1)), norm="ortho")
+    spectrum = torch.stack(x.float().chunk(2, dim=1), dim=-1)  # with real and imaginary parts in the last dimension
+    if not torch.compiler.is_exporting():
+        return torch.fft.irfft(torch.view_as_complex(spectrum), norm="ortho")
+    # onnxruntime computes a wrong size of the inverse of half a spectrum of variable length, so the other half is added.
+    other_half = spectrum[..., 1:-1, :].flip(-2) * spectrum.new_tensor([1.0, -1.0])
+    whole = torch.view_as_complex(torch.cat([spectrum, other_half], dim=-2))
+    return torch.view_as_real(torch.fft.ifft(whole, norm="ortho"))[..., 0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.dsp.stft import STFT
+from unbraid.dsp.stft import STFT, up_to
 from unbraid.nets.gradient_checkpointing import run_block
 from unbraid.runs.errors import InputError, check_counts
 
@@ -130,8 +130,9 @@ class TFCTDF(nn.Module):
     def padded_length(self, samples: int) -> int:
         """Return the length of a mixture after padding. The number of frames is then a multiple of `time_stride ** levels`."""
         hop, unit = self.stft.hop_length, self.frame_unit
-        hops = max(-(-samples // hop), self.stft.n_fft // 2 // hop + 1)  # reflection needs more than half a window
-        return (-(-(hops + 1) // unit) * unit - 1) * hop
+        shortest = self.stft.n_fft // 2 + 1  # reflection needs more than half a window
+        frames = (torch.sym_max(samples, shortest) + hop - 1) // hop + 1  # sym_max, so that the length can be traced
+        return (frames + up_to(frames, unit) - 1) * hop
 
 
 class TFCTDFBlock(nn.Module):

@@ -40,6 +40,31 @@ SMALL = {
     "chunk": [*TASNET, "model.separator.normalisation=chunk"],
     "conv_tasnet": TASNET,
 }  # fmt: skip
+SHORT_MONO = ["sample_rate=8192", "channels=1", "chunk_seconds=0.2"]
+TINY_SCNET = ["channels=[4]", "n_fft=128", "hop_length=32", "layers=2", "band_shares=[0.2,0.3,0.5]"]
+NETS = {  # networks that contain an STFT, with the options of the network
+    "bs_roformer": [
+        "dim=8", "depth=1", "heads=2", "dim_head=4", "n_fft=256", "hop_length=64", "freqs_per_bands=[29,100]", "zero_dc=true",
+        "linear_transformer_depth=1", "skip_connection=true",
+    ],
+    "mel_band_roformer": ["dim=8", "depth=1", "heads=2", "dim_head=4", "n_fft=256", "hop_length=100", "num_bands=8"],
+    "scnet": [*TINY_SCNET, "standardize=true"],
+    "scnet_masked": TINY_SCNET,
+    "scnet_tran": [*TINY_SCNET, "heads=2", "dim_head=4", "rotary_dim=4"],
+    "htdemucs": [
+        "channels=16", "depth=1", "n_fft=256", "bottom_channels=null", "layers=2", "heads=2", "dconv_depth=1",
+        "segment_samples=2000",
+    ],
+    "mdx23c": ["n_fft=512", "hop_length=128", "bins=256", "channels=4", "growth=2", "levels=1", "blocks=1"],
+}  # fmt: skip
+SPECTRAL = {
+    model: [
+        f"model={model}",
+        *(f"model.separator.{word}" for word in SHORT_MONO),
+        *(f"model.separator.net.{word}" for word in words),
+    ]
+    for model, words in NETS.items()
+}
 
 
 def made(*words):

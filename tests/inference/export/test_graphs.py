@@ -5,16 +5,16 @@ import torch
 
 from tests.inference.export.conftest import SMALL, made
 from unbraid.dsp.stft import STFT
-from unbraid.inference.export.graphs import example, in_real_numbers, inverse
+from unbraid.inference.export.graphs import example, in_real_numbers
 from unbraid.runs.errors import InputError
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "edges"), [(1024, 768, "silence"), (512, 128, "reflection"), (96, 40, "silence")])
 def test_inverse_restores_the_waveform(n_fft, hop, edges):
     stft, waveform = STFT(n_fft, hop, edges), torch.randn(2, 3, 5011)
-    pairs = torch.view_as_real(stft(waveform))
-    assert (inverse(pairs, stft, 5011) - waveform).abs().max() < 1e-5
-    assert (inverse(pairs, stft, 5011) - stft.inverse(torch.view_as_complex(pairs), 5011)).abs().max() < 1e-6
+    spectrum = stft(waveform)
+    assert (stft.exportable_inverse(spectrum, 5011) - waveform).abs().max() < 1e-5
+    assert (stft.exportable_inverse(spectrum, 5011) - stft.inverse(spectrum, 5011)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -35,20 +35,12 @@ def test_silence_stays_silence():
         assert (in_real_numbers(separator)(silence) - separator(silence).sources).abs().max() < 1e-6
 
 
-TINY_ROFORMER = ["model.separator.net.dim=8", "model.separator.net.depth=1", "model.separator.chunk_seconds=1"]
-
-
 @pytest.mark.parametrize(
     ("words", "where", "found", "expected"),
     [
         ([*SMALL["consistent"], "phase=wiener"], "phase", "Wiener", "phase=mixture"),
         ([*SMALL["joint"], "phase=griffin_lim"], "phase", "GriffinLim", "phase=mixture"),
         (["model=hdemucs", "model.separator.net.channels=4"], "model.separator.net", "HDemucs", ""),
-        (["model=htdemucs_small"], "model.separator.net", "HTDemucs", ""),
-        (["model=bs_roformer", *TINY_ROFORMER], "model.separator.net", "BSRoformer", ""),
-        (["model=mel_band_roformer", *TINY_ROFORMER], "model.separator.net", "MelBandRoformer", ""),
-        (["model=scnet_small"], "model.separator.net", "SCNet", ""),
-        (["model=mdx23c_small"], "model.separator.net", "TFCTDF", ""),
         ([*SMALL["chimera"], "model.separator.masks_from=clusters"], "masks_from=clusters", None, "masks_from=head"),
     ],
 )

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tests.inference.export.conftest import SMALL, made
+from tests.inference.export.conftest import SMALL, SPECTRAL, made
 from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_onnx
 from unbraid.inference.loading import Loaded, load
 from unbraid.runs.errors import InputError
@@ -23,7 +23,7 @@ def written(tmp_path_factory):
 
     def write(kind):
         if kind not in known:
-            separator, path = made(*SMALL[kind]), folder / f"{kind}.onnx"
+            separator, path = made(*(SMALL | SPECTRAL)[kind]), folder / f"{kind}.onnx"
             write_onnx(separator, path, kind)
             known[kind] = separator, path
         return known[kind]
@@ -45,6 +45,21 @@ def test_file_and_pytorch_agree_on_music(kind, written, music):
         assert expected.abs().max() > 1e-3
         assert (read(mixture).sources - expected).abs().max() < 1e-4
         assert (read(mixture[:1]).sources - expected_first).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SPECTRAL)
+@torch.inference_mode()
+def test_networks_with_an_stft_accept_every_length(kind, written, music):
+    separator, path = written(kind)
+    read = OnnxSeparator(path)
+    for samples in (separator.chunk_samples, 1701, 2944):
+        mixture = music(separator.sample_rate, separator.channels, samples)
+        expected, expected_first = separator(mixture).sources, separator(mixture[:1]).sources
+        peak = expected.abs().max()
+        assert peak > 1e-3 and read(mixture).sources.shape == expected.shape == (2, 1, 1, samples)
+        assert (read(mixture).sources - expected).abs().max() < 1e-4 * peak
+        assert (read(mixture[:1]).sources - expected_first).abs().max() < 1e-4 * peak
 
 
 @pytest.mark.slow

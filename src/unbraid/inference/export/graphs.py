@@ -1,13 +1,12 @@
 """Rewrite a separator so that it can be exported: all steps from mixture waveform to source waveforms use real numbers only.
 
-ONNX does not support complex numbers, so each complex number is a pair of real numbers. The STFT is the STFT operator of ONNX.
-The inverse STFT consists of the ONNX operators DFT and Col2Im, so the exported file does not contain large matrices of sines.
-PyTorch's own inverse STFT cannot be used, because the exported graph would accept only one signal length.
+ONNX does not support complex numbers, so each complex number is a pair of real numbers. PyTorch's exporter writes these pairs
+for the STFT, the inverse STFT and products of complex numbers, but not for padding and most other operations. Networks therefore
+pad and reshape pairs of real numbers. The STFT is the STFT operator of ONNX. The inverse STFT consists of the ONNX operators DFT
+and Col2Im, so the exported file does not contain large matrices of sines. PyTorch's own inverse STFT cannot be used, because the
+exported graph would accept only one signal length, see `STFT.exportable_inverse`.
 """
 
-from collections.abc import Callable
-from copy import deepcopy
-from itertools import chain
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.export import Dim
 from torch.nn import functional
 
 from unbraid.dsp.phase import MixturePhase
-from unbraid.dsp.stft import STFT, RealSTFT, up_to
+from unbraid.dsp.stft import up_to
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.clustering import Clustering
 from unbraid.models.separators.masking import Masking
@@ -39,13 +38,13 @@ class RealMasking(nn.Module):
 
     def __init__(self, separator: Masking) -> None:
         super().__init__()
-        self.separator, self.stft = separator, RealSTFT(separator.stft)
+        self.separator = separator
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate a batch of mixture chunks, and return the source waveforms."""
         # b batch, s source, c channel, f bin, t frame, p real and imaginary part
         separator = self.separator
-        pairs = torch.view_as_real(self.stft(mixture))
+        pairs = torch.view_as_real(separator.stft(mixture))
         magnitudes = pairs.square().sum(dim=-1).sqrt()
         scale = separator.scale_of(magnitudes)
         outputs = separator.predict(magnitudes * scale)
@@ -56,7 +55,7 @@ class RealMasking(nn.Module):
             spectra = separator.refine(outputs["masks"]).unsqueeze(-1) * pairs.unsqueeze(1)
         else:
             spectra = (outputs["magnitudes"] / scale.unsqueeze(1)).unsqueeze(-1) * _directions(pairs, magnitudes).unsqueeze(1)
-        waveforms = self.stft.inverse(torch.view_as_complex(spectra.contiguous()), mixture.shape[-1])
+        waveforms = separator.stft.inverse(torch.view_as_complex(spectra.contiguous()), mixture.shape[-1])
         return separator.consistent(mixture, waveforms)
 
 
@@ -139,36 +138,15 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         return RealMasking(separator)
     if isinstance(separator, WaveformSeparator):
         if isinstance(separator.net, HDemucs):
-            problem = "this network cannot be exported, because it contains an inverse STFT for one signal length"
+            problem = "this network cannot be exported, because torchaudio's code contains an STFT in complex numbers"
             raise InputError("model.separator.net", problem, found=type(separator.net).__name__)
-        net = replaced(separator.net, STFT, RealSTFT)
+        net = separator.net
         if isinstance(net, ConvTasNet):
             net = WholeHops(net, net.window // 2)
         return NormalisedChunks(net) if separator.normalisation == "chunk" else net
     expected = "a Masking or a WaveformSeparator"
     problem, found = "a separator of this class cannot be exported", type(separator).__name__
     raise InputError("model.separator", problem, found=found, expected=expected)
-
-
-def replaced(module: nn.Module, kind: type[nn.Module], replacement: Callable[[Any], nn.Module]) -> nn.Module:
-    """Replace all modules of a class in a copy of a network.
-
-    Args:
-        module: network to export.
-        kind: class of the modules that are replaced.
-        replacement: function that takes a module of this class and returns the new module.
-
-    Returns:
-        The changed copy, which shares the weights of the network. If nothing is replaced, the network itself.
-    """
-    if not any(isinstance(child, kind) for child in module.modules()):
-        return module
-    copied = deepcopy(module, {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())})
-    for parent in list(copied.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, kind):
-                setattr(parent, name, replacement(child))
-    return copied
 
 
 def example(separator: Separator, batch: int, samples: int) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from unbraid.inference.export.facts import facts_of, read_facts
-from unbraid.inference.export.graphs import any_size, example, frozen, in_real_numbers, reason, replaced
+from unbraid.inference.export.graphs import any_size, example, frozen, in_real_numbers, reason
 from unbraid.inference.export.onnx_graph import check_graph
-from unbraid.inference.export.recurrent import GraphLSTM
+from unbraid.inference.export.recurrent import with_graph_lstms
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.runs.errors import InputError
 
@@ -40,7 +40,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """
     _package("onnx")
     _package("onnxscript")
-    graph = replaced(in_real_numbers(frozen(separator)), nn.LSTM, GraphLSTM).eval()
+    graph = with_graph_lstms(in_real_numbers(frozen(separator)).eval())
     inputs = example(separator, 2, separator.chunk_samples)
     program = _traced(graph, inputs)
     program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})

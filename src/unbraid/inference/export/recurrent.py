@@ -4,6 +4,8 @@ Without this replacement, PyTorch's exporter would write the operations of each 
 and the ONNX file would accept only one number of frames.
 """
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.onnx import ops
@@ -52,3 +54,22 @@ def _reordered(weights: Tensor) -> Tensor:
     """Reorder the gates of an LSTM weight from PyTorch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     i, f, c, o = weights.detach().chunk(4)
     return torch.cat([i, o, f, c])
+
+
+def with_graph_lstms(module: nn.Module) -> nn.Module:
+    """Replace each LSTM in a copy of a network by a `GraphLSTM`, which writes the LSTM operator of ONNX.
+
+    Args:
+        module: network to export.
+
+    Returns:
+        The changed copy. If the network contains no LSTM, the network itself.
+    """
+    if not any(isinstance(child, nn.LSTM) for child in module.modules()):
+        return module
+    copied = deepcopy(module)
+    for parent in list(copied.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.LSTM):
+                setattr(parent, name, GraphLSTM(child))
+    return copied
