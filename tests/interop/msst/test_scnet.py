@@ -122,4 +122,4 @@ def test_unsupported_options_are_refused(option, where, found):
 
 def test_missing_options_have_the_defaults_of_msst():
     net = PLAIN.network(1, **PLAIN.arguments(AUDIO | {"model": {}}))
-    assert net.n_fft == 4096 and [level.mix.out_channels for level in net.encoder] == [32, 64, 128]
+    assert net.stft.n_fft == 4096 and [level.mix.out_channels for level in net.encoder] == [32, 64, 128]

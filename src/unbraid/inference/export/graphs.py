@@ -1,10 +1,10 @@
 """Rewrite a separator so that it can be exported: all steps from mixture waveform to source waveforms use real numbers only.
 
 ONNX does not support complex numbers, so each complex number is a pair of real numbers. PyTorch's exporter writes these pairs
-for the STFT, the inverse STFT and products of complex numbers, but not for padding and most other operations. Networks therefore
-pad and reshape pairs of real numbers. The STFT is the STFT operator of ONNX. The inverse STFT consists of the ONNX operators DFT
-and Col2Im, so the exported file does not contain large matrices of sines. PyTorch's own inverse STFT cannot be used, because the
-exported graph would accept only one signal length, see `STFT.exportable_inverse`.
+for Fourier transforms and products of complex numbers, but not for padding and most other operations. Networks therefore pad
+and reshape pairs of real numbers. The STFT is the STFT operator of ONNX. The inverse STFT consists of the ONNX operators DFT
+and Col2Im, so the exported file does not contain large matrices of sines. PyTorch's own inverse STFT cannot be used, because
+the exported graph would accept only one signal length, see `STFT.exportable_inverse`.
 """
 
 from typing import Any
