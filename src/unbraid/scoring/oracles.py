@@ -97,7 +97,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Separate each source with a mask, which `mask` computes from the complex spectra of the source and the mixture."""
+    """Separate each source. The function `mask` computes a mask from the complex spectra of the source and the mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
