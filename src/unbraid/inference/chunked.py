@@ -4,8 +4,8 @@
 A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-If a separator has a finite receptive field, and does not have the option `scaling: patch`, the result equals the separation of
-the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
+If a separator has a finite receptive field, but not the option `scaling: patch`, the chunks give the same result as the whole
+signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
 of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
