@@ -177,7 +177,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
         checkpoint: `best`, `last` or the path of a checkpoint file.
 
     Returns:
-        The instrument in evaluation mode.
+        A `Player` with the synthesizer in evaluation mode.
 
     Raises:
         InputError: the config names a class outside of `BUILT`, or the weights do not fit the model of the config.

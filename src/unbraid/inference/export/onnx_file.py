@@ -113,7 +113,10 @@ class OnnxSeparator(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Receptive field of the network in samples, read from the ONNX file; None for an infinite receptive field."""
+        """Number n, read from the ONNX file: an output sample depends only on n input samples before and n after its position.
+
+        None: an output sample depends on all input samples.
+        """
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:
