@@ -20,7 +20,7 @@ SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 @dataclass(frozen=True)
 class MsstConfig:
-    """Store the content of an MSST config file, and the values in the file that all network families use.
+    """Store the content of an MSST config file. The values that all network families use have their own attributes.
 
     Args:
         path: path of the file.
