@@ -12,8 +12,8 @@ from unbraid.commands.overrides import quote_paths
 def compose(*words: str) -> DictConfig:
     """Compose and check the config of a training.
 
-    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. The keys and values
-    are checked as in `unbraid train`.
+    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. The keys and values are
+    checked as in `unbraid train`.
 
     Args:
         *words: words of the command line, such as `model=unet`.

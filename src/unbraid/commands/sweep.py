@@ -77,9 +77,9 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 def settle(config: DictConfig) -> None:
     """Set the folder of a sweep before the sweep starts.
 
-    A dry run (`plan=true`) gets a temporary folder. Otherwise, a folder on the command line (`hydra.sweep.dir=FOLDER`) is used.
-    Without such a folder, the folder of an earlier sweep of the same command is used again. If there is no earlier sweep, or
-    with `resume=never`, a new folder is created.
+    A dry run (`plan=true`) gets a temporary folder. Otherwise, the folder `hydra.sweep.dir=FOLDER` on the command line is used.
+    If the command line contains no folder, the folder of an earlier sweep of the same command is used again. If there is no
+    earlier sweep, or if the command line contains `resume=never`, a new folder is created.
 
     Args:
         config: composed config of the sweep, with its `hydra` node. The config is changed in place.

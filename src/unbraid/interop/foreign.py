@@ -190,7 +190,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Translate a tensor name of other software to unbraid with the first pattern that matches; None if no pattern matches."""
+    """Convert a tensor name to unbraid. The first pattern that matches `name` is used; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())

@@ -35,8 +35,8 @@ class Init:
             weights; None: random weights.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
         weights: checkpoint that is read if `path` is a run folder.
-        only: prefixes, such as `nets.0.encoder`. Only tensors whose names begin with one of these prefixes are loaded; empty: all
-            tensors.
+        only: prefixes, such as `nets.0.encoder`. Only tensors whose names begin with one of these prefixes are loaded;
+            empty: all tensors.
         skip: prefixes. Tensors whose names begin with one of these prefixes are not loaded.
         partial: True: tensors that do not fit keep their random values. False: such tensors raise InputError.
         sha256: required SHA-256 hash of the weights file. None: the hash is not checked, but is written to the config.

@@ -75,7 +75,7 @@ class Origin:
         return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
 
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the given tensors, and add tensors that another tool does not store, see `msst.checkpoint.with_spare`."""
+        """Complete the tensors of a checkpoint of another tool, see `msst.checkpoint.with_spare`."""
         return dict(tensors) if self.foreign is None else with_spare(self.foreign, tensors, module)
 
     @property

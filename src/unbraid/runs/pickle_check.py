@@ -248,10 +248,7 @@ class PickleMachine:
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(
-                f"the file is damaged: it stores only {storage.elements} of the {count} elements of a tensor. "
-                "Copy or download the file again"
-            )
+            raise ValueError("the file is damaged: it stores only a part of a tensor. Copy or download the file again")
         self.tensor_bytes += count * storage.item_bytes
 
     def _build(self, _: None) -> None:

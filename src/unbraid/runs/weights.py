@@ -73,7 +73,7 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
     """Add the product of both LoRA (low-rank adaptation) matrices of each layer to the weight of the layer.
 
     Args:
-        state: dictionary from name to tensor, with the names of the package peft.
+        state: dictionary from name to tensor. The names have the form that the package peft uses.
         scale: factor by which the product of the matrices is multiplied.
         where: file of the tensors, for error messages.
 

@@ -117,9 +117,9 @@ def separator_tensors(state: ForeignState) -> dict[str, Tensor]:
 
 
 def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn.Module) -> dict[str, Tensor]:
-    """Add tensors to the tensors of a checkpoint: those that a network of unbraid stores, but other tools do not store.
+    """Complete the tensors of a checkpoint. Checkpoints of other tools lack some tensors of the networks in unbraid.
 
-    The output of the network does not depend on the added tensors.
+    The missing tensors are copied from the separator. The output of the network does not depend on these tensors.
 
     Args:
         state: tensors of the checkpoint.

@@ -20,7 +20,7 @@ SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 @dataclass(frozen=True)
 class MsstConfig:
-    """Store the content of an MSST config file. The values that all network families use have their own attributes.
+    """Store the content of an MSST config file. Values that all network families use are also stored as attributes.
 
     Args:
         path: path of the file.

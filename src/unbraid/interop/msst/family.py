@@ -27,7 +27,7 @@ class Family:
         unused: regular expressions that match tensor names of MSST. `network` does not store these tensors.
         absent: regular expressions. In a checkpoint of the family, none of these expressions matches the name of a tensor.
         spare: regular expressions that match tensor names of `network`. MSST does not store these tensors, because the output
-            does not depend on them.
+            does not depend on these tensors.
     """
 
     model_types: tuple[str, ...]

@@ -99,7 +99,9 @@ def _mel_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
-    """Derive arguments from the shapes of the tensors in a checkpoint: those that `BSRoformer` and `MelBandRoformer` share.
+    """Derive the arguments that `BSRoformer` and `MelBandRoformer` share.
+
+    The arguments follow from the shapes of the tensors in a checkpoint.
 
     Args:
         shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
