@@ -126,8 +126,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), or the model cannot use the data. An unused
-            choice of a config group, such as `features`, and different values of two keys that must be equal are also errors.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a chosen config
+            (such as `features=spectra`) is not used, or two keys that must have the same value differ.
     """
     _check_data(config)
     check(config, schema)

@@ -36,7 +36,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
     """Check names and types of all keys in a config.
 
     The keys of the top level are compared with `schema`. The keys of each node are compared with the signature of the class
-    that its `_target_` names.
+    at the key `_target_` of the node.
 
     Args:
         config: composed config.
@@ -198,7 +198,7 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 
 
 def _with_key(node: DictConfig, message: str, where: str) -> str:
-    """Put the key of a config node in front of `where`, the first part of a constructor's error message.
+    """Return `where`, the first part of a constructor's error message, with the key of the config node in front.
 
     If `where` begins with the name of an argument, such as `batch_size`, a dot follows the key: `data.batch_size`. Otherwise a
     colon follows the key.
