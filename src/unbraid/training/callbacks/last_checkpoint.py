@@ -96,7 +96,7 @@ class LastCheckpoint(Checkpoint):
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
         """Return two values, which are the same in all processes of the run.
 
-        The first value is True if `due` is True in at least one process. Then all processes write a checkpoint. The second
+        The first value is True if `due` is True in at least one process. Then a checkpoint is written. The second
         value is the number of the stop signal that a process has received, such as 15 for SIGTERM. The number is 0 if no
         process has received a stop signal.
         """
