@@ -88,7 +88,10 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
-    """Build the callbacks of a run: those in the config, one for the hyperparameter search, and one for the loggers."""
+    """Build the callbacks in the config of a run, the callback of a hyperparameter search, and the callback of the loggers.
+
+    A run that does not belong to a search, or has no loggers, has fewer callbacks.
+    """
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"
