@@ -25,6 +25,7 @@ from unbraid.data.roots import remember
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.runs.errors import InputError, check_counts
+from unbraid.runs.files import check_folder
 
 IMAGES, LABELS = 2051, 2049  # magic numbers of IDX files of bytes, with three dimensions (images) and one (labels)
 PARTS = ("train", "t10k")  # file name prefixes of the training and the test images of MNIST
@@ -228,10 +229,7 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 def _of_mnist(root: Path, part: str) -> Part:
     """Read one part of MNIST (`train` or `t10k`), and check that there is one label for each image."""
-    if not root.exists():
-        raise InputError(f"data.root={root}", "the folder does not exist")
-    if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
+    check_folder(f"data.root={root}", root)
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
     pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(pixels) != len(digits):

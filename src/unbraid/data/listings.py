@@ -9,6 +9,7 @@ from typing import Any
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Layout, Listing, Split, Track, few
 from unbraid.runs.errors import InputError, LayoutError
+from unbraid.runs.files import check_folder
 
 SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it takes one for each
 
@@ -136,10 +137,7 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
     An `InputError` is raised if `root` is not a folder. An error about an option of the layout names the full key of this
     option (`data.layout.<option>`).
     """
-    if not root.exists():
-        raise InputError(f"data.root={root}", "the folder does not exist")
-    if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
+    check_folder(f"data.root={root}", root)
     try:
         listing = layout.tracks(root)
     except InputError as error:
