@@ -72,7 +72,7 @@ class RawBatch(NamedTuple):
         rows: samples of the chunks of each example. Each row is the mixture or one source. None if the samples of all tracks
             are in GPU memory, where `BatchMixer` gathers the chunks.
         tracks: index of the track from which each row is taken.
-        starts: index, in the track, of the first sample of each row.
+        starts: index of the first sample of each row, counted from the start of the track.
 
     Shape:
         rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].
@@ -107,7 +107,7 @@ class ChunkBatches(Dataset[RawBatch]):
 
 
 class BatchMixer:
-    """Convert raw batches (chunks of the sources as stored) to training batches, on the device of the network.
+    """Convert each `RawBatch` to a `Batch` on the device of the network. Scale and augment the sources of the chunks.
 
     Args:
         tracks: tracks of the training split.

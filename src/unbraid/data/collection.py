@@ -170,6 +170,6 @@ class TrackCollection:
     def _remember(self) -> None:
         """Add the paths of this data set to `roots.jsonl`, the list of the paths from which this user has read data.
 
-        Later commands may read these paths, even if only the config of a run contains the paths. See `unbraid.data.roots`.
+        A later command may read a path in this list, even if the user does not type the path again. See `unbraid.data.roots`.
         """
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

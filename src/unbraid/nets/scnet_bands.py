@@ -86,7 +86,7 @@ class ConvolutionModule(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process sequences. Shape: [N, D, T] -> [N, D, T]."""
+        """Apply the convolutions to sequences, and add the input. Shape: [N, D, T] -> [N, D, T]."""
         return x + super().forward(x)
 
 

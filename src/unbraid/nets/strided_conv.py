@@ -1,4 +1,4 @@
-"""Layers of a U-Net that halve or double a feature map. On a CPU, training is faster than with torch's layers.
+"""U-Net layers that halve or double a feature map. On a CPU, training is faster than with torch's layers.
 
 Three cases are computed in another way than in torch:
 

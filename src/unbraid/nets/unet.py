@@ -116,7 +116,7 @@ def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
 
     Args:
         magnitudes: magnitudes of the mixture.
-        levels: number of layers of the network that halve the spectrogram.
+        levels: number of encoder layers of the network. Each encoder layer halves the spectrogram.
         drop_bin: bin to remove.
 
     Shape:
