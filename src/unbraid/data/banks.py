@@ -37,7 +37,7 @@ class Bank(Protocol):
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
         """Return one chunk for each row (mixture or source) of each example of a batch.
 
-        If a chunk is longer than the rest of its track, silence is appended.
+        If a track ends before the end of a chunk, the chunk is extended by silence.
 
         Args:
             tracks: index of the track from which each chunk is taken.

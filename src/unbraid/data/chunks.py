@@ -30,8 +30,8 @@ class Batch(NamedTuple):
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
         magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, and the
-            target's waveform in `sources` is the mixture minus all other sources. The true magnitudes of this target are
-            computed as the STFT magnitudes of the mixture minus the STFT magnitudes of all other sources.
+            waveform of the target in `sources` is X - Y. Then the true STFT magnitudes of the target are max(|X| - |Y|, 0). X
+            is the mixture, Y is the sum of all other sources.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
 

@@ -301,7 +301,7 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
 
 
 def _spectrum(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Append zeros at both ends of a waveform, then compute its STFT. Shape: [..., samples] -> complex [..., bins, frames]."""
+    """Pad a waveform with zeros at both ends, and compute the STFT. Shape: [..., samples] -> complex [..., bins, frames]."""
     with torch.autocast(waveform.device.type, enabled=False):
         flat = waveform.float().reshape(-1, waveform.shape[-1])
         spectrum = torch.stft(

@@ -1,6 +1,6 @@
 """Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-The model of a source has two parts. v is the power in each bin, averaged over the channels. R is a covariance matrix between
+The model of a source has two parts. v is the power in each bin, averaged over the channels. R is the covariance matrix of
 the channels at each frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over
 sources. Then v and R are updated from the estimates. Regularisation and scaling follow Open-Unmix (Stöter et al., JOSS 2019).
 

@@ -120,9 +120,9 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, sequence: Tensor, other: Tensor | None) -> Tensor:
-        """Apply attention, with queries from `sequence` and keys and values from `other`.
+        """Apply attention. The queries are from `sequence`, the keys and values are from `other`.
 
-        If `other` is None, keys and values are also from `sequence`.
+        If `other` is None, the keys and values are from `sequence`, too.
         """
         if other is None:
             queries, keys, values = self.inputs(sequence).chunk(3, dim=-1)

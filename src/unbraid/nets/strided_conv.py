@@ -7,7 +7,7 @@ Three cases are computed in another way than in torch:
   map (im2col; Chellapilla, Puri & Simard, 2006).
 - Few output channels: the last layer has one channel, so torch uses only a part of the CPU's vector units. Here the 2 × 2
   output pixels of an input pixel are computed as four channels. The channels are then rearranged to pixels (pixel shuffle,
-  Shi et al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a
+  Shi et al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated. This saves a
   copy.
 - Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
 
