@@ -31,7 +31,7 @@ class Batch(NamedTuple):
         sources: waveforms of the targets.
         magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, and the
             waveform of the target in `sources` is X - Y. Then the true STFT magnitudes of the target are max(|X| - |Y|, 0). X
-            is the mixture, Y is the sum of all other sources.
+            is the mixture, Y is the sum of all other sources, |X| and |Y| are STFT magnitudes.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
 

@@ -19,7 +19,7 @@ from unbraid.runs.errors import InputError
 
 
 class TrackCollection:
-    """List the tracks of a data set, check the list, and open the tracks, which are decoded at first use.
+    """List the tracks of a data set, check the list, and open the tracks. Tracks are decoded at the first use.
 
     Args:
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.

@@ -253,7 +253,7 @@ class MelBandRoformer(BandRoformer):
         heads: number of attention heads.
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
-        sample_rate: sample rate of the waveforms in Hz, which determines the mel bands.
+        sample_rate: sample rate of the waveforms in Hz. The sample rate determines the mel bands.
         n_fft: length of the transform in samples.
         hop_length: step between frames in samples.
         win_length: length of the window in samples; None: `n_fft`.

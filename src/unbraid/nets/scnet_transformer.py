@@ -40,8 +40,8 @@ class SCNetTransformer(SCNet):
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
         standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1).
-        mask: True: the network estimates complex masks, whose real and imaginary parts are in [-1, 1], and adds a learned
-            vector to each bin of the input. False: the network estimates spectra.
+        mask: True: the network estimates complex masks with real and imaginary parts in [-1, 1]. In this case, a learned
+            vector is added to each bin of the input. False: the network estimates spectra.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:

@@ -49,7 +49,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
         fingerprints: uint32 [words] each.
 
     Returns:
-        The pairs, sorted by the indices of their tracks.
+        The pairs, sorted by the indices of the two tracks.
     """
     equal = _equal(fingerprints)
     fingerprints = [words[:0] if i in equal else words for i, words in enumerate(fingerprints)]
