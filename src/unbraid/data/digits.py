@@ -79,7 +79,7 @@ class Digits(pl.LightningDataModule):
         self.splits: dict[Split, Images] = {}
 
     def setup(self, stage: str) -> None:
-        """Read and split the images, once.
+        """Read the images, and divide them into splits. If this is already done, do nothing.
 
         Args:
             stage: ignored; all splits are read at every stage.
@@ -281,7 +281,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if magic_found != magic:
         kind = "images" if dimensions == 3 else "labels"
         expected = f"{magic} (IDX {kind})"
-        problem = f"the file begins with a wrong magic number, so it is damaged or does not contain {kind}"
+        problem = f"the file begins with a wrong magic number: the file is damaged or does not contain {kind}"
         raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):

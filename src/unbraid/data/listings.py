@@ -51,7 +51,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
 
 
 def without_root(text: str, root: Path) -> str:
-    """Shorten a text: make paths in the folder `root` of the data set relative to this folder."""
+    """Shorten the paths in a text: remove the path of the data set (`root`) from the beginning of each path."""
     return text.replace(f"{root}{os.sep}", "")
 
 
@@ -84,7 +84,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 def check_refused(listing: Listing) -> None:
     """Raise the first error in `listing.refused`, if there is an error.
 
-    If the listing has more errors, the raised error also states the number of other errors, and a command that prints all.
+    If there are more errors, the raised error also states the number of other errors and a command that prints all errors.
 
     Args:
         listing: tracks and errors that were found in the folder of a data set.

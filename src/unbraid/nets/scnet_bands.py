@@ -86,7 +86,7 @@ class ConvolutionModule(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process sequences. Shape: [N, D, T] -> [N, D, T]."""
+        """Apply the convolutions to sequences, and add the input. Shape: [N, D, T] -> [N, D, T]."""
         return x + super().forward(x)
 
 
@@ -146,7 +146,7 @@ class Expansion(nn.Module):
     """Add a skip connection, mix all bands by a gated convolution, and expand each band by a transposed convolution.
 
     The authors' code applies the gated convolution to two copies of the input. This class adds the two halves of the
-    weights instead, which takes half the operations and gives the same result.
+    weights instead. The result is the same, with half the operations.
 
     Args:
         ins: number D of input channels.
