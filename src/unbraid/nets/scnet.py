@@ -89,11 +89,7 @@ class SCNet(nn.Module):
             raise InputError("SCNet.layers", found=layers, expected="an even number of at least 2")
         self.sources, self.stride = sources, hop_length
         self.standardize, self.mask, self.checkpointing = standardize, mask, gradient_checkpointing
-        self.stft = STFT(n_fft, hop_length, "reflection")
-        if window == "rectangular":
-            self.stft.window = torch.ones(n_fft)
-        if normalized:  # the inverse STFT divides by the square of the window
-            self.stft.window = self.stft.window / math.sqrt(n_fft)
+        self.stft = _make_stft(n_fft, hop_length, window, normalized)
         bands = SparseBands(band_shares, band_strides, band_kernels, band_depths)
         widths, outs = [2 * audio_channels, *channels], 2 * audio_channels * sources
         sizes = list(accumulate(channels[:-1], lambda bins, _: sum(bands.compressed(bins)), initial=n_fft // 2 + 1))
@@ -163,6 +159,16 @@ class SCNet(nn.Module):
         hop, shortest = self.stft.hop_length, self.stft.n_fft // 2
         hops = torch.sym_max(samples, shortest) // hop + 1  # the frames, hops + 1, are halved by the FFT over time
         return (hops + 1 - hops % 2) * hop
+
+
+def _make_stft(n_fft: int, hop_length: int, window: Window, normalized: bool) -> STFT:
+    """Build the STFT of an SCNet."""
+    stft = STFT(n_fft, hop_length, "reflection")
+    if window == "rectangular":
+        stft.window = torch.ones(n_fft)
+    if normalized:  # the inverse STFT divides by the square of the window
+        stft.window = stft.window / math.sqrt(n_fft)
+    return stft
 
 
 class RecurrentPath(nn.Module):
