@@ -69,7 +69,11 @@ def test_top_level_keys_and_groups_are_complete():
     optional = {name for name, parameter in inspect.signature(Experiment).parameters.items() if parameter.default is None}
     known = set(inspect.signature(Experiment).parameters)
     assert known - optional <= set(compose()) <= known
-    assert {*GROUPS} - {"experiment", "sweeper", "debug", "lora"} <= {*compose(), *compose("model=ae"), *compose("model=ddsp")}
+    assert {*GROUPS} - {"experiment", "sweeper", "debug", "lora", "curve"} <= {
+        *compose(),
+        *compose("model=ae"),
+        *compose("model=ddsp"),
+    }
 
 
 def test_options_of_a_search_are_those_of_yaml():

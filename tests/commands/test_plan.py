@@ -21,7 +21,7 @@ PROBED = {
 @pytest.fixture
 def planned(monkeypatch, capsys):
     def run(power, power_from=None, seeds=(0, 1, 2)):
-        monkeypatch.setattr(module, "_probe", lambda _: PROBED)
+        monkeypatch.setattr(module, "trial", lambda _: PROBED)
         configs = [OmegaConf.create({"seed": seed, "power": power, "power_from": power_from}) for seed in seeds]
         module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])
         return capsys.readouterr().out
@@ -40,7 +40,7 @@ def test_a_plan_has_the_seeds_and_songs_of_a_difference(planned, tmp_path):
 
 def test_a_variant_is_measured_once(monkeypatch, capsys):
     measured = []
-    monkeypatch.setattr(module, "_probe", lambda run: measured.append(run.folder.name) or PROBED)
+    monkeypatch.setattr(module, "trial", lambda run: measured.append(run.folder.name) or PROBED)
     pairs = [(seed, size) for size in (2, 3) for seed in (0, 1, 2)]
     configs = [OmegaConf.create({"seed": seed, "size": size, "power": None, "power_from": None}) for seed, size in pairs]
     module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])

@@ -15,7 +15,7 @@ ALL = {
     "gain": Gain(0.25, 1.25),
     "polarity": Polarity(0.5),
     "swap": ChannelSwap(0.5),
-    "remix": Remix(0.7),
+    "remix": Remix(0.7, None),
     "mixup": MixUp(0.5, 0.25, 1),
     "shift": TimeShift(0.05),
     "equalizer": Equalizer(0.5, 6, 6),
@@ -26,7 +26,7 @@ NOTHING = {
     "gain": Gain(1, 1),
     "polarity": Polarity(0),
     "swap": ChannelSwap(0),
-    "remix": Remix(0),
+    "remix": Remix(0, None),
     "mixup": MixUp(0, 0.25, 1),
     "shift": TimeShift(0),
     "equalizer": Equalizer(0, 6, 6),
@@ -134,7 +134,7 @@ def origins(sources, remixed):
 
 def test_remix_permutes_each_source_over_the_examples():
     sources = batch(40, 3, 2, 4)
-    found = origins(sources, Remix(0.5)(sources, RATE, generator()))
+    found = origins(sources, Remix(0.5, None)(sources, RATE, generator()))
     here = torch.arange(40)
     for permutation in found.T:
         assert torch.equal(permutation.sort().values, here)
@@ -144,11 +144,19 @@ def test_remix_permutes_each_source_over_the_examples():
 
 def test_remix_with_probability_1_moves_all():
     sources = batch(5, 4, 1, 4)
-    found = origins(sources, Remix(1)(sources, RATE, generator()))
+    found = origins(sources, Remix(1, None)(sources, RATE, generator()))
     assert (found != torch.arange(5)[:, None]).all()
 
 
-@pytest.mark.parametrize("alone", [Remix(1), MixUp(1, 0.5, 1)])
+def test_remix_exchanges_only_within_a_group():
+    sources = batch(10, 3, 1, 4)
+    found = origins(sources, Remix(1, 4)(sources, RATE, generator()))
+    groups = torch.arange(10)[:, None] // 4
+    assert torch.equal(found // 4, groups.expand(10, 3))
+    assert (found != torch.arange(10)[:, None]).all()
+
+
+@pytest.mark.parametrize("alone", [Remix(1, None), MixUp(1, 0.5, 1)])
 def test_batch_of_one_is_not_mixed(alone):
     assert torch.equal(alone(batch(b=1), RATE, generator()), batch(b=1))
 
@@ -264,6 +272,7 @@ def test_noise_is_white_and_uncorrelated():
         (lambda: Gain(0.5, 0.25), "low", 0.5),
         (lambda: Gain(-1, 1), "low", -1),
         (lambda: Gain(0, float("inf")), "high", float("inf")),
+        (lambda: Remix(0.5, 1), "group_size", 1),
         (lambda: MixUp(0.5, 2, 1), "low", 2),
         (lambda: MixUp(0.5, 0, 11), "high", 11),
         (lambda: Noise(-20, -40), "decibels_low", -20),
@@ -284,7 +293,8 @@ def test_arguments_out_of_range_are_refused(make, where, found):
 @pytest.mark.parametrize(
     "make",
     [
-        Polarity, ChannelSwap, Remix, lambda p: MixUp(p, 0, 1), lambda p: Equalizer(p, 6, 6), lambda p: LowPass(p, 1000),
+        Polarity, ChannelSwap, lambda p: Remix(p, None),
+        lambda p: MixUp(p, 0, 1), lambda p: Equalizer(p, 6, 6), lambda p: LowPass(p, 1000),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
@@ -301,6 +311,7 @@ def test_every_yaml_augments_a_batch(file):
         "none": {},
         "gain_swap": {"gain": Gain, "swap": ChannelSwap},
         "all": {name: type(part) for name, part in ALL.items()},
+        "demucs": {"shift": TimeShift, "swap": ChannelSwap, "polarity": Polarity, "gain": Gain, "remix": Remix},
     }[file.stem]
     sources = batch()
     for augmentation in built.values():

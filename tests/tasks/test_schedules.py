@@ -10,7 +10,7 @@ from torch import nn
 
 from unbraid.runs.errors import InputError
 from unbraid.tasks.optimizers import GroupedOptimizer
-from unbraid.tasks.schedules import Plateau, WarmupCosine
+from unbraid.tasks.schedules import Plateau, StepDecay, WarmupCosine
 from unbraid.tasks.task import Task
 
 
@@ -27,6 +27,26 @@ def test_warmup_and_cosine_equal_their_closed_form():
         assert sgd.param_groups[0]["lr"] == pytest.approx(expected, abs=1e-12)
         sgd.step()
         schedule.step()
+
+
+def test_step_decay_equals_its_closed_form():
+    sgd = optimizer()
+    schedule = StepDecay(sgd, 7, 0.9, 10)
+    for step in range(40):
+        assert sgd.param_groups[0]["lr"] == pytest.approx(0.5 * min(1, step / 10) * 0.9 ** (step // 7), abs=1e-12)
+        sgd.step()
+        schedule.step()
+    assert StepDecay(optimizer(), 1, 0.5, 0).get_last_lr() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [((0, 0.9, 0), "every_steps"), ((1, 0.0, 0), "factor"), ((1, 1.1, 0), "factor"), ((1, 0.9, -1), "warmup_steps")],
+)
+def test_invalid_arguments_of_step_decay_are_named(arguments, key):
+    with pytest.raises(InputError) as error:
+        StepDecay(optimizer(), *arguments)
+    assert error.value.where == f"optim.scheduler.{key}"
 
 
 def test_without_warmup_training_starts_at_the_full_rate():

@@ -74,7 +74,9 @@ class Experiment:
         protocol: protocol that scores the test tracks after training.
         published: scores from a paper. The scores of the run are compared with these scores.
         resume: `auto`: resume an interrupted run of the same experiment; `never`: start a new run.
-        plan: True for a dry run, which prints the time and memory that the training would need.
+        plan: True for a dry run, which prints the time and memory that the training would need. `fit` for a dry run that
+            chooses the settings with which the training fits into `memory`.
+        memory: memory of the training, such as `24GB`; None: the memory of the GPU or, on the CPU, the free RAM.
         power: difference between the scores of two models, in dB. A dry run prints how many seeds and test songs are needed to
             detect this difference.
         power_from: sweep folder whose scores give the standard deviations for `power`; None: scores of the demo songs.
@@ -112,7 +114,8 @@ class Experiment:
     protocol: Mapping[str, Any] | None = None
     published: Mapping[str, Any] | None = None
     resume: Literal["auto", "never"] = "auto"
-    plan: bool = False
+    plan: bool | Literal["fit"] = False
+    memory: str | None = None
     power: float | None = None
     power_from: str | None = None
     launcher: Mapping[str, Any] | None = None
@@ -202,8 +205,10 @@ def _check_stages(config: DictConfig) -> None:
 
 
 def _check_power(config: DictConfig) -> None:
+    if config.get("memory") is not None and config.plan != "fit":
+        raise InputError("memory", "this key can only be used together with plan=fit", hint="Add plan=fit, or remove memory")
     for key in ("power", "power_from"):
-        if config.get(key) is not None and not config.plan:
+        if config.get(key) is not None and config.plan is not True:
             raise InputError(key, "this key can only be used together with plan=true", hint=f"Add plan=true, or remove {key}")
     if config.get("power_from") is not None and config.power is None:
         raise InputError(

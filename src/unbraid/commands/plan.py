@@ -6,20 +6,15 @@ Runs that differ only in the seed form a variant. One run of each variant is tra
 
 import json
 import math
-import os
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from unbraid.commands.trial import trial
 from unbraid.reports.power import deviations_of, power_text
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, strip_launch_keys
@@ -31,7 +26,7 @@ COLUMNS = ("run", "parameters", "MACs", "memory", "steps/s", "steps", "training"
 
 
 def plan(runs: Sequence[Run]) -> None:
-    """Measure runs and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
+    """Measure runs, and print a table of parameters, MACs, peak memory, speed, number of steps, training time and disk space.
 
     The training time of a run is the largest possible number of steps divided by the measured speed. Validation, scoring and
     early stopping are ignored.
@@ -58,7 +53,7 @@ def plan(runs: Sequence[Run]) -> None:
         variant = _variant(run)
         if variant not in measured_variants:
             echo(f"measuring {len(measured_variants) + 1} of {len(variants)}: {run.folder.name}", file=sys.stderr, flush=True)
-            measured_variants[variant] = _probe(run)
+            measured_variants[variant] = trial(run)
         probe = measured_variants[variant]
         probes.append(probe)
         table.add_row(run.folder.name, *(_cells(probe) if "error" not in probe else [probe["error"]]))
@@ -66,7 +61,7 @@ def plan(runs: Sequence[Run]) -> None:
     possible = [probe for probe in probes if "error" not in probe]
     echo(
         f"total   at most {duration(sum(_seconds(probe) + probe['start'] for probe in possible))} of training, "
-        f"{_bytes(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
+        f"{size_text(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
     )
     seeds = len({run.config.seed for run in runs})
     songs = min((probe["songs"] for probe in possible if probe["songs"] is not None), default=None)
@@ -87,34 +82,17 @@ def _variant(run: Run) -> str:
     return json.dumps({key: value for key, value in tree.items() if key not in ("seed", "name")}, sort_keys=True, default=str)
 
 
-def _probe(run: Run) -> dict[str, Any]:
-    """Measure one run in a new process and return the results; if the run fails, return a dictionary with the key `error`."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = replace(run, folder=Path(folder, run.folder.name))
-        copy.freeze()
-        started = time.monotonic()
-        result = subprocess.run(
-            [sys.executable, "-m", "unbraid.commands.probe", str(copy.folder)],
-            capture_output=True, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
-        )  # fmt: skip
-        elapsed = time.monotonic() - started
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}, possibly out of memory"]
-        return {"error": lines[-1].removeprefix("error: ")}
-    output: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return output | {"start": elapsed - output["trial"]}  # imports, data and model, in s
-
-
 def _seconds(probe: dict[str, Any]) -> float:
-    """Return the training time in s from the results of `_probe`; infinity if the number of training steps is not limited."""
+    """Return the training time in s from the results of `trial`; infinity if the number of training steps is not limited."""
     return math.inf if probe["steps"] is None else float(probe["steps"] / probe["steps_per_second"])
 
 
 def _cells(probe: dict[str, Any]) -> list[str]:
-    parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{_bytes(probe['memory'])} {probe['device']}"
+    parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{size_text(probe['memory'])} {probe['device']}"
     speed, steps = f"{probe['steps_per_second']:.3g}", str(probe["steps"] or "")
-    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), _bytes(probe["disk"])]
+    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), size_text(probe["disk"])]
 
 
-def _bytes(count: float) -> str:
+def size_text(count: float) -> str:
+    """Return a number of bytes as text, such as `1.2 GB` or `340 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

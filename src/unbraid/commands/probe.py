@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from unbraid.commands.cli import frozen
 from unbraid.commands.experiment import check_experiment
@@ -81,6 +82,8 @@ def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
         "device": "of the GPU" if device.type == "cuda" else "of RAM",
         "steps_per_second": 1 / elapsed / limits.accumulate_grad_batches,
         "steps": min(steps, default=None),
+        "chunks": trainer.num_training_batches * run.config.data.batch_size,
+        "batch_norm": any(isinstance(module, BatchNorm) for module in workflow.task.modules()),
         "trial": clock.times[-1] - clock.times[0],
         "disk": CHECKPOINTS * _checkpoint_bytes(workflow),
         "songs": len(workflow.data.split("test")) if isinstance(workflow.data, MultitrackData) else None,

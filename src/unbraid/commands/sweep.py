@@ -91,6 +91,8 @@ def settle(config: DictConfig) -> None:
         raise InputError(
             word, "this key only applies to a single run", hint="Set the folder of a sweep with hydra.sweep.dir=FOLDER"
         )
+    if config.plan == "fit":
+        raise InputError("plan=fit", "this dry run only applies to a single run", hint="Remove -m, or use plan=true")
     if config.plan:
         scratch = tempfile.mkdtemp()  # for the files that Hydra writes
         atexit.register(shutil.rmtree, scratch)

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unbraid.commands.cli import error_message, frozen
 from unbraid.commands.experiment import check_experiment, choices_of, named
+from unbraid.commands.memory_plan import fit_memory
 from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
 from unbraid.interop.initial import with_hash
@@ -50,7 +51,9 @@ def train(config: DictConfig) -> None:
                 typed, "this key only applies to sweeps", hint="Set the folder of a single run with hydra.run.dir=FOLDER"
             )
         run = Run(Path(chosen.runtime.output_dir), config, run_overrides(words), choices_of(chosen))
-        if config.plan:
+        if config.plan == "fit":
+            fit_memory(run)
+        elif config.plan:
             plan([run])
         else:
             _train(run, named(chosen, "hydra.run.dir") is not None)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_LOGGER = "logger=[csv,wandb]"
 WANDB = "unbraid.training.loggers.Wandb"
 INSTALLED = ["unbraid", "train"]
-NOT_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "power", "power_from", "resume")
+NOT_OF_A_RUN = ("launcher", "sweeper", "search", "plan", "memory", "power", "power_from", "resume")
 
 
 @dataclass

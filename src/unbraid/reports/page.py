@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from unbraid.reports.differences import differences, loss_names
 from unbraid.reports.listening import heard, leave, songs_of
+from unbraid.reports.reference_curves import drawn_references
 from unbraid.reports.tables import ScoreTable, as_csv, as_latex, as_markdown, as_plain, caption, cell_text, main_measure
 from unbraid.reports.variants import RunScores, Spread, Variant, told_apart
 from unbraid.reports.verdicts import Verdict, verdicts
@@ -297,6 +298,7 @@ def _data(report: Report) -> dict[str, Any]:
         "parameters": [_mean(variant.cost("parameters")) for variant in variants],
         "seconds": [_mean(variant.seconds) for variant in variants],
         "curves": _curves(report.variants),
+        "references": drawn_references([run for variant in report.variants for run in [*variant.runs, *variant.without]]),
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ LOCK_ATTEMPTS = 5
 PATH_KEYS = {"root", "cache_dir"}
 # Keys that decide how a run is started and logged. They are not part of its identity.
 OUTSIDE = {
-    "launcher", "resume", "plan", "power", "power_from", "sweeper", "search", "logger", "plugins", "plugins_first",
+    "launcher", "resume", "plan", "memory", "power", "power_from", "sweeper", "search", "logger", "plugins", "plugins_first",
     "tags", "notes",
 }  # fmt: skip
 # Keys of the Trainer that end a training. A finished run can continue with larger values.

@@ -70,6 +70,40 @@ class WarmupCosine(LambdaLR):
         super().load_state_dict(state_dict)
 
 
+class StepDecay(LambdaLR):
+    """Multiply the learning rate by a factor after a fixed number of training steps, again and again.
+
+    `lr` is the learning rate of the optimizer. After s training steps, the learning rate is `lr` times factor^n, where n is s
+    divided by `every_steps`, rounded down. During a warm-up, this value is multiplied by s / warmup_steps.
+
+    Args:
+        optimizer: optimizer whose learning rates change.
+        every_steps: number of training steps from one decay to the next.
+        factor: factor in (0, 1] by which the learning rate is multiplied.
+        warmup_steps: number of training steps of the warm-up; 0: no warm-up.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    by_step = True
+
+    def __init__(self, optimizer: Optimizer, every_steps: int, factor: float, warmup_steps: int) -> None:
+        if every_steps < 1:
+            raise InputError("optim.scheduler.every_steps", found=every_steps, expected="at least 1")
+        if not 0 < factor <= 1:
+            raise InputError("optim.scheduler.factor", found=factor, expected="a number above 0, at most 1")
+        if warmup_steps < 0:
+            raise InputError("optim.scheduler.warmup_steps", found=warmup_steps, expected="0 or more")
+        self.every_steps, self.decay, self.warmup_steps = every_steps, factor, warmup_steps
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """Return the factor by which `lr` is multiplied after `step` training steps."""
+        warmup = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        return warmup * self.decay ** (step // self.every_steps)
+
+
 class Plateau(ReduceLROnPlateau):
     """Lower the learning rate if a logged value has not improved for several validations.
 

@@ -6,12 +6,14 @@ contains the titles of both papers.
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unbraid.data.augmentation.draws import check, check_pair, chosen_sources, factors, numbers
+from unbraid.runs.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -75,28 +77,35 @@ class ChannelSwap:
 
 @dataclass(frozen=True)
 class Remix:
-    """Exchange some sources between the examples of a batch, so that a mixture contains sources of different songs.
+    """Exchange some sources between the examples of a group, so that a mixture contains sources of different songs.
 
-    For each source, such as the vocals, some examples of the batch are chosen at random. The chosen examples exchange their
-    waveforms of this source in a cyclic permutation. So each chosen example gets the waveform of another chosen example. The
-    sources of the new mixtures can therefore differ in key and tempo.
+    A group is the whole batch, or each `group_size` successive examples of the batch. For each source, such as the vocals, some
+    examples of the group are chosen at random. The chosen examples exchange their waveforms of this source in a cyclic
+    permutation. So each chosen example gets the waveform of another chosen example. The sources of the new mixtures can
+    therefore differ in key and tempo.
 
     Args:
         probability: probability with which an example is chosen, in [0, 1]. If only one example is chosen for a source, this
             source is not changed.
+        group_size: number of examples in a group, at least 2; None: the whole batch. If the batch is not a multiple of
+            `group_size`, the last group is smaller.
     """
 
     probability: float
+    group_size: int | None
 
     def __post_init__(self) -> None:
         check("probability", self.probability, 0, 1)
+        if self.group_size is not None and self.group_size < 2:
+            raise InputError("group_size", found=self.group_size, expected="an integer of at least 2, or null")
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Exchange randomly chosen sources between the examples of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Exchange randomly chosen sources between the examples of each group. Shape: [B, S, C, T] -> [B, S, C, T]."""
         chosen = chosen_sources(sources, self.probability, random)
         origin = np.arange(chosen.size).reshape(chosen.shape)
-        for s in range(chosen.shape[1]):
-            cycle = random.permutation(np.flatnonzero(chosen[:, s]))
+        size = self.group_size or len(chosen)
+        for s, first in product(range(chosen.shape[1]), range(0, len(chosen), size)):
+            cycle = random.permutation(first + np.flatnonzero(chosen[first : first + size, s]))
             origin[cycle, s] = origin[np.roll(cycle, 1), s]
         return sources.flatten(0, 1)[numbers(origin, sources)].reshape(sources.shape)
 

@@ -59,6 +59,16 @@ function heat() {
   return [[trace], layout({ height: 180 + 24 * variants.length, xaxis: axis, yaxis: { type: "category", autorange: "reversed" } })];
 }
 
+function reference(curve) {
+  const label = `reference ${escaped(curve.name)} (${curve.seeds} seeds)`;
+  const grey = { type: "scatter", mode: "lines", legendgroup: label, x: curve.epochs };
+  const edge = { ...grey, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  return [
+    { ...edge, y: curve.low }, { ...edge, y: curve.high, fill: "tonexty", fillcolor: "rgba(128, 128, 128, 0.25)" },
+    { ...grey, name: label, y: curve.median, line: { color: "#808080", dash: "dot", width: 2 }, hovertemplate: "%{y:.4g}<extra>%{fullData.name}</extra>" },
+  ];
+}
+
 function curves() {
   const name = element("curve").value;
   const traces = (REPORT.curves[name] || []).flatMap((curve) => {
@@ -72,6 +82,7 @@ function curves() {
       line: { color: look.colour, dash: look.dash, width: 2 }, hovertemplate: "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
     }];
   });
+  traces.unshift(...(REPORT.references[name] || []).flatMap(reference));
   const last = Math.max(1, ...traces.flatMap((trace) => trace.x));
   const epochs = { title: { text: "epoch" }, dtick: Math.max(1, Math.ceil(last / 10)), tickformat: "d" };
   return [traces, layout({ height: 420, showlegend: true, xaxis: epochs, yaxis: { title: { text: escaped(name || "") } } })];
