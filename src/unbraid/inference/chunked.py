@@ -6,8 +6,8 @@ A separator with the option `scaling: patch` divides its input by the largest ma
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
 If a separator has a finite receptive field and not the option `scaling: patch`, the result with cross-fades equals the
-separation of the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the
-whole signal.
+separation of the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to
+the separation of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.

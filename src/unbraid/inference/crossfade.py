@@ -20,8 +20,8 @@ class ChunkSizes(NamedTuple):
     Args:
         chunk: length of a chunk.
         overlap: number of samples that two adjacent chunks share.
-        fade: length of the cross-fade, in the middle of the overlap. With a weighted average: length of the fades of the weights
-            at both ends of a chunk.
+        fade: length of the cross-fade, in the middle of the overlap. With a weighted average: length of the parts at both ends
+            of a chunk in which the weights are below 1.
         min_samples: length of the shortest input of the network. A shorter signal is padded with silence.
     """
 
