@@ -153,7 +153,7 @@ def test_memory_holds_few_chunks(join, overlaps):
 
 
 def test_chunks_outside_the_signal_are_not_separated():
-    """With `num_overlap: 4`, MSST separates 3 more chunks, whose samples are all cut off."""
+    """MSST separates 3 more chunks with `num_overlap: 4`. The samples of these chunks are all cut off."""
 
     class Counted(Same):
         calls = 0

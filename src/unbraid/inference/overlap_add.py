@@ -102,7 +102,7 @@ def average_chunks(estimates: Iterable[tuple[Tensor, Chunk]], sizes: ChunkSizes)
 
 
 def _head(blocks: Iterator[Tensor], samples: int) -> Tensor | None:
-    """Read blocks until they contain more than `samples` samples, and join them. None if there are no blocks."""
+    """Read blocks until they contain more than `samples` samples, and join them. None if `blocks` is empty."""
     parts: list[Tensor] = []
     while sum(part.shape[-1] for part in parts) <= samples and (block := next(blocks, None)) is not None:
         parts.append(block)
