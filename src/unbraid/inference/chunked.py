@@ -5,9 +5,9 @@ another way, which the option `join` selects. Each chunk is separated independen
 A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-If a separator has a finite receptive field and not the option `scaling: patch`, the result with cross-fades equals the
-separation of the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to
-the separation of the whole signal.
+If a separator has a finite receptive field, but not the option `scaling: patch`, cross-faded chunks give the same result as the whole
+signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
+of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.
@@ -58,8 +58,8 @@ class InferenceOptions:
             not `crossfade`.
         batch_size: number of chunks that the network processes at once. None: 1 on a CPU; on other devices, as many chunks as
             fit into 48 seconds of audio.
-        shifts: number of estimates of each chunk. Each estimate is computed with another delay of less than 0.5 s, and the
-            result is the mean of all estimates.
+        shifts: number of estimates of each chunk. For each estimate, the chunk is delayed by a different time below 0.5 s.
+            The result is the mean of all estimates.
         precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
         join: method that joins the estimates of the chunks. `crossfade`: the ends of estimates are discarded, and the rest is
             cross-faded. `weighted`: each sample is the mean of all its estimates, and estimates near the ends of chunks have
@@ -103,8 +103,8 @@ def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
     If `options.overlap` is a number, the overlap is this share of a chunk. If `options.overlap` is None, the overlap depends on
-    the receptive field of the network. With a finite receptive field, the overlap is at least twice the receptive field plus a
-    cross-fade of 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
+    the receptive field of the network. With a finite receptive field, the overlap is at least 2 R + 512 samples: R is
+    the receptive field, and the cross-fade takes 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
 
     A chunk is at least as long as the shortest input of the network. With `join: crossfade`, the distance between the starts of
     adjacent chunks is a multiple of `model.chunk_alignment`.
@@ -205,7 +205,7 @@ def _estimates(
 
 
 class _BatchSeparator:
-    """Separate a batch of chunks. Chunks of zeros are not passed to the network, and get sources of zeros."""
+    """Separate a batch of chunks. For a chunk of zeros, the sources are zeros, and the network is not called."""
 
     def __init__(self, model: Separator, options: InferenceOptions, device: torch.device) -> None:
         self.model, self.options, self.device = model, options, device
