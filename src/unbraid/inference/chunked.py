@@ -5,9 +5,9 @@ another way, which the option `join` selects. Each chunk is separated independen
 A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-If a separator has a finite receptive field, but not the option `scaling: patch`, cross-faded chunks give the same result as the whole
-signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
-of the whole signal.
+If a separator has a finite receptive field, but not the option `scaling: patch`, cross-faded chunks give the same result as
+the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the
+separation of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.

@@ -8,8 +8,8 @@ every H samples, both tools compute the same:
 - A sample is the sum of all its estimates, times their weights, divided by the sum of the weights. The weights are a window
   with linear fades of C / 10 samples. The first chunk has no fade at its start.
 
-For Demucs networks, MSST uses equal weights, and zeros instead of reflections. The result of MSST depends on its option
-`batch_size`, because all chunks of its first batch lack the fade at the start. This module agrees with `batch_size: 1`.
+For Demucs networks, MSST uses equal weights, and zeros instead of reflections. For all other networks, the result of MSST
+depends on its option `batch_size`: no chunk of its last batch has a fade at the end. This module agrees with `batch_size: 1`.
 
 With chunks that do not overlap, MSST divides 0 by 0 at the ends of chunks, and writes zeros. Here, these samples are estimates.
 """
