@@ -112,7 +112,7 @@ def test_the_key_that_was_meant_is_suggested(refused, words, key):
         (["data=musdb", "data.root=nowhere"], "data.root=nowhere"),
         (["data.chunk_seconds=2"], "64 23"),
         (["seed=-1"], "seed -1"),
-        (["evaluation.inference.overlap=0.9"], "evaluation.inference.overlap 0.9"),
+        (["evaluation.inference.overlap=1"], "evaluation.inference.overlap 1"),
         (["data.batch_size=0"], "data.batch_size 0"),
         (["trainer.accelerator=tpu"], "trainer"),
         (["data.sample_rate=16000"], "data.sample_rate 16000 model.separator.sample_rate"),

@@ -25,7 +25,10 @@ NOT_PATHS = {
     "evaluate": {"oracle", "interpolate"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
     "report": {"baseline", "measure", "protocol"}, "prepare": set(),
-    "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size", "interpolate"},
+    "separate": {
+        "channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "join", "batch_size",
+        "interpolate",
+    },
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "train": {"power", "published", "resume"},
 }  # fmt: skip

@@ -75,7 +75,7 @@ def decibels(error, signal):
 
 
 @pytest.mark.parametrize("samples", [1, 999, 8000, 8001, 40_000, 65_537])
-@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5, 0.75, 0.99])
 @pytest.mark.parametrize("chunk_alignment", [1, 96, 768])
 def test_cut_and_joined_chunks_restore_the_signal(samples, overlap, chunk_alignment):
     signal = noise(samples)
@@ -258,15 +258,16 @@ def test_segmentation_aligns_chunks_to_the_network_stride():
         ("chunk_seconds", float("nan"), "86400"),
         ("chunk_seconds", 1e300, "86400"),
         ("chunk_seconds", "6", "86400"),
-        ("overlap", float("nan"), "[0, 0.75]"),
-        ("overlap", "half", "[0, 0.75]"),
-        ("overlap", 0.8, "[0, 0.75]"),
+        ("overlap", float("nan"), "[0, 0.99]"),
+        ("overlap", "half", "[0, 0.99]"),
+        ("overlap", 1.0, "[0, 0.99]"),
         ("batch_size", 1.5, "[1, 65536]"),
         ("batch_size", 10**13, "[1, 65536]"),
         ("batch_size", 0, "[1, 65536]"),
         ("shifts", None, "[1, 65536]"),
         ("shifts", 0, "[1, 65536]"),
         ("precision", "16", "32, bf16"),
+        ("join", "mean", "crossfade, weighted, average"),
     ],
 )
 def test_invalid_options_are_refused(name, value, bound):

@@ -79,7 +79,9 @@ def test_the_network_computes_what_the_other_tool_computes(pair, net):
 def test_the_config_sets_targets_rate_and_chunks(pair):
     separator = unbraid.load(pair[0], config=pair[1], device="cpu")
     assert (separator.targets, separator.sample_rate) == (["drums", "vocals"], 44100)
-    assert (separator.model.chunk_samples, separator.options) == (88200, InferenceOptions(overlap=0.75))
+    assert (separator.model.chunk_samples, separator.options) == (
+        88200, InferenceOptions(overlap=0.75, join="average"),
+    )  # fmt: skip
     assert [*separator.separate(torch.zeros(1, 9000), 8000)] == ["drums", "vocals"]
 
 
@@ -87,10 +89,10 @@ def test_the_config_sets_targets_rate_and_chunks(pair):
     ("sections", "fields"),
     [
         ({"training": {"instruments": ["a", "b"], "target_instrument": "b"}}, {"targets": ("b",)}),
-        ({"inference": {"num_overlap": 2, "normalize": True}}, {"overlap": 0.5, "normalize": True}),
+        ({"inference": {"num_overlap": 2, "normalize": True}}, {"overlap": 0.5, "join": "average", "normalize": True}),
         ({"inference": {"num_overlap": 1}}, {"overlap": 0.0, "normalize": False}),
-        ({"inference": {"num_overlap": 20}}, {"overlap": 0.75}),
-        ({"inference": {"chunk_size": 500, "num_overlap": 2}, "model": {}}, {"chunk_samples": 500}),
+        ({"inference": {"num_overlap": 20}}, {"overlap": 0.95}),
+        ({"inference": {"chunk_size": 500, "num_overlap": 2}, "model": {}}, {"chunk_samples": 500, "join": "weighted"}),
         ({"model": {"dim": 3}}, {"chunk_samples": 88200}),
         ({"audio": {"sample_rate": 48000, "chunk_size": 9, "num_channels": 1}}, {"sample_rate": 48000, "channels": 1}),
     ],
@@ -155,6 +157,7 @@ def test_every_tensor_that_does_not_fit_is_listed(pair, net):
         (lambda t: t["training"].update(segment=0.5), ", training.segment", "0.5"),
         (lambda t: t["training"].update(samplerate=True), ", sample_rate", "True"),
         (lambda t: t["inference"].update(num_overlap=0), ", inference.num_overlap", "0"),
+        (lambda t: t["inference"].update(num_overlap=10**9), ", inference.num_overlap", 10**9),
         (lambda t: (t.update(model={}), t["audio"].pop("chunk_size")), ", audio.chunk_size", "None"),
     ],
 )

@@ -141,6 +141,7 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         "optimizer": "${optim.optimizer}",
         "scheduler": "${optim.scheduler}",
     }
-    if not any(word == "evaluation.inference.overlap" for word in typed):
-        config.evaluation.inference.overlap = origin.overlap
+    for name, value in origin.inference.items():
+        if f"evaluation.inference.{name}" not in typed:
+            config.evaluation.inference[name] = value
     return config

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from unbraid.audio import AudioInput, Bits, ChannelChoice, seconds
 from unbraid.commands.cli import error_message
 from unbraid.commands.keys import require
 from unbraid.data.layouts.folders import audio_files_below, preferred, without_stem
-from unbraid.inference.chunked import InferenceOptions, Precision
+from unbraid.inference.chunked import InferenceOptions, Join, Precision
 from unbraid.inference.loading import load_separator
 from unbraid.inference.stems import STEM_FILE, OutputFormat, write_stems
 from unbraid.interop.interpolation import check_interpolation, interpolated
@@ -73,6 +73,7 @@ class SeparateConfig:
     tags: bool
     chunk_seconds: float | None
     overlap: float | None
+    join: Join | None
     batch_size: int | None
     shifts: int
     precision: Precision
@@ -99,8 +100,7 @@ def separate(config: DictConfig) -> None:
         loaded = load_separator(config.run, config.checkpoint, config.device, config.config)
         if config.start is not None:
             interpolated(loaded.model, loaded.config, config.start, config.interpolate)
-        if options.overlap is None:
-            options = replace(options, overlap=loaded.options.overlap)
+        options = options.completed(loaded.options)
         outputs = {track: _outputs(config, output_format, track, output_format.names(loaded.targets)) for track in inputs}
         replace_files = bool(config.overwrite)  # with `skip`, the stems of an incomplete song are replaced
         _check_outputs(outputs, replace_files, inputs)

@@ -1,12 +1,13 @@
 """Separate an audio signal of any length in overlapping chunks. Memory does not grow with the length of the signal.
 
-`unbraid.inference.crossfade` cuts the signal into chunks and joins the separated chunks. Each chunk is separated independently.
+`unbraid.inference.crossfade` cuts the signal into chunks and joins the separated chunks. `unbraid.inference.overlap_add` is
+another way, which the option `join` selects. Each chunk is separated independently.
 A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-If a separator has a finite receptive field, but not the option `scaling: patch`, the chunks give the same result as the whole
-signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
-of the whole signal.
+If a separator has a finite receptive field, but not the option `scaling: patch`, cross-faded chunks give the same result as
+the whole signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the
+separation of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.
@@ -14,7 +15,7 @@ the separation, so a file is then read twice.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -27,13 +28,15 @@ from torch.nn import functional
 from unbraid import audio
 from unbraid.dsp.input_scale import InputScale
 from unbraid.inference.crossfade import Chunk, ChunkSizes, cut_chunks, join_chunks, round_up
+from unbraid.inference.overlap_add import average_chunks, cut_equal_chunks, equal_chunk_sizes
 from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
 
 Precision = Literal["32", "bf16"]
+Join = Literal["crossfade", "weighted", "average"]
 Blocks = Iterable[np.ndarray]  # consecutive blocks [channels, samples] of one signal, float32
 
-MOST = 0.75  # largest overlap of two chunks, as a share of a chunk
+MOST = 0.99  # largest overlap of two chunks, as a share of a chunk
 LONGEST = 86400  # longest chunk in seconds: one day
 MANY = 2**16  # largest number of chunks in a batch, and of shifts
 USUAL = 0.25  # default overlap, as a share of a chunk
@@ -50,13 +53,17 @@ class InferenceOptions:
     Args:
         chunk_seconds: length of a chunk in seconds; None: the length used in training. A chunk is at least as long as the
             shortest input that the network accepts.
-        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.75]. None: the share is computed from the
-            receptive field of the network, and may exceed 0.75; it is 0.25 if the receptive field is not finite.
+        overlap: share of a chunk that overlaps with the next chunk, in [0, 0.99]. None: the share is computed from the
+            receptive field of the network, and may exceed 0.99; it is 0.25 if the receptive field is not finite or `join` is
+            not `crossfade`.
         batch_size: number of chunks that the network processes at once. None: 1 on a CPU; on other devices, as many chunks as
             fit into 48 seconds of audio.
         shifts: number of estimates of each chunk. For each estimate, the chunk is delayed by a different time below 0.5 s.
             The result is the mean of all estimates.
         precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
+        join: method that joins the estimates of the chunks. `crossfade`: the ends of estimates are discarded, and the rest is
+            cross-faded. `weighted`: each sample is the mean of all its estimates, and estimates near the ends of chunks have
+            less weight. `average`: the mean without weights, as for Demucs networks in other tools. None: `crossfade`.
 
     Raises:
         InputError: a value is out of its range or of the wrong type.
@@ -67,6 +74,7 @@ class InferenceOptions:
     batch_size: int | None = None
     shifts: int = 1
     precision: Precision = "32"
+    join: Join | None = None
 
     def __post_init__(self) -> None:
         seconds, overlap = self.chunk_seconds, self.overlap
@@ -81,6 +89,14 @@ class InferenceOptions:
         if self.precision not in get_args(Precision):
             expected = f"one of {', '.join(get_args(Precision))}"
             raise InputError("precision", "unknown number format", found=repr(self.precision), expected=expected)
+        if self.join not in (None, *get_args(Join)):
+            expected = f"one of {', '.join(get_args(Join))}, null"
+            raise InputError("join", "unknown way to join chunks", found=repr(self.join), expected=expected)
+
+    def completed(self, defaults: "InferenceOptions") -> "InferenceOptions":
+        """Return these options, with the values of `defaults` for options that are None."""
+        missing = [field.name for field in fields(self) if getattr(self, field.name) is None]
+        return replace(self, **{name: getattr(defaults, name) for name in missing})
 
 
 def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
@@ -90,8 +106,8 @@ def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     the receptive field of the network. With a finite receptive field, the overlap is at least 2 R + 512 samples: R is
     the receptive field, and the cross-fade takes 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
 
-    A chunk is at least as long as the shortest input of the network. The distance between the starts of adjacent chunks is a
-    multiple of `model.chunk_alignment`.
+    A chunk is at least as long as the shortest input of the network. With `join: crossfade`, the distance between the starts of
+    adjacent chunks is a multiple of `model.chunk_alignment`.
 
     Args:
         model: separator that will process the chunks.
@@ -102,13 +118,15 @@ def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """
     alignment = model.chunk_alignment
     wanted = model.chunk_samples if options.chunk_seconds is None else round(options.chunk_seconds * model.sample_rate)
+    share = USUAL if options.overlap is None else options.overlap
+    if options.join in ("weighted", "average"):
+        return equal_chunk_sizes(max(wanted, model.min_samples), share, options.join == "weighted")
     if options.overlap is None and model.receptive_field is not None:
         overlap = round_up(2 * model.receptive_field + SHORT_FADE, alignment)
         if options.chunk_seconds is None:
             wanted = max(round(overlap / USUAL), wanted)
         chunk = max(wanted, overlap + alignment)
         return ChunkSizes(overlap + round_up(chunk - overlap, alignment), overlap, SHORT_FADE, model.min_samples)
-    share = USUAL if options.overlap is None else options.overlap
     chunk = max(wanted, model.min_samples)
     hop = max(round(chunk * (1 - share)) // alignment, 1) * alignment
     overlap = max(chunk - hop, 0)
@@ -148,9 +166,13 @@ def separated(
         )
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
-    chunks = cut_chunks(blocks if scale is None else map(scale.normalise, blocks), sizes, model.chunk_alignment)
+    blocks = blocks if scale is None else map(scale.normalise, blocks)
+    if is_average := options.join in ("weighted", "average"):
+        chunks = cut_equal_chunks(blocks, sizes, reflect=options.join == "weighted")
+    else:
+        chunks = cut_chunks(blocks, sizes, model.chunk_alignment)
     estimates = _estimates(chunks, _BatchSeparator(model, options, device), options.batch_size or default)
-    joined = join_chunks(estimates, sizes.fade)
+    joined = average_chunks(estimates, sizes) if is_average else join_chunks(estimates, sizes.fade)
     yield from joined if scale is None else map(scale.restore, joined)
 
 

@@ -2,7 +2,8 @@
 
 A network does not receive the signal before and after a chunk, so the estimate is worse at the ends of the chunk. Adjacent
 chunks therefore overlap. The ends of each estimate are discarded, and the rest is cross-faded with the estimate of the next
-chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade.
+chunk. `unbraid.inference.chunked` computes the lengths of chunks, overlap and cross-fade. `unbraid.inference.overlap_add` is
+another way to cut and join.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,8 @@ class ChunkSizes(NamedTuple):
     Args:
         chunk: length of a chunk.
         overlap: number of samples that two adjacent chunks share.
-        fade: length of the cross-fade, in the middle of the overlap.
+        fade: length of the cross-fade, in the middle of the overlap. With a weighted average: length of the parts at both ends
+            of a chunk in which the weights are below 1.
         min_samples: length of the shortest input of the network. A shorter signal is padded with silence.
     """
 
@@ -49,7 +51,8 @@ class Chunk(NamedTuple):
 
     Args:
         samples: samples of the chunk, of the shape [C, n].
-        keep: range of samples in the chunk. After the separation, only the samples in this range are used.
+        keep: range of samples in the chunk. With a cross-fade, only these samples of the estimate are used. With a weighted
+            average, no later chunk contains these samples, so their average is complete.
         last: True for the last chunk of the signal.
     """
 

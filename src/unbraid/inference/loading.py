@@ -109,7 +109,8 @@ class Loaded:
         Args:
             waveform: floats in [-1, 1], a PyTorch tensor or a NumPy array of any length.
             sample_rate: sample rate of the waveform in Hz.
-            options: chunk length, overlap and other options for long waveforms; None: the options of this object.
+            options: chunk length, overlap and other options for long waveforms. Options that are None are taken from the
+                options of this object.
             channels: treatment of a waveform with more than two channels. `downmix`: all channels are mixed to stereo; `front`:
                 only the front left and front right channels are used. The order of the channels is derived from the number of
                 channels; 6 channels are taken as 5.1 sound.
@@ -128,7 +129,7 @@ class Loaded:
         if not isinstance(sample_rate, Real) or not SLOWEST <= sample_rate <= FASTEST:
             expected = f"a number from {SLOWEST} to {FASTEST} Hz"
             raise InputError("sample_rate", "invalid sample rate", found=repr(sample_rate), expected=expected)
-        options = options or self.options
+        options = (options or self.options).completed(self.options)
         scale = song_scale(self.model, [signal], sample_rate)
         stretches = streamed(self.model, [signal], sample_rate, options, self.device, scale)
         sources = torch.cat([torch.from_numpy(stretch) for _, stretch in stretches], dim=-1)
@@ -244,7 +245,7 @@ def load_separator(
 
 
 def _loaded(origin: Origin, config: DictConfig) -> Loaded:
-    options = InferenceOptions(overlap=origin.overlap)
+    options = InferenceOptions(**origin.inference)
     return Loaded(separator_of(origin, separator_builder(config, origin.folder)).eval(), origin.folder, config, options)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +44,8 @@ class Origin:
         file: file with the weights.
         folder: folder of the run, or of the file.
         config: config of the model in unbraid; None if the file is a checkpoint without a config.
-        overlap: share of a chunk that overlaps with the next chunk, from the config of another tool; None: the default of
-            unbraid.
+        inference: options of `unbraid.inference.chunked.InferenceOptions` that the config of another tool sets, from name to
+            value; empty for all other kinds.
         foreign: tensors of a checkpoint of another tool; None for all other kinds.
     """
 
@@ -53,7 +53,7 @@ class Origin:
     file: Path
     folder: Path
     config: DictConfig | None
-    overlap: float | None = None
+    inference: Mapping[str, Any] = field(default_factory=dict)
     foreign: ForeignState | None = None
 
     def tensors(self, part: str = "") -> dict[str, Tensor]:
@@ -170,7 +170,7 @@ def _msst(path: Path, config: Path) -> Origin:
     settings = read_msst_config(config)
     state = read_foreign(path)
     tree = OmegaConf.create({"model": {"separator": settings.separator(family_of(state))}})
-    return Origin("msst", path, path.absolute().parent, tree, settings.overlap, state)
+    return Origin("msst", path, path.absolute().parent, tree, {"overlap": settings.overlap, "join": settings.join}, state)
 
 
 def _stored_config(path: Path) -> DictConfig | None:

@@ -14,7 +14,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.files import check_name
 
 RATE = 44100  # sample rate in Hz, if a config file does not contain a sample rate
-MOST_OVERLAP = 0.75  # largest overlap of `unbraid.inference.chunked`; num_overlap=4
+MOST_OVERLAPS = 100  # largest num_overlap
 SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 
@@ -30,6 +30,8 @@ class MsstConfig:
         channels: number of channels.
         chunk_samples: length of a chunk in samples.
         overlap: share of a chunk that overlaps with the next chunk.
+        join: method by which MSST joins the chunks, see `unbraid.inference.chunked.InferenceOptions`: `average` for Demucs
+            networks, `weighted` for all others.
         normalize: whether a mixture is normalised by mean and standard deviation before the separation in chunks.
     """
 
@@ -40,6 +42,7 @@ class MsstConfig:
     channels: int
     chunk_samples: int
     overlap: float
+    join: str
     normalize: bool
 
     def separator(self, family: Family) -> dict[str, Any]:
@@ -98,6 +101,9 @@ def read_msst_config(path: Path) -> MsstConfig:
     audio, model, training, inference = (_section(path, tree, name) for name in ("audio", "model", "training", "inference"))
     rate = _whole(path, "sample_rate", audio.get("sample_rate", training.get("samplerate", model.get("sample_rate", RATE))))
     overlaps = _whole(path, "inference.num_overlap", inference.get("num_overlap", 2))
+    if overlaps > MOST_OVERLAPS:
+        where = f"{path}, inference.num_overlap"
+        raise InputError(where, found=overlaps, expected=f"an integer of at most {MOST_OVERLAPS}")
     return MsstConfig(
         path=path,
         tree=tree,
@@ -105,7 +111,8 @@ def read_msst_config(path: Path) -> MsstConfig:
         sample_rate=rate,
         channels=_whole(path, "channels", audio.get("num_channels", training.get("channels", 2))),
         chunk_samples=_chunk(path, tree, rate),
-        overlap=min(1 - 1 / overlaps, MOST_OVERLAP),
+        overlap=1 - 1 / overlaps,
+        join="average" if _is_demucs(tree) else "weighted",
         normalize=inference.get("normalize") is True,
     )
 
@@ -131,10 +138,14 @@ def _targets(path: Path, training: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _is_demucs(tree: Mapping[str, Any]) -> bool:
+    return isinstance(tree.get("model"), str)
+
+
 def _chunk(path: Path, tree: Mapping[str, Any], rate: int) -> int:
     """Return the length of a chunk in samples. In configs of Demucs, `training.segment` states this length in seconds."""
     audio, training, inference = (_section(path, tree, name) for name in ("audio", "training", "inference"))
-    if isinstance(tree.get("model"), str) and "segment" in training:
+    if _is_demucs(tree) and "segment" in training:
         return rate * _whole(path, "training.segment", training["segment"])
     return _whole(path, "audio.chunk_size", inference.get("chunk_size", audio.get("chunk_size")))
 
