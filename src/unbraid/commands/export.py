@@ -21,6 +21,7 @@ from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_on
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
 from unbraid.inference.export.program import write_program
 from unbraid.inference.loading import separator_builder
+from unbraid.interop.msst.pair import msst_pair
 from unbraid.interop.origins import find_origin, separator_of, with_config
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, check, node_at, own_config
@@ -77,6 +78,7 @@ def export(config: DictConfig) -> None:
     if config.quantise and config.format != "onnx":
         problem = "this key only applies to format=onnx"
         raise InputError(f"quantise={config.quantise}", problem, found=f"format={config.format}")
+    config.run, config.config = msst_pair(config.run, config.config)
     run = Path(config.run).expanduser()
     name = QUANTISED if config.quantise else NAMES[config.format]
     folder = run.parent if run.is_file() else run

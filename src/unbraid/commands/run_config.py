@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import take_data
+from unbraid.interop.msst.pair import msst_pair
 from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
@@ -62,6 +63,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """
     if config.run is None:
         return config
+    config.run, config.config = msst_pair(config.run, config.config)
     _check_typed(config, typed)
     if config.config is not None:
         return _with_foreign(config, typed)

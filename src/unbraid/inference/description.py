@@ -15,6 +15,7 @@ from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.inference.loading import separator_builder
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign
+from unbraid.interop.msst.pair import is_msst_config
 from unbraid.interop.origins import Origin, find_origin, separator_of, sha256_of
 from unbraid.models.instruments import is_instrument
 from unbraid.models.separators.base import Separator
@@ -87,7 +88,7 @@ def describe(path: Path, checkpoint: str = "best", config: str | None = None) ->
     if (path / OPENUNMIX).is_file():
         files = tuple(sorted(path.glob("*.pth")))
         return _of_separator("folder of the openunmix package", openunmix_separator(path), files, "separator Open-Unmix")
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if config is None and path.suffix in (".yaml", ".yml") and path.is_file() and not is_msst_config(path):
         translation = read_translation(path)
         layers = layers_of(translated_tensors(path, translation))
         return Description("translation file", "separator", (path, path.parent / translation.weights), layers)

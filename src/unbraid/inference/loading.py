@@ -19,6 +19,7 @@ from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
 from unbraid.inference.chunked import InferenceOptions, device_of, song_scale, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
+from unbraid.interop.msst.pair import is_msst_config
 from unbraid.interop.origins import Origin, find_origin, separator_of, with_config
 from unbraid.models.instruments import Player, is_instrument, load_player
 from unbraid.models.separators.base import Separator
@@ -165,6 +166,7 @@ def load(
     - a checkpoint (`.ckpt`) in a run folder.
     - a folder that `scripts/publish.py` has written, or the file `model.safetensors` in this folder.
     - a checkpoint of Music-Source-Separation-Training, with its config file as `config`.
+    - such a config file, such as `model.yaml`, if the checkpoint is next to it and has the same name (`model.ckpt`).
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
     - a YAML file that translates the parameter names of weights from another toolkit.
@@ -211,7 +213,7 @@ def _load(path: str | Path, checkpoint: str, config: str | None) -> Loaded | Pla
         raise InputError(path, "unbraid does not load .pt2 files", expected="a run folder or an .onnx file", hint=hint)
     if (path / OPENUNMIX).is_file():
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if config is None and path.suffix in (".yaml", ".yml") and path.is_file() and not is_msst_config(path):
         return _translated(path)
     origin = find_origin(path, checkpoint, config)
     own = with_config(origin)

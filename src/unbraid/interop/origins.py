@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign, separator_tensors, with_spare
 from unbraid.interop.msst.config import read_msst_config
+from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs import plugins
@@ -29,7 +30,6 @@ from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of,
 PUBLISHED_WEIGHTS = f"model{SAFETENSORS}"
 CONFIG_KEY = "unbraid_config"  # key in the metadata of a safetensors file
 MOST_HEADER = 16 << 20  # bytes of the header of a safetensors file
-SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".chpt", ".bin", SAFETENSORS)  # of files with weights
 
 Kind = Literal["run", "checkpoint", "safetensors", "msst"]
 
@@ -95,16 +95,17 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
     """Find the file with the weights, and read the config of the model. The weights of runs are not read yet.
 
     Args:
-        path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, or checkpoint of another
-            tool.
+        path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, checkpoint of another
+            tool, or its config file, if the checkpoint is next to it and has the same name.
         checkpoint: `best`, `last` or a checkpoint file; used only if `path` is a run folder.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of another tool.
 
     Returns:
         The origin of the weights. A path that does not exist or is not a model raises InputError.
     """
+    checkpoint_file, config = msst_pair(str(path), config)
     if config is not None:
-        return _msst(path, Path(config).expanduser())
+        return _msst(Path(checkpoint_file), Path(config).expanduser())
     if path.is_file() and path.suffix == SAFETENSORS:
         return Origin("safetensors", path, path.absolute().parent, _stored_config(path))
     if path.is_file() and path.suffix in SUFFIXES:
