@@ -43,7 +43,7 @@ class ExportConfig:
 
     Args:
         run: run folder, checkpoint file, published folder, or checkpoint of another tool.
-        checkpoint: checkpoint that is exported if `run` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is exported if `run` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).

@@ -25,7 +25,7 @@ class InspectConfig:
     Args:
         file: run folder, checkpoint, safetensors file, `.onnx` file, folder of the package openunmix, or translation file
             (yaml), see `unbraid.interop.foreign`.
-        checkpoint: checkpoint that is described if `file` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is described if `file` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `file` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
     """

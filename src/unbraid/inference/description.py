@@ -16,7 +16,7 @@ from unbraid.inference.loading import separator_builder
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign
 from unbraid.interop.msst.pair import is_msst_config
-from unbraid.interop.origins import Origin, find_origin, separator_of, sha256_of
+from unbraid.interop.origins import KINDS, Origin, find_origin, separator_of, sha256_of
 from unbraid.models.instruments import is_instrument
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import node_at
@@ -26,9 +26,6 @@ from unbraid.runs.records import own_choices, read_record
 DEEPEST = 5  # number of words in the name of a listed layer
 MOST_LAYERS = 40  # number of listed layers
 USE_ONNX = "PyTorch would execute code in the file. Use the run folder or an .onnx file instead"
-KINDS = {
-    "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

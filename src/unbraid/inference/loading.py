@@ -176,7 +176,8 @@ def load(
 
     Args:
         path: folder or file of the model.
-        checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
+        checkpoint: `best`, `last`, `ema` (the best moving average of the weights) or the path of a checkpoint. It is used only
+            if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
         plugins: packages of this machine whose classes the model may use. The code of these packages is run, so list only
@@ -217,7 +218,12 @@ def _load(path: str | Path, checkpoint: str, config: str | None) -> Loaded | Pla
         return _translated(path)
     origin = find_origin(path, checkpoint, config)
     own = with_config(origin)
-    return load_player(own, origin.folder, str(origin.file)) if is_instrument(own) else _loaded(origin, own)
+    if not is_instrument(own):
+        return _loaded(origin, own)
+    if origin.average is not None:
+        problem, expected = "averages of the weights of an instrument cannot be loaded", "best, last or a checkpoint file"
+        raise InputError("checkpoint", problem, found=checkpoint, expected=expected)
+    return load_player(own, origin.folder, str(origin.file))
 
 
 def load_separator(

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs import plugins
+from unbraid.runs.averages import average_in, is_average
 from unbraid.runs.config import node_at, own_config, plain_config, read_config
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
@@ -32,6 +34,9 @@ CONFIG_KEY = "unbraid_config"  # key in the metadata of a safetensors file
 MOST_HEADER = 16 << 20  # bytes of the header of a safetensors file
 
 Kind = Literal["run", "checkpoint", "safetensors", "msst"]
+KINDS: dict[Kind, str] = {
+    "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Origin:
         overlap: share of a chunk that overlaps with the next chunk, from the config of another tool; None: the default of
             unbraid.
         foreign: tensors of a checkpoint of another tool; None for all other kinds.
+        average: name of an average of the weights (EMA) in the file, such as `ema_0.999_step`, or `ema` for the best average;
+            None: the trained weights.
     """
 
     kind: Kind
@@ -55,6 +62,7 @@ class Origin:
     config: DictConfig | None
     overlap: float | None = None
     foreign: ForeignState | None = None
+    average: str | None = None
 
     def tensors(self, part: str = "") -> dict[str, Tensor]:
         """Read the tensors of the file.
@@ -69,10 +77,17 @@ class Origin:
             return separator_tensors(self.foreign)
         if self.kind == "safetensors":
             return dict(read_weights(self.file))
-        state = tensors_of(self.file)
+        state = tensors_of(self.file, pick=None if self.average is None else partial(self._averaged, self.average))
         if not part:
             return state
         return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
+
+    def _averaged(self, name: str, content: Any) -> Mapping[str, Any]:
+        """Return an average of the weights. Averages are compared by the value that selects `best.ckpt` in the run."""
+        monitor, mode = (
+            None if self.config is None else node_at(self.config, f"callbacks.best.{key}") for key in ("monitor", "mode")
+        )
+        return average_in(content, name, self.file, str(monitor or "valid/loss"), str(mode or "min"))
 
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Add the tensors that checkpoints of another tool do not store, see `msst.checkpoint.with_spare`."""
@@ -97,12 +112,26 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
     Args:
         path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, checkpoint of another
             tool, or its config file, if the checkpoint is next to it and has the same name.
-        checkpoint: `best`, `last` or a checkpoint file; used only if `path` is a run folder.
+        checkpoint: `best`, `last`, `ema` (the best moving average of the weights in `last`), the name of such an average, or a
+            checkpoint file. `path` must then be a run folder; with an average, it can also be a checkpoint file of a run.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of another tool.
 
     Returns:
-        The origin of the weights. A path that does not exist or is not a model raises InputError.
+        The origin of the weights.
+
+    Raises:
+        InputError: the path does not exist or is not a model, or an average of the weights is wanted of a file without averages.
     """
+    origin = _origin(path, checkpoint, config)
+    if not is_average(checkpoint):
+        return origin
+    if origin.kind not in ("run", "checkpoint"):
+        raise InputError(path, "only checkpoints of runs contain averages of the weights (EMA)", found=KINDS[origin.kind])
+    return replace(origin, average=checkpoint)
+
+
+def _origin(path: Path, checkpoint: str, config: str | None) -> Origin:
+    """Find the file with the weights, see `find_origin`. For an average of the weights, the file is `last.ckpt`."""
     checkpoint_file, config = msst_pair(str(path), config)
     if config is not None:
         return _msst(Path(checkpoint_file), Path(config).expanduser())
@@ -116,7 +145,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
     own = own_config(path)
     if (weights := path / PUBLISHED_WEIGHTS).is_file():
         return Origin("safetensors", weights, path, own)
-    return Origin("run", checkpoint_path(path, checkpoint), path, own)
+    return Origin("run", checkpoint_path(path, "last" if is_average(checkpoint) else checkpoint), path, own)
 
 
 def with_config(origin: Origin) -> DictConfig:

@@ -40,13 +40,17 @@ OTHER_MODEL = "the tensors in the file do not fit the model that the config desc
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
+def tensors_of(
+    checkpoint: Path, merge: bool = True, pick: Callable[[Any], Mapping[str, Any]] | None = None
+) -> dict[str, Tensor]:  # fmt: skip
     """Read the tensors of a checkpoint file.
 
     Args:
         checkpoint: path of the checkpoint.
         merge: True to add the matrices of LoRA to the weights of the layers. The tensors then have the same names as in a model
             that was trained without LoRA. False to keep the matrices of LoRA as separate tensors.
+        pick: function that returns other tensors in the content of the checkpoint, such as an average of the weights. None: the
+            trained weights.
 
     Returns:
         A dictionary from name to tensor.
@@ -56,6 +60,8 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     """
     content = read_torch_file(checkpoint, CHECKPOINT)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if isinstance(state, Mapping) and pick is not None:
+        state = pick(content)
     if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
         raise InputError(checkpoint, f"the file is damaged or is not {CHECKPOINT}")
     if not merge or not any(ADAPTER in name for name in state):
