@@ -187,7 +187,7 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
         for change in plugins.changes(record.get("plugins"), plugins.used(tree)):
             echo(change, file=sys.stderr)
     tensors = origin.tensors("separator")
-    with limited_size(origin.file, memory_of(tensors)):
+    with limited_size(origin.file, memory_of(tensors), len(tensors)):
         separator = make()
     fill(separator, origin.with_spare(separator, tensors), origin.file)
     return separator

@@ -80,6 +80,8 @@ class SCNet(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(n_fft=n_fft, hop_length=hop_length, expand=expand)
+        if hop_length >= n_fft:
+            raise InputError("SCNet.hop_length", found=hop_length, expected=f"at least 1 and less than n_fft={n_fft} samples")
         if window not in get_args(Window):
             raise InputError("SCNet.window", found=window, expected=f"one of {', '.join(get_args(Window))}")
         if layers < 2 or layers % 2:

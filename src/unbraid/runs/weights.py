@@ -20,6 +20,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.torch_files import read_torch_file
 
 MOST_PARTS = 10_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
+MOST_PARTS_PER_TENSOR, SPARE_PARTS = 10, 1000  # the separators have 2 to 3 for each tensor
 SPARE = 2**30  # bytes for windows, filters and other tensors that are not in the checkpoint
 ELEMENT_BYTES = 4
 AREAS = {
@@ -136,7 +137,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
     Returns:
         The module with these tensors.
     """
-    with limited_size(where, memory_of(state)):
+    with limited_size(where, memory_of(state), len(state)):
         module = make()
     fill(module, state, where)
     return module
@@ -215,25 +216,27 @@ def check_finite(where: object, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def limited_size(where: object, size: int) -> Iterator[None]:
+def limited_size(where: object, size: int, tensors: int = MOST_PARTS) -> Iterator[None]:
     """Limit the size of the model that the `with` block builds.
 
-    If the model needs too much memory, or has more than `MOST_PARTS` modules, parameters and buffers, `InputError` is raised.
+    If the model needs too much memory, or has too many modules, parameters and buffers, `InputError` is raised.
 
     Args:
         where: file or key that describes the model, for error messages.
         size: memory of the weights, in bytes. The model may need up to `SPARE` bytes more, for tensors that are not weights.
+        tensors: number of tensors of the weights. The model may have `MOST_PARTS_PER_TENSOR` times as many modules, parameters
+            and buffers, and `SPARE_PARTS` more, but at most `MOST_PARTS`.
 
     Yields:
         None.
     """
-    parts = 0
+    parts, most = 0, min(MOST_PARTS, MOST_PARTS_PER_TENSOR * tensors + SPARE_PARTS)
 
     def count(module: nn.Module, name: str, part: Any) -> None:
         nonlocal parts
         parts += 1
-        if parts > MOST_PARTS:
-            raise InputError(where, "the model has too many modules and tensors", expected=f"at most {MOST_PARTS}")
+        if parts > most:
+            raise InputError(where, "the model has too many modules and tensors", expected=f"at most {most}")
 
     with ExitStack() as stack:
         for register in (
