@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign, separator_tensors, with_spare
 from unbraid.interop.msst.config import read_msst_config
+from unbraid.interop.msst.fit import fitting_family, refuse_options
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
@@ -27,7 +28,7 @@ from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import read_record
 from unbraid.runs.text import echo
-from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, tensors_of
+from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, misfits, tensors_of
 
 PUBLISHED_WEIGHTS = f"model{SAFETENSORS}"
 CONFIG_KEY = "unbraid_config"  # key in the metadata of a safetensors file
@@ -189,7 +190,10 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
     tensors = origin.tensors("separator")
     with limited_size(origin.file, memory_of(tensors), len(tensors)):
         separator = make()
-    fill(separator, origin.with_spare(separator, tensors), origin.file)
+    tensors = origin.with_spare(separator, tensors)
+    if origin.foreign is not None and (wrong := misfits(tensors, separator.state_dict())):
+        refuse_options(origin.foreign, wrong)
+    fill(separator, tensors, origin.file)
     return separator
 
 
@@ -199,7 +203,7 @@ def _msst(path: Path, config: Path) -> Origin:
         raise InputError(path, problem, expected="a checkpoint of another tool, because config is given")
     settings = read_msst_config(config)
     state = read_foreign(path)
-    tree = OmegaConf.create({"model": {"separator": settings.separator(family_of(state))}})
+    tree = OmegaConf.create({"model": {"separator": settings.separator(fitting_family(state, settings))}})
     return Origin("msst", path, path.absolute().parent, tree, settings.overlap, state)
 
 

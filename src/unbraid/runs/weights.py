@@ -179,14 +179,17 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
     return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
 
 
-def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
-    """Raise an error that lists all tensors that do not fit a module.
+def refuse_misfits(
+    where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "", most: int = MOST_LISTED
+) -> None:  # fmt: skip
+    """Raise an error that lists the tensors that do not fit a module.
 
     Args:
         where: file of the tensors.
         problem: description of the fault.
         wrong: result of `misfits`, with at least one tensor.
         hint: action that the user can take.
+        most: largest number of listed tensors.
 
     Raises:
         InputError: always.
@@ -195,8 +198,8 @@ def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, s
     if not others:
         raise InputError(where, problem, found=f"{name} {found}", expected=expected, hint=hint)
     listed = [f"{name} {found} instead of {expected}" for name, (found, expected) in wrong.items()]
-    more = f"; and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
-    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:MOST_LISTED])}{more}", hint=hint)
+    more = f"; and {len(listed) - most} more" if len(listed) > most else ""
+    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:most])}{more}", hint=hint)
 
 
 def check_finite(where: object, state: Mapping[str, Any]) -> None:
