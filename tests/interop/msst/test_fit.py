@@ -34,7 +34,12 @@ def test_a_config_of_another_family_is_one_error(tmp_path, tensors):
 @pytest.mark.parametrize(
     ("family", "section", "option", "tensor"),
     [
-        ("bs_roformer", "model", {"mlp_expansion_factor": 2}, "net.mask_estimators.0.bands.0.0.weight [32, 8] instead of [16, 8]"),
+        (
+            "bs_roformer",
+            "model",
+            {"mlp_expansion_factor": 2},
+            "net.mask_estimators.0.bands.0.0.weight [32, 8] instead of [16, 8]",
+        ),
         ("mel_band_roformer", "model", {"depth": 1}, "instead of missing"),
         ("scnet", "model", {"dims": [4, 8, 32]}, "net.encoder.1.compress.0.bias [16] instead of [32]"),
         ("mdx23c", "model", {"growth": 8}, "net.encoder.1.0.tfc1.0.weight [12] instead of [16]"),
