@@ -121,7 +121,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
         The origin of the weights.
 
     Raises:
-        InputError: the path does not exist or is not a model, or an average of the weights is wanted of a file without averages.
+        InputError: the path does not exist or is not a model, or averages of the weights are wanted of a file without averages.
     """
     origin = _origin(path, checkpoint, config)
     if not is_average(checkpoint):

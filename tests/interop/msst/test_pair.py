@@ -72,8 +72,8 @@ def test_commands_accept_the_config_file_alone(pair, songs, cli, tmp_path):
     status, _, error = cli(f"run={pair}", f"input={song}", f"output={tmp_path / 'stems'}", script="scripts/separate.py")
     assert status == 0 and [*(tmp_path / "stems").glob("*/drums.*")], error
     words = [f"run={pair}", "data=musdb", f"data.root={songs}", "trainer.accelerator=cpu", "evaluation.clips=0"]
-    status, out, error = cli(*words, f"output={tmp_path / 'scores'}", script="scripts/evaluate.py")
+    status, _, error = cli(*words, f"output={tmp_path / 'scores'}", script="scripts/evaluate.py")
     assert status == 0 and (tmp_path / "scores/scores.json").is_file(), error
     words = [f"run={pair}", "format=openunmix", f"output={tmp_path / 'folder'}"]
-    status, out, error = cli(*words, script="scripts/export.py")  # the model is loaded, but is not an Open-Unmix
+    status, _, error = cli(*words, script="scripts/export.py")  # the model is loaded, but is not an Open-Unmix
     assert status == 1 and f"error: run={pair.with_suffix('.ckpt')}" in error and "SCNet" in error
