@@ -62,6 +62,7 @@ def _lines(found: Description) -> list[str]:
         "sha256": found.sha256,
         "targets": ", ".join(found.targets),
         "audio": ", ".join(audio),
+        "options": ", ".join(f"{key}={value}" for key, value in found.options.items()),
     }
     largest = sorted(found.layers, key=lambda name: found.layers[name], reverse=True)[:MOST_LAYERS]
     layers = [f"{'' if number else 'layers':<9}{name:<32} {found.layers[name]:>12,}" for number, name in enumerate(largest)]

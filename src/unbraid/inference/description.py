@@ -5,7 +5,7 @@ Python code in the file is not executed.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Description:
         sample_rate: sample rate in Hz; None if unknown.
         channels: number of channels; None if unknown.
         chunk_seconds: length of a chunk in seconds; None if unknown.
+        options: options of the separation that the config file of another tool implies, as texts; empty for other kinds.
         note: text that states what is missing to use the file, for example the config; empty if nothing is missing.
     """
 
@@ -52,6 +53,7 @@ class Description:
     sample_rate: int | None = None
     channels: int | None = None
     chunk_seconds: float | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
     @property
@@ -102,7 +104,8 @@ def _of_origin(origin: Origin) -> Description:
     if node_at(config, "model.separator") is not None:
         separator = separator_of(origin, separator_builder(config, origin.folder))
         network = family_of(origin.foreign).network.__name__ if origin.foreign is not None else ""
-        return _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
+        found = _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
+        return found if origin.settings is None else replace(found, options=origin.settings.options)
     model = "instrument" if is_instrument(config) else "autoencoder"
     rate = node_at(config, "features.sample_rate")
     layers = layers_of(origin.tensors())

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign, separator_tensors, with_spare
-from unbraid.interop.msst.config import read_msst_config
+from unbraid.interop.msst.config import MsstConfig, read_msst_config
 from unbraid.interop.msst.fit import fitting_family, refuse_options
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
@@ -50,8 +50,7 @@ class Origin:
         file: file with the weights.
         folder: folder of the run, or of the file.
         config: config of the model in unbraid; None if the file is a checkpoint without a config.
-        overlap: share of a chunk that overlaps with the next chunk, from the config of another tool; None: the default of
-            unbraid.
+        settings: config file of another tool; None for all other kinds.
         foreign: tensors of a checkpoint of another tool; None for all other kinds.
         average: name of an average of the weights (EMA) in the file, such as `ema_0.999_step`, or `ema` for the best average;
             None: the trained weights.
@@ -61,7 +60,7 @@ class Origin:
     file: Path
     folder: Path
     config: DictConfig | None
-    overlap: float | None = None
+    settings: MsstConfig | None = None
     foreign: ForeignState | None = None
     average: str | None = None
 
@@ -93,6 +92,11 @@ class Origin:
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Complete the tensors of a checkpoint of another tool, see `msst.checkpoint.with_spare`."""
         return dict(tensors) if self.foreign is None else with_spare(self.foreign, tensors, module)
+
+    @property
+    def overlap(self) -> float | None:
+        """Share of a chunk that overlaps with the next chunk, from the config of another tool; None: the default of unbraid."""
+        return None if self.settings is None else self.settings.overlap
 
     @property
     def targets(self) -> list[str] | None:
@@ -204,7 +208,7 @@ def _msst(path: Path, config: Path) -> Origin:
     settings = read_msst_config(config)
     state = read_foreign(path)
     tree = OmegaConf.create({"model": {"separator": settings.separator(fitting_family(state, settings))}})
-    return Origin("msst", path, path.absolute().parent, tree, settings.overlap, state)
+    return Origin("msst", path, path.absolute().parent, tree, settings, state)
 
 
 def _stored_config(path: Path) -> DictConfig | None:
