@@ -67,8 +67,8 @@ class EvaluateConfig(Experiment):
         oracle: name of a separation method that uses the true sources, see `unbraid.scoring.oracles`.
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
-        compare_with: run folders or `scores.json` files of other models. The table also shows the scores of these models, and a
-            paired test compares each of these models with the scored model.
+        compare_with: run folders, `scores.json` files, or checkpoints of other tools. The table also shows the scores of these
+            models, and a paired test compares each of these models with the scored model.
     """
 
     sweep: str | None = None
