@@ -124,7 +124,8 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """Replace the model of the command by a model of another tool. The key `config` is the path of that model's config file.
 
     The key `targets` on the command line defines the targets. Without this key, each target is the source of the data with the
-    same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture.
+    same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture. Targets
+    other than those of the model raise InputError.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None
@@ -135,6 +136,11 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.targets = {name: [name] for name in names}
         if names[1:] == ["other"]:
             config.targets.other = [f"-{names[0]}"]
+    elif {*config.targets} != {*names}:
+        problem = "the targets are not those of the model"
+        raise InputError("targets", problem, found=", ".join(map(str, config.targets)), expected=", ".join(names))
+    else:  # the outputs of the model keep their order
+        config.targets = {name: config.targets[name] for name in names}
     config.features = config.phase = config.published = None
     config.model = {
         "_target_": "unbraid.tasks.separation.SeparationTask",
