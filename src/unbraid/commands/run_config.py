@@ -124,8 +124,8 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """Replace the model of the command by a model of another tool. The key `config` is the path of that model's config file.
 
     The key `targets` on the command line defines the targets. Without this key, each target is the source of the data with the
-    same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture. Targets
-    other than those of the model raise InputError.
+    same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture.
+    Targets other than those of the model raise InputError.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None

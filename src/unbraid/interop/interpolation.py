@@ -5,6 +5,7 @@ often better than the fine-tuned weights alone. The network must be the same bef
 have another order, as in checkpoints of other tools.
 """
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -68,8 +69,6 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
         problem = "the fine-tuning has not started from these weights, because their hash differs from init.sha256 of the run"
         raise InputError(f"start={start}", problem, found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
-    if not before:
-        raise InputError(f"start={start}", "this is a checkpoint of another tool, which needs a config file", hint=GIVE)
     theirs = separator.targets if origin.targets is None else origin.targets
     if {*theirs} != {*separator.targets}:
         problem, expected = "the weights of start and run estimate different targets", ", ".join(separator.targets)
@@ -88,4 +87,11 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
 def _origin(start: str, init: Init) -> Origin:
     path = Path(start).expanduser()
     origin = find_origin(path, init.weights)
-    return origin if origin.config is not None or init.config is None else find_origin(path, config=init.config)
+    if origin.config is not None:
+        return origin
+    if init.config is not None:
+        return find_origin(path, config=init.config)
+    with suppress(InputError):
+        if origin.tensors("separator"):  # checkpoint of a run, outside its folder
+            return origin
+    raise InputError(f"start={start}", "this is a checkpoint of another tool, which needs a config file", hint=GIVE)

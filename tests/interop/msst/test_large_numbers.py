@@ -1,6 +1,7 @@
-"""Config files with the number 10**9 in any option: an error within seconds and little memory, or no effect on the network."""
+"""Config files with the number 10**9 or another wrong value in any option: an error within seconds and little memory."""
 
 import copy
+import math
 import resource
 import time
 
@@ -12,6 +13,7 @@ from tests.interop.msst.pairs import CONFIGS, write_pair
 from unbraid.runs.errors import InputError
 
 HUGE = 10**9
+WRONG = (0, -1, math.nan, "x", True)  # each option gets one of these values
 MOST_SECONDS, MOST_KILOBYTES = 5, 1_000_000
 # Numbers that do not change the network: they are not used here, or only in training; more overlap than 0.75 is reduced.
 HARMLESS = {
@@ -29,13 +31,15 @@ def leaves(tree, path=()):
             yield (*path, key)
 
 
-def changed(tree, path):
+def changed(tree, path, value):
+    """Return a copy of a tree with another value at a path, and whether the value differs."""
     tree = copy.deepcopy(tree)
     node = tree
     for key in path[:-1]:
         node = node[key]
-    node[path[-1]] = HUGE
-    return tree
+    differs = node[path[-1]] != value
+    node[path[-1]] = value
+    return tree, differs
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -46,7 +50,7 @@ def test_a_huge_number_is_one_error(tmp_path, family):
     before, found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, set()
     for leaf in leaves(tree):
         name, started = ".".join(map(str, leaf)), time.process_time()
-        path.write_text(yaml.safe_dump(changed(tree, leaf)))
+        path.write_text(yaml.safe_dump(changed(tree, leaf, HUGE)[0]))
         try:
             unbraid.load(path, device="cpu")
             assert {name, f"{family}: {name}"} & HARMLESS, name
@@ -56,3 +60,18 @@ def test_a_huge_number_is_one_error(tmp_path, family):
         assert time.process_time() - started < MOST_SECONDS, name
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KILOBYTES, name
     assert len(found) >= 5
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_wrong_value_is_one_error(tmp_path, family):
+    path = write_pair(tmp_path, family)
+    tree = yaml.safe_load(path.read_text())
+    for number, leaf in enumerate(leaves(tree)):
+        name = ".".join(map(str, leaf))
+        content, differs = changed(tree, leaf, WRONG[number % len(WRONG)])
+        path.write_text(yaml.safe_dump(content))
+        try:
+            unbraid.load(path, device="cpu")
+            assert not differs or {name, f"{family}: {name}"} & HARMLESS, name
+        except InputError as error:
+            assert error.where and len(str(error)) < 1000, name
