@@ -21,7 +21,9 @@ TARGETS = ["vocals", "drums"]
 
 def run_from(pair: Path, folder: Path) -> Path:
     """Make a run with the network and initial weights of a config file of MSST, but with its two targets in the other order."""
-    run, origin = make_run(folder, "model=scnet_small", "data=musdb"), find_origin(pair)
+    format_ = ("sample_rate=44100", "channels=2", "chunk_seconds=0.5")
+    run = make_run(folder, "model=scnet_small", "data=musdb", *(f"model.separator.{word}" for word in format_))
+    origin = find_origin(pair)
     own = OmegaConf.load(run / "config.yaml")
     own.targets = own.data.targets = {target: [target] for target in TARGETS}
     own.model.separator = OmegaConf.merge(origin.config.model.separator, {"targets": None})

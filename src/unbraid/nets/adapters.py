@@ -43,6 +43,9 @@ class HDemucs(nn.Module):
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T at least `n_fft`. B: batch, S: sources, C: channels, T: samples.
+
+    Raises:
+        InputError: `depth` is out of range, or torchaudio does not accept another argument.
     """
 
     def __init__(

@@ -99,8 +99,9 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     first, *others = records
     for other in others:
         for key in dict.fromkeys([*records[first], *records[other]]):
-            values = [records[label].get(key) for label in (first, other)]
-            if values[0] != values[1] and not (key == SOURCES and all(values) and {*values[0]} == {*values[1]}):
+            values: list[Any] = [records[label].get(key) for label in (first, other)]
+            same = sorted(values[0]) == sorted(values[1]) if key == SOURCES and all(values) else values[0] == values[1]
+            if not same:
                 found = f"{values[0]} for {first} and {values[1]} for {other}"
                 raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 

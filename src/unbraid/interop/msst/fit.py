@@ -29,19 +29,16 @@ def fitting_family(state: ForeignState, settings: MsstConfig) -> Family:
         settings: content of the config file.
 
     Returns:
-        The family of the checkpoint.
-
-    Raises:
-        InputError: the family is unknown, or the config file describes a network of another family.
+        The family of the checkpoint. An unknown family, or a config file that describes a network of another family, raises
+        InputError.
     """
     family = family_of(state)
     described = [other for other in FAMILIES if _describes(settings.tree, other)]
-    if family in described or not described:  # without a family, the error names the wrong option
-        return family
-    names = " or ".join(map(name_of, described))
-    problem = f"the config file {settings.path} describes {names}, but the tensors are those of {name_of(family)}"
-    refuse_misfits(state.path, problem, _differences(state, settings, described[0]), PUBLISHED_TOGETHER, MOST_NAMES)
-    raise AssertionError
+    if described and family not in described:  # without a family, a later error names the wrong option
+        names = " or ".join(map(name_of, described))
+        problem = f"the config file {settings.path} describes {names}, but the tensors are those of {name_of(family)}"
+        refuse_misfits(state.path, problem, _differences(state, settings, described[0]), PUBLISHED_TOGETHER, MOST_NAMES)
+    return family
 
 
 def refuse_options(state: ForeignState, wrong: Mapping[str, tuple[str, str]]) -> None:
