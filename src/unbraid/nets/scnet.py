@@ -107,9 +107,7 @@ class SCNet(nn.Module):
         if mask:
             self.position = nn.Parameter(torch.empty(1, widths[0], sizes[0], 1))
             nn.init.trunc_normal_(self.position, std=0.02)
-            self.mask_head = nn.Sequential(
-                nn.Conv2d(outs, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, outs, 1), nn.Tanh()
-            )  # fmt: skip
+            self.mask_head = nn.Sequential(nn.Conv2d(outs, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, outs, 1), nn.Tanh())
 
     def make_path(self, channels: int, expand: int) -> nn.Module:
         """Build the network that a dual-path layer applies over one axis. Shape of the network: [N, L, D] -> [N, L, D].
