@@ -78,8 +78,7 @@ class TFCTDF(nn.Module):
             raise InputError("TFCTDF.growth", found=growth, expected="at least 0")
         self.sources, self.bins, self.subbands, self.checkpointing = sources, bins, subbands, gradient_checkpointing
         self.stft, self.stride, self.frame_unit = STFT(n_fft, hop_length, "reflection"), hop_length, time_stride**levels
-        ins, width, height = 2 * audio_channels * subbands, channels, bins // subbands
-        strides = (time_stride, frequency_stride)
+        ins, width, height, strides = 2 * audio_channels * subbands, channels, bins // subbands, (time_stride, frequency_stride)
         self.first = nn.Conv2d(ins, width, 1, bias=False)
         self.encoder, self.down, self.up, self.decoder = (nn.ModuleList() for _ in range(4))
         for _ in range(levels):
