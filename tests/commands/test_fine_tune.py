@@ -111,7 +111,7 @@ def test_only_weights_of_the_same_origin_are_mixed(tuned, tmp_path):
     with pytest.raises(InputError) as error:
         interpolated(loaded.model, loaded.config, str(other), 0.5)
     assert error.value.expected == loaded.config.init.sha256
-    wider = build(compose("model.separator.net.channels=[3,2,4,4,4,4]").model).separator
+    wider = build(compose("model.separator.net.channels=[3,2,4,4,4,4]", "targets=vocals_accompaniment").model).separator
     with pytest.raises(InputError) as error:
         interpolated(wider, None, str(other), 0.5)
     assert "nets.0.encoder.0.0.weight" in error.value.found

@@ -12,6 +12,7 @@ from unbraid.commands.inspect import commands
 from unbraid.inference.description import describe, layers_of
 from unbraid.inference.export.onnx_file import write_onnx
 from unbraid.inference.loading import load_separator
+from unbraid.interop.msst.config import read_msst_config
 from unbraid.interop.origins import sha256_of
 from unbraid.nets.adapters import HDemucs
 from unbraid.runs.errors import InputError
@@ -53,7 +54,13 @@ def test_checkpoints_of_another_tool(tmp_path):
     found = describe(path, config=str(config))
     assert (found.kind, found.model) == ("checkpoint of another tool", "separator HDemucs")
     assert (found.targets, found.chunk_seconds, found.note) == (("drums", "vocals"), 2.0, "")
+    assert found.options == {"chunk_seconds": "2", "overlap": "0.75", "normalisation": "none"}
     assert f"unbraid separate 'run={path}' config={config} input=song.wav" == commands(found, path, str(config))[0]
+    other = CONFIG.replace("num_overlap: 4", "num_overlap: 2, normalize: true").replace("instrument: null", "instrument: bass")
+    config.write_text(other)
+    assert read_msst_config(config).options == {
+        "chunk_seconds": "2", "overlap": "0.5", "normalisation": "song", "target_instrument": "bass",
+    }  # fmt: skip
     alone = describe(path)
     assert "channels=4" in alone.model and "config=FILE" in alone.note and commands(alone, path, None) == []
     torch.save({"state_dict": {"model.x.weight": torch.zeros(3), "model.y.weight": torch.zeros(4)}}, path)

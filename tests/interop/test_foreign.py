@@ -1,6 +1,7 @@
 """Separators of other software compute the same stems in unbraid, and files that do not fit are named."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -115,6 +116,24 @@ def test_safetensors_too(translated):
     with pytest.raises(InputError) as error:
         unbraid.load(path)
     assert error.value.where.endswith("theirs.safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", ""])
+def test_the_hint_for_a_lightning_checkpoint_can_be_used(tmp_path, prefix):
+    run = make_run(tmp_path / "run", NARROW)
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    theirs = {name.replace("separator.nets.0.", prefix): tensor for name, tensor in state.items()}
+    path = tmp_path / "theirs.ckpt"
+    torch.save({"state_dict": theirs, "epoch": 3, "hyper_parameters": {"lr": 0.1}, "optimizer_states": []}, path)
+    with pytest.raises(InputError) as error:
+        unbraid.load(path)
+    *fields, names = re.search("with the lines (.*), then type", error.value.hint)[1].split(", ", 3)
+    (tmp_path / "names.yaml").write_text("\n".join([*fields, names.removeprefix("key: state_dict and ")]))
+    if names.startswith("key: state_dict and "):
+        (tmp_path / "names.yaml").open("a").write("\nkey: state_dict\n")
+    shutil.copy(run / "config.yaml", tmp_path)
+    waveform = torch.randn(1, 60_000)
+    assert torch.equal(*(unbraid.load(path).separate(waveform, 8192)["vocals"] for path in (run, tmp_path / "names.yaml")))
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_short_chunks_are_refused(name, samples, minimum):
     ("make", "where", "found"),
     [
         (partial(HDemucs, 1, channels=0), "HDemucs", None),
+        (partial(HDemucs, 1, depth=13), "HDemucs.depth", 13),
         (partial(ConvTasNet, 1, enc_kernel_size=7), "ConvTasNet.enc_kernel_size", 7),
         (partial(ConvTasNet, 1, msk_kernel_size=4), "ConvTasNet.msk_kernel_size", 4),
     ],

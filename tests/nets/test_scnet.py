@@ -161,6 +161,7 @@ def test_dropout_acts_in_training_only():
         ({"layers": 3}, "SCNet.layers", 3),
         ({"layers": 0}, "SCNet.layers", 0),
         ({"hop_length": 0}, "hop_length", 0),
+        ({"hop_length": 256}, "SCNet.hop_length", 256),
         ({"compress": 0}, "compress", 0),
         ({"compress": 10}, "SCNet.channels", 8),
         ({"conv_kernel": 4}, "SCNet.conv_kernel", 4),

@@ -108,6 +108,7 @@ def test_subbands_share_their_position():
         ({"bottleneck": 9}, "TFCTDF.bottleneck", 9),
         ({"growth": -1}, "TFCTDF.growth", -1),
         ({"levels": 0}, "levels", 0),
+        ({"levels": 10**9}, "TFCTDF.levels", 10**9),
         ({"norm": "layer"}, "TFCTDF.norm", "layer"),
         ({"norm": "group3"}, "TFCTDF.norm", "group3"),
         ({"norm": "group0"}, "TFCTDF.norm", "group0"),

@@ -54,6 +54,17 @@ def test_configs_contain_only_finite_numbers(value):
         assert raised.value.where == where and str(raised.value.found) == value
 
 
+def test_booleans_are_not_numbers():
+    def schema(sizes: list[int], switches: list[bool], gains: dict[str, float], more: list[list[int] | None]) -> None: ...
+
+    content = {"sizes": [1, 2], "switches": [True], "gains": {"a": 0.5}, "more": [[1], None]}
+    check(OmegaConf.create(content), schema)
+    for key, value in (("sizes", [1, True]), ("gains", {"a": True}), ("more", [[True]])):
+        with pytest.raises(InputError) as raised:
+            check(OmegaConf.create(content | {key: value}), schema)
+        assert (raised.value.where, raised.value.found) == (key, repr(value))
+
+
 @pytest.mark.parametrize(
     ("net", "where"),
     [

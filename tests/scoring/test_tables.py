@@ -134,9 +134,16 @@ def test_track_names_cannot_leave_the_folder(tmp_path, name):
 
 def test_different_protocols_are_refused():
     refuse_mixed({"a": record(protocol()), "b": record(protocol())})
+    first, second = (record(protocol()) | {"together": names} for names in (["bass", "vocals"], ["vocals", "bass"]))
+    refuse_mixed({"a": first, "b": second})
     for other, where, found in (
         (record(protocol("mean")), "protocol.frames", "median for a and mean for b"),
         (record(protocol()) | {"novel": 1}, "protocol.novel", "None for a and 1 for b"),
+        (
+            record(protocol()) | {"together": ["b"]},
+            "protocol.together",
+            f"{record(protocol())['together']} for a and ['b'] for b",
+        ),
     ):
         with pytest.raises(InputError) as error:
             refuse_mixed({"a": record(protocol()), "b": other})

@@ -64,6 +64,17 @@ def test_pickled_classes_are_never_loaded(tmp_path):
     assert TOOK_PART == []
 
 
+@pytest.mark.parametrize("key", ["state", "state_dict"])
+def test_the_hint_converts_a_file_with_classes(tmp_path, monkeypatch, state, key):
+    path = tmp_path / "model.th"
+    torch.save({"klass": HTDemucs, key: state}, path)
+    command = refused(path).hint.partition('python -c "')[2].removesuffix('"')
+    monkeypatch.chdir(tmp_path)
+    exec(command)
+    (tmp_path / "converted.yaml").write_text(CONFIG)
+    assert unbraid.load("converted.yaml", device="cpu").targets == ["drums", "vocals"]
+
+
 @pytest.mark.parametrize(
     "tag",
     ["!!python/object/apply:os.system", "!!python/name:os.system", "!!python/object/new:os.system", "!!python/module:os", "!x"],

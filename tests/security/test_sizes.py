@@ -92,6 +92,15 @@ def test_parts_of_a_model_are_counted(make, monkeypatch):
     nn.LSTM(1, 1)  # not counted
 
 
+def test_a_file_with_few_tensors_has_few_parts():
+    allowed = weights.MOST_PARTS_PER_TENSOR * 3 + weights.SPARE_PARTS
+    with limited_size("model", SPARE, tensors=3):
+        nn.Sequential(*(nn.ReLU() for _ in range(allowed)))
+    with pytest.raises(InputError) as error, limited_size("model", SPARE, tensors=3):
+        nn.Sequential(*(nn.ReLU() for _ in range(allowed + 1)))
+    assert (error.value.where, error.value.expected) == ("model", f"at most {allowed}")
+
+
 @pytest.mark.parametrize("name", ["Transformer", "TransformerEncoder", "modules.transformer.TransformerDecoder"])
 def test_classes_that_copy_layers_are_not_built(tmp_path, name):
     run = make_run(tmp_path / "run", "model=unet_small")

@@ -28,7 +28,7 @@ class AppConfig:
 
     Args:
         run: run folder, checkpoint file, published folder or .onnx file of a separator, see `unbraid.load`.
-        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         port: TCP port of the page on 127.0.0.1; 0: any free port.

@@ -62,13 +62,13 @@ class EvaluateConfig(Experiment):
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         start: run or file with the weights before a fine-tuning. This key is only used together with `interpolate`.
         interpolate: share s in [0, 1]. The scored weights are s * (weights of `run`) + (1 - s) * (weights of `start`).
-        checkpoint: checkpoint of the run: best, last or a file.
+        checkpoint: checkpoint of the run: best, last, ema or a file.
         estimates: folder of stems that another program has separated from the test tracks.
         oracle: name of a separation method that uses the true sources, see `unbraid.scoring.oracles`.
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
-        compare_with: run folders or `scores.json` files of other models. The table also shows the scores of these models, and a
-            paired test compares each of these models with the scored model.
+        compare_with: run folders, `scores.json` files, or checkpoints of other tools. The table also shows the scores of these
+            models, and a paired test compares each of these models with the scored model.
     """
 
     sweep: str | None = None
@@ -289,6 +289,8 @@ class Session:
         if self.node.start is not None:
             mixed = interpolated(separator, self.origin.config, self.node.start, self.node.interpolate)
             self.mixture = f", {mixed}"
+        if self.origin.average is not None:
+            self.mixture += f", {self.origin.average}"
         return separator.to(self.device).eval()
 
     def write_clips(self) -> None:

@@ -23,6 +23,7 @@ from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_on
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
 from unbraid.inference.export.program import write_program
 from unbraid.inference.loading import separator_builder
+from unbraid.interop.msst.pair import msst_pair
 from unbraid.interop.origins import find_origin, separator_of, with_config
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, check, node_at, own_config
@@ -45,7 +46,7 @@ class ExportConfig:
 
     Args:
         run: run folder, checkpoint file, published folder, or checkpoint of another tool.
-        checkpoint: checkpoint that is exported if `run` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is exported if `run` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
@@ -80,6 +81,7 @@ def export(config: DictConfig) -> None:
     if config.quantise and config.format != "onnx":
         problem = "this key only applies to format=onnx"
         raise InputError(f"quantise={config.quantise}", problem, found=f"format={config.format}")
+    config.run, config.config = msst_pair(config.run, config.config)
     run = Path(config.run).expanduser()
     name = QUANTISED if config.quantise else NAMES[config.format]
     folder = run.parent if run.is_file() else run

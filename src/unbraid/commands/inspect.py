@@ -25,7 +25,7 @@ class InspectConfig:
     Args:
         file: run folder, checkpoint, safetensors file, `.onnx` file, folder of the package openunmix, or translation file
             (yaml), see `unbraid.interop.foreign`.
-        checkpoint: checkpoint that is described if `file` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is described if `file` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `file` is a checkpoint of that tool.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
     """
@@ -62,6 +62,7 @@ def _lines(found: Description) -> list[str]:
         "sha256": found.sha256,
         "targets": ", ".join(found.targets),
         "audio": ", ".join(audio),
+        "options": ", ".join(f"{key}={value}" for key, value in found.options.items()),
     }
     largest = sorted(found.layers, key=lambda name: found.layers[name], reverse=True)[:MOST_LAYERS]
     layers = [f"{'' if number else 'layers':<9}{name:<32} {found.layers[name]:>12,}" for number, name in enumerate(largest)]

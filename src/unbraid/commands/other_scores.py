@@ -9,11 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unbraid.evaluation.scorer import Scorer
+from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.runs.errors import InputError
+from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
 
-GIVE = "Give a run folder or a file scores.json"
+GIVE = "Give a run folder, a file scores.json, or a checkpoint of another tool"
+OUTPUT = Path("outputs/scores")  # contains the scores of checkpoints of other tools
 
 
 def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -21,19 +24,20 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
 
     Args:
         config: config of the command.
-        scorer: scorer of the command. The scores in a run folder must have the protocol and the tracks of the scorer.
+        scorer: scorer of the command. The scores of a run folder, or of a checkpoint of another tool, must have the protocol
+            and the tracks of the scorer.
         typed: keys that the user typed on the command line.
 
     Returns:
-        A dictionary from the path of each run folder or `scores.json` file to the scores.
+        A dictionary from the path of each model or `scores.json` file to the scores.
 
     Raises:
-        InputError: a file does not exist, or a run folder lacks scores with the protocol and the tracks of the scorer.
+        InputError: a file does not exist, or a model lacks scores with the protocol and the tracks of the scorer.
     """
     scores: dict[str, Mapping[str, Any]] = {}
-    for path in map(Path, config.compare_with):
-        if path.is_dir():
-            scores[str(path)] = _scores_of_run(path, config, scorer, typed)
+    for path in (Path(name).expanduser() for name in config.compare_with):
+        if path.is_dir() or path.suffix in (*SUFFIXES, ".yaml", ".yml"):
+            scores[str(path)] = _scores_of_model(path, config, scorer, typed)
             continue
         try:
             scores[str(path)] = read_scores(path, whole=True)
@@ -42,19 +46,34 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
     return scores
 
 
-def _scores_of_run(run: Path, config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> Mapping[str, Any]:
-    """Return the scores of a run with the protocol and the tracks of a scorer. Missing scores raise InputError."""
-    for path in sorted({run / "scores.json", *(run / "scores").glob("*/scores.json")}):
+def _scores_of_model(model: Path, config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> Mapping[str, Any]:
+    """Return the scores of a run or of a checkpoint of another tool, with the protocol and the tracks of a scorer.
+
+    Missing scores raise InputError.
+    """
+    if not model.exists():
+        raise InputError(f"compare_with={model}", "this file does not exist", hint=GIVE)
+    if model.is_dir():
+        checkpoint, places = None, {model / "scores.json", *(model / "scores").glob("*/scores.json")}
+    else:
+        checkpoint = Path(msst_pair(str(model), None)[0])
+        places = {path for path in OUTPUT.glob("*/scores.json") if path.parent.name.endswith(f"-{checkpoint.stem}")}
+    for path in sorted(places):
         try:
             found = read_scores(path, whole=True)
             refuse_mixed({"this": scorer.record, "other": found["protocol"]})
         except (OSError, InputError):  # scores of another protocol
             continue
+        if checkpoint is not None and Path(str(found.get("checkpoint"))).resolve() != checkpoint.resolve():
+            continue
         if {*found.get("tracks", ())} == {track.name for track in scorer.tracks}:
             return found
-    words = [f"run={run}", f"protocol={config.protocol.name}"]
-    if "data" in typed:
-        words += [f"data={HydraConfig.get().runtime.choices['data']}", f"data.root={config.data.root}"]
+    words = [f"run={model}", f"protocol={config.protocol.name}"]
+    if checkpoint == model:
+        words.insert(1, "config=FILE")
+    if "data" in typed or checkpoint is not None:
+        data = HydraConfig.get().runtime.choices["data"] if "data" in typed else own_choices(Path(config.run)).get("data", "…")
+        words += [f"data={data}", f"data.root={config.data.root}"]
     command = " ".join(map(shlex.quote, ["python", "scripts/evaluate.py", *words]))
-    problem = "this run has not been scored with the same protocol on the same tracks"
-    raise InputError(f"compare_with={run}", problem, hint=f"Type {command}")
+    problem = "this model has not been scored with the same protocol on the same tracks"
+    raise InputError(f"compare_with={model}", problem, hint=f"Type {command}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import take_data
+from unbraid.interop.msst.pair import msst_pair
 from unbraid.interop.origins import find_origin, with_config
 from unbraid.runs.config import own_config
 from unbraid.runs.errors import InputError, unknown
@@ -62,6 +63,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
     """
     if config.run is None:
         return config
+    config.run, config.config = msst_pair(config.run, config.config)
     _check_typed(config, typed)
     if config.config is not None:
         return _with_foreign(config, typed)
@@ -123,6 +125,7 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
 
     The key `targets` on the command line defines the targets. Without this key, each target is the source of the data with the
     same name. Exception: if the model has only one target in addition to `other`, then `other` is the rest of the mixture.
+    Targets other than those of the model raise InputError.
     """
     origin = find_origin(Path(config.run), config=config.config)
     assert origin.config is not None
@@ -133,6 +136,11 @@ def _with_foreign(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         config.targets = {name: [name] for name in names}
         if names[1:] == ["other"]:
             config.targets.other = [f"-{names[0]}"]
+    elif {*config.targets} != {*names}:
+        problem = "the targets are not those of the model"
+        raise InputError("targets", problem, found=", ".join(map(str, config.targets)), expected=", ".join(names))
+    else:  # the outputs of the model keep their order
+        config.targets = {name: config.targets[name] for name in names}
     config.features = config.phase = config.published = None
     config.model = {
         "_target_": "unbraid.tasks.separation.SeparationTask",

@@ -38,7 +38,7 @@ class SeparateConfig:
 
     Args:
         run: run folder, checkpoint file or published model, see `unbraid.load`.
-        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last or a file.
+        checkpoint: checkpoint that is loaded if `run` is a run folder: best, last, ema or a file.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         start: run or file with the weights before a fine-tuning. This key is only used together with `interpolate`.
         interpolate: share s in [0, 1]. The weights of the model are s * (weights of `run`) + (1 - s) * (weights of `start`).

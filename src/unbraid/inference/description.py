@@ -5,7 +5,7 @@ Python code in the file is not executed.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.inference.loading import separator_builder
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign
-from unbraid.interop.origins import Origin, find_origin, separator_of, sha256_of
+from unbraid.interop.msst.pair import is_msst_config
+from unbraid.interop.origins import KINDS, Origin, find_origin, separator_of, sha256_of
 from unbraid.models.instruments import is_instrument
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import node_at
@@ -25,9 +26,6 @@ from unbraid.runs.records import own_choices, read_record
 DEEPEST = 5  # number of words in the name of a listed layer
 MOST_LAYERS = 40  # number of listed layers
 USE_ONNX = "PyTorch would execute code in the file. Use the run folder or an .onnx file instead"
-KINDS = {
-    "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Description:
         sample_rate: sample rate in Hz; None if unknown.
         channels: number of channels; None if unknown.
         chunk_seconds: length of a chunk in seconds; None if unknown.
+        options: options of the separation that the config file of another tool implies, as texts; empty for other kinds.
         note: text that states what is missing to use the file, for example the config; empty if nothing is missing.
     """
 
@@ -54,6 +53,7 @@ class Description:
     sample_rate: int | None = None
     channels: int | None = None
     chunk_seconds: float | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
     @property
@@ -87,7 +87,7 @@ def describe(path: Path, checkpoint: str = "best", config: str | None = None) ->
     if (path / OPENUNMIX).is_file():
         files = tuple(sorted(path.glob("*.pth")))
         return _of_separator("folder of the openunmix package", openunmix_separator(path), files, "separator Open-Unmix")
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if config is None and path.suffix in (".yaml", ".yml") and path.is_file() and not is_msst_config(path):
         translation = read_translation(path)
         layers = layers_of(translated_tensors(path, translation))
         return Description("translation file", "separator", (path, path.parent / translation.weights), layers)
@@ -104,7 +104,8 @@ def _of_origin(origin: Origin) -> Description:
     if node_at(config, "model.separator") is not None:
         separator = separator_of(origin, separator_builder(config, origin.folder))
         network = family_of(origin.foreign).network.__name__ if origin.foreign is not None else ""
-        return _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
+        found = _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
+        return found if origin.settings is None else replace(found, options=origin.settings.options)
     model = "instrument" if is_instrument(config) else "autoencoder"
     rate = node_at(config, "features.sample_rate")
     layers = layers_of(origin.tensors())

@@ -20,6 +20,7 @@ from unbraid.audio import FASTEST, SLOWEST, ChannelChoice, downmix
 from unbraid.inference.chunked import InferenceOptions, device_of, song_scale, streamed
 from unbraid.inference.export.onnx_file import OnnxSeparator
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
+from unbraid.interop.msst.pair import is_msst_config
 from unbraid.interop.origins import Origin, find_origin, separator_of, with_config
 from unbraid.models.instruments import Player, is_instrument, load_player
 from unbraid.models.separators.base import Separator
@@ -167,6 +168,7 @@ def load(
     - a checkpoint (`.ckpt`) in a run folder.
     - a folder that `scripts/publish.py` has written, or the file `model.safetensors` in this folder.
     - a checkpoint of Music-Source-Separation-Training, with its config file as `config`.
+    - such a config file, such as `model.yaml`, if the checkpoint is next to it and has the same name (`model.ckpt`).
     - a folder with weights of the openunmix package, which contains `separator.json`.
     - an ONNX file that `scripts/export.py` has written.
     - a YAML file that translates the parameter names of weights from another toolkit.
@@ -176,7 +178,8 @@ def load(
 
     Args:
         path: folder or file of the model.
-        checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
+        checkpoint: `best`, `last`, `ema` (the best moving average of the weights) or the path of a checkpoint. It is used only
+            if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
         plugins: names of installed packages. The model may use the classes of these packages. The code of the packages is run,
@@ -213,11 +216,16 @@ def _load(path: str | Path, checkpoint: str, config: str | None) -> Loaded | Pla
         raise InputError(path, "unbraid does not load .pt2 files", expected="a run folder or an .onnx file", hint=hint)
     if (path / OPENUNMIX).is_file():
         return Loaded(_with_valid_names(openunmix_separator(path), path).eval(), path)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if config is None and path.suffix in (".yaml", ".yml") and path.is_file() and not is_msst_config(path):
         return _translated(path)
     origin = find_origin(path, checkpoint, config)
     own = with_config(origin)
-    return load_player(own, origin.folder, str(origin.file)) if is_instrument(own) else _loaded(origin, own)
+    if not is_instrument(own):
+        return _loaded(origin, own)
+    if origin.average is not None:
+        problem, expected = "averages of the weights of an instrument cannot be loaded", "best, last or a checkpoint file"
+        raise InputError("checkpoint", problem, found=checkpoint, expected=expected)
+    return load_player(own, origin.folder, str(origin.file))
 
 
 def load_separator(

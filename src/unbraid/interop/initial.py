@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from unbraid.interop.origins import Origin, find_origin, sha256_of
 from unbraid.interop.published import HDEMUCS, PUBLISHED, load_published
 from unbraid.interop.target_match import matched
 from unbraid.models.separators.base import Separator
+from unbraid.runs.averages import is_average
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.names import below
@@ -34,7 +35,8 @@ class Init:
         path: run folder, checkpoint file, published folder, safetensors file, checkpoint of another tool, or name of published
             weights; None: random weights.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
-        weights: checkpoint that is read if `path` is a run folder.
+        weights: weights that are read if `path` is a run folder: `best`, `last`, `ema` (the average of the weights with the
+            best validation) or the name of an average, such as `ema_0.999_step`.
         only: prefixes, such as `nets.0.encoder`. Only tensors whose names begin with one of these prefixes are loaded;
             empty: all tensors.
         skip: prefixes. Tensors whose names begin with one of these prefixes are not loaded.
@@ -44,7 +46,7 @@ class Init:
 
     path: str | None = None
     config: str | None = None
-    weights: Literal["best", "last"] = "best"
+    weights: str = "best"
     only: list[str] = field(default_factory=list)
     skip: list[str] = field(default_factory=list)
     partial: bool = False
@@ -73,6 +75,9 @@ class Init:
             ) from error
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
+        if options.weights not in ("best", "last") and not is_average(options.weights):
+            expected = "best, last, ema, or the name of an average such as ema_0.999_step"
+            raise InputError("init.weights", found=repr(options.weights), expected=expected)
         if options.path is None and options != cls():
             raise InputError(
                 "init.path", "the path of the weights is missing, but another key of init is given", hint="Add init.path=PATH"
@@ -220,7 +225,7 @@ def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tens
     targets = origin.targets if is_separator else None
     if targets is None or targets == getattr(module, "targets", None):
         tensors = origin.with_spare(module, tensors)
-    return tensors, origin.kind, targets
+    return tensors, ", ".join(filter(None, [origin.kind, origin.average])), targets
 
 
 def _chosen(names: Iterable[str], options: Init) -> set[str]:

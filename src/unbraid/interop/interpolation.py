@@ -1,20 +1,26 @@
 """Compute a weighted mean of the weights before and after a fine-tuning.
 
 Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. On the data of the first training, the mean is
-often better than the fine-tuned weights alone. The network must be the same before and after the fine-tuning.
+often better than the fine-tuned weights alone. The network must be the same before and after the fine-tuning. Its targets can
+have another order, as in checkpoints of other tools.
 """
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
 from unbraid.interop.initial import Init
-from unbraid.interop.origins import find_origin, sha256_of
+from unbraid.interop.origins import Origin, find_origin, sha256_of
+from unbraid.interop.target_match import build_with_targets, matched
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import node_at
 from unbraid.runs.errors import InputError
 from unbraid.runs.weights import misfits, refuse_misfits
+
+GIVE = "Type start=model.yaml with the config file of the checkpoint. Both files must have the same name without suffix"
 
 
 def check_interpolation(interpolate: float | None, start: str | None) -> None:
@@ -46,7 +52,8 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
     Args:
         separator: fine-tuned separator, which is changed in place.
         config: config of the fine-tuning. If `config` contains the hash of the initial weights, `start` must have this hash.
-        start: run folder or file with the weights before the fine-tuning, as the user has typed it.
+        start: run folder or file with the weights before the fine-tuning, as the user has typed it. For a checkpoint of another
+            tool, the config file is `init.config` in `config`, if `start` is not the config file itself.
         share: factor A of the fine-tuned weights. The weights of `start` have the factor 1 - A.
 
     Returns:
@@ -56,18 +63,35 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
         InputError: the names, shapes or targets of the weights differ, or the fine-tuning has started from other weights.
     """
     init = Init.of(None if config is None else node_at(config, "init"))
-    origin = find_origin(Path(start).expanduser(), init.weights)
+    origin = _origin(start, init)
     found = sha256_of(origin.file)
     if init.sha256 not in (None, found):
         problem = "the fine-tuning has not started from these weights, because their hash differs from init.sha256 of the run"
         raise InputError(f"start={start}", problem, found=found, expected=str(init.sha256))
     before, after = origin.tensors("separator"), separator.state_dict()
+    theirs = separator.targets if origin.targets is None else origin.targets
+    if {*theirs} != {*separator.targets}:
+        problem, expected = "the weights of start and run estimate different targets", ", ".join(separator.targets)
+        raise InputError(f"start={start}", problem, found=", ".join(theirs), expected=expected)
+    if config is not None and theirs != separator.targets:
+        before, _ = matched(before, separator, theirs, partial(build_with_targets, config))
+    before = origin.with_spare(separator, before)
     if wrong := misfits(before, after):
         refuse_misfits(f"start={start}", "the weights of start and run are not of the same network", wrong)
-    if origin.targets not in (None, separator.targets):
-        problem, expected = "the weights of start and run estimate different targets", ", ".join(separator.targets)
-        raise InputError(f"start={start}", problem, found=", ".join(origin.targets or ()), expected=expected)
     for name, tensor in after.items():
         if tensor.is_floating_point():
             tensor.lerp_(before[name].to(tensor), 1 - share)
     return f"{share:g} of the change since {found[:16]}"
+
+
+def _origin(start: str, init: Init) -> Origin:
+    path = Path(start).expanduser()
+    origin = find_origin(path, init.weights)
+    if origin.config is not None:
+        return origin
+    if init.config is not None:
+        return find_origin(path, config=init.config)
+    with suppress(InputError):
+        if origin.tensors("separator"):  # checkpoint of a run, outside its folder
+            return origin
+    raise InputError(f"start={start}", "this is a checkpoint of another tool, which needs a config file", hint=GIVE)

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,23 +16,28 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign, separator_tensors, with_spare
-from unbraid.interop.msst.config import read_msst_config
+from unbraid.interop.msst.config import MsstConfig, read_msst_config
+from unbraid.interop.msst.fit import fitting_family, refuse_options
+from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs import plugins
+from unbraid.runs.averages import average_in, is_average
 from unbraid.runs.config import node_at, own_config, plain_config, read_config
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import read_record
 from unbraid.runs.text import echo
-from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, tensors_of
+from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, misfits, tensors_of
 
 PUBLISHED_WEIGHTS = f"model{SAFETENSORS}"
 CONFIG_KEY = "unbraid_config"  # key in the metadata of a safetensors file
 MOST_HEADER = 16 << 20  # bytes of the header of a safetensors file
-SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".chpt", ".bin", SAFETENSORS)  # of files with weights
 
 Kind = Literal["run", "checkpoint", "safetensors", "msst"]
+KINDS: dict[Kind, str] = {
+    "run": "run", "checkpoint": "checkpoint of a run", "safetensors": "published weights", "msst": "checkpoint of another tool",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,19 @@ class Origin:
         file: file with the weights.
         folder: folder of the run, or of the file.
         config: config of the model in unbraid; None if the file is a checkpoint without a config.
-        inference: options of `unbraid.inference.chunked.InferenceOptions` that the config of another tool sets, from name to
-            value; empty for all other kinds.
+        settings: config file of another tool; None for all other kinds.
         foreign: tensors of a checkpoint of another tool; None for all other kinds.
+        average: name of an average of the weights (EMA) in the file, such as `ema_0.999_step`, or `ema` for the best average;
+            None: the trained weights.
     """
 
     kind: Kind
     file: Path
     folder: Path
     config: DictConfig | None
-    inference: Mapping[str, Any] = field(default_factory=dict)
+    settings: MsstConfig | None = None
     foreign: ForeignState | None = None
+    average: str | None = None
 
     def tensors(self, part: str = "") -> dict[str, Tensor]:
         """Read the tensors of the file.
@@ -69,14 +77,26 @@ class Origin:
             return separator_tensors(self.foreign)
         if self.kind == "safetensors":
             return dict(read_weights(self.file))
-        state = tensors_of(self.file)
+        state = tensors_of(self.file, pick=None if self.average is None else partial(self._averaged, self.average))
         if not part:
             return state
         return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
 
+    def _averaged(self, name: str, content: Any) -> Mapping[str, Any]:
+        """Return an average of the weights. Averages are compared by the value that selects `best.ckpt` in the run."""
+        monitor, mode = (
+            None if self.config is None else node_at(self.config, f"callbacks.best.{key}") for key in ("monitor", "mode")
+        )
+        return average_in(content, name, self.file, str(monitor or "valid/loss"), str(mode or "min"))
+
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Complete the tensors of a checkpoint of another tool, see `msst.checkpoint.with_spare`."""
         return dict(tensors) if self.foreign is None else with_spare(self.foreign, tensors, module)
+
+    @property
+    def inference(self) -> dict[str, Any]:
+        """Options of `unbraid.inference.chunked.InferenceOptions` that the config of another tool sets; empty for other kinds."""
+        return {} if self.settings is None else {"overlap": self.settings.overlap, "join": self.settings.join}
 
     @property
     def targets(self) -> list[str] | None:
@@ -95,16 +115,31 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
     """Find the file with the weights, and read the config of the model.
 
     Args:
-        path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, or checkpoint of another
-            tool.
-        checkpoint: `best`, `last` or a checkpoint file; used only if `path` is a run folder.
+        path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, checkpoint of another
+            tool, or its config file, if the checkpoint is next to it and has the same name.
+        checkpoint: `best`, `last`, `ema` (the best moving average of the weights in `last`), the name of such an average, or a
+            checkpoint file. `path` must then be a run folder; with an average, it can also be a checkpoint file of a run.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of another tool.
 
     Returns:
-        The origin of the weights. A path that does not exist or is not a model raises InputError.
+        The origin of the weights.
+
+    Raises:
+        InputError: the path does not exist or is not a model, or averages of the weights are wanted of a file without averages.
     """
+    origin = _origin(path, checkpoint, config)
+    if not is_average(checkpoint):
+        return origin
+    if origin.kind not in ("run", "checkpoint"):
+        raise InputError(path, "only checkpoints of runs contain averages of the weights (EMA)", found=KINDS[origin.kind])
+    return replace(origin, average=checkpoint)
+
+
+def _origin(path: Path, checkpoint: str, config: str | None) -> Origin:
+    """Find the file with the weights, see `find_origin`. For an average of the weights, the file is `last.ckpt`."""
+    checkpoint_file, config = msst_pair(str(path), config)
     if config is not None:
-        return _msst(path, Path(config).expanduser())
+        return _msst(Path(checkpoint_file), Path(config).expanduser())
     if path.is_file() and path.suffix == SAFETENSORS:
         return Origin("safetensors", path, path.absolute().parent, _stored_config(path))
     if path.is_file() and path.suffix in SUFFIXES:
@@ -115,7 +150,7 @@ def find_origin(path: Path, checkpoint: str = "best", config: str | None = None)
     own = own_config(path)
     if (weights := path / PUBLISHED_WEIGHTS).is_file():
         return Origin("safetensors", weights, path, own)
-    return Origin("run", checkpoint_path(path, checkpoint), path, own)
+    return Origin("run", checkpoint_path(path, "last" if is_average(checkpoint) else checkpoint), path, own)
 
 
 def with_config(origin: Origin) -> DictConfig:
@@ -157,9 +192,12 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
         for change in plugins.changes(record.get("plugins"), plugins.used(tree)):
             echo(change, file=sys.stderr)
     tensors = origin.tensors("separator")
-    with limited_size(origin.file, memory_of(tensors)):
+    with limited_size(origin.file, memory_of(tensors), len(tensors)):
         separator = make()
-    fill(separator, origin.with_spare(separator, tensors), origin.file)
+    tensors = origin.with_spare(separator, tensors)
+    if origin.foreign is not None and (wrong := misfits(tensors, separator.state_dict())):
+        refuse_options(origin.foreign, wrong)
+    fill(separator, tensors, origin.file)
     return separator
 
 
@@ -169,8 +207,8 @@ def _msst(path: Path, config: Path) -> Origin:
         raise InputError(path, problem, expected="a checkpoint of another tool, because config is given")
     settings = read_msst_config(config)
     state = read_foreign(path)
-    tree = OmegaConf.create({"model": {"separator": settings.separator(family_of(state))}})
-    return Origin("msst", path, path.absolute().parent, tree, {"overlap": settings.overlap, "join": settings.join}, state)
+    tree = OmegaConf.create({"model": {"separator": settings.separator(fitting_family(state, settings))}})
+    return Origin("msst", path, path.absolute().parent, tree, settings, state)
 
 
 def _stored_config(path: Path) -> DictConfig | None:

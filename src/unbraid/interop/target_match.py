@@ -8,10 +8,13 @@ the same length for each target.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from unbraid.models.separators.base import Separator
+from unbraid.runs.config import build
 
 PROBES = ("probe a", "probe b", "probe c")
 RESIDUAL = object()  # name of the block for the rest of the mixture, which some networks estimate in addition to the targets
@@ -54,6 +57,23 @@ def parts_of(make: Callable[[Sequence[str]], nn.Module]) -> SourceParts:
         if len(differing) == 1:
             axes[name] = differing[0], many[name][differing[0]] - few[name][differing[0]]
     return SourceParts(tuple(sorted(lists)), axes)
+
+
+def build_with_targets(config: DictConfig, targets: Sequence[str]) -> Separator:
+    """Build the separator of a config with other targets and random weights.
+
+    Args:
+        config: checked config of a run, or of a model of another tool.
+        targets: names of the targets.
+
+    Returns:
+        The separator.
+    """
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    other = OmegaConf.create(tree)
+    OmegaConf.update(other, "model.separator.targets", [*targets], merge=False)
+    separator: Separator = build(other.model.separator)
+    return separator
 
 
 def matched(

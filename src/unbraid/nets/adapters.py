@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from unbraid.nets.libraries import check_length, create, torchaudio_class
 from unbraid.runs.errors import InputError
 
+MOST_LAYERS = 12  # of an encoder; each layer divides the number of frequencies by 4
+
 
 class HDemucs(nn.Module):
     """Apply Hybrid Demucs: two U-Nets, of waveform and spectrogram, with a common bottleneck (Défossez, MDX workshop 2021).
@@ -41,6 +43,9 @@ class HDemucs(nn.Module):
 
     Shape:
         [B, C, T] -> [B, S, C, T], with T at least `n_fft`. B: batch, S: sources, C: channels, T: samples.
+
+    Raises:
+        InputError: `depth` is out of range, or torchaudio does not accept another argument.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class HDemucs(nn.Module):
         dconv_init: float = 1e-4,
     ) -> None:
         super().__init__()
+        if not 1 <= depth <= MOST_LAYERS:  # with more layers, torchaudio fails only after minutes
+            raise InputError("HDemucs.depth", found=depth, expected=f"1 to {MOST_LAYERS} layers")
         self.n_fft, self.stride = n_fft, n_fft // 4  # in samples, of the STFT and of the coarsest waveform layer
         self.net = create(
             torchaudio_class("HDemucs", "hdemucs"),

@@ -83,6 +83,8 @@ class SCNet(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(n_fft=n_fft, hop_length=hop_length, expand=expand)
+        if hop_length >= n_fft:
+            raise InputError("SCNet.hop_length", found=hop_length, expected=f"at least 1 and less than n_fft={n_fft} samples")
         if window not in get_args(Window):
             raise InputError("SCNet.window", found=window, expected=f"one of {', '.join(get_args(Window))}")
         if layers < 2 or layers % 2:
@@ -105,9 +107,7 @@ class SCNet(nn.Module):
         if mask:
             self.position = nn.Parameter(torch.empty(1, widths[0], sizes[0], 1))
             nn.init.trunc_normal_(self.position, std=0.02)
-            self.mask_head = nn.Sequential(
-                nn.Conv2d(outs, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, outs, 1), nn.Tanh()
-            )  # fmt: skip
+            self.mask_head = nn.Sequential(nn.Conv2d(outs, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, outs, 1), nn.Tanh())
 
     def make_path(self, channels: int, expand: int) -> nn.Module:
         """Build the network that a dual-path layer applies over one axis. Shape of the network: [N, L, D] -> [N, L, D].

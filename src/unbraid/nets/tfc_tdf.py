@@ -15,6 +15,8 @@ from unbraid.dsp.stft import STFT, up_to
 from unbraid.nets.gradient_checkpointing import run_block
 from unbraid.runs.errors import InputError, check_counts
 
+MOST_LEVELS = 20  # a larger power of a stride has more digits than any number of bins
+
 
 class TFCTDF(nn.Module):
     """Estimate the waveforms of all sources from the waveform of a mixture.
@@ -69,13 +71,14 @@ class TFCTDF(nn.Module):
             hop_length=hop_length, subbands=subbands, channels=channels, levels=levels, blocks=blocks, time_stride=time_stride,
             frequency_stride=frequency_stride, bottleneck=bottleneck,
         )  # fmt: skip
+        if levels > MOST_LEVELS:
+            raise InputError("TFCTDF.levels", found=levels, expected=f"1 to {MOST_LEVELS}")
         _check_bins(bins, n_fft, subbands * frequency_stride**levels, bottleneck)
         if growth < 0:
             raise InputError("TFCTDF.growth", found=growth, expected="at least 0")
         self.sources, self.bins, self.subbands, self.checkpointing = sources, bins, subbands, gradient_checkpointing
         self.stft, self.stride, self.frame_unit = STFT(n_fft, hop_length, "reflection"), hop_length, time_stride**levels
-        ins, width, height = 2 * audio_channels * subbands, channels, bins // subbands
-        strides = (time_stride, frequency_stride)
+        ins, width, height, strides = 2 * audio_channels * subbands, channels, bins // subbands, (time_stride, frequency_stride)
         self.first = nn.Conv2d(ins, width, 1, bias=False)
         self.encoder, self.down, self.up, self.decoder = (nn.ModuleList() for _ in range(4))
         for _ in range(levels):
@@ -177,7 +180,7 @@ def _check_bins(bins: int, n_fft: int, unit: int, bottleneck: int) -> None:
 
 
 def _level(ins: int, channels: int, blocks: int, bins: int, bottleneck: int, norm: str, activation: str) -> nn.Sequential:
-    sizes = [ins, *[channels] * (blocks - 1)]
+    sizes = (channels if number else ins for number in range(blocks))
     return nn.Sequential(*(TFCTDFBlock(size, channels, bins, bottleneck, norm, activation) for size in sizes))
 
 

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -110,12 +110,23 @@ def _fits(value: Any, hint: Any, allowed: Sequence[str]) -> bool:
     """
     if isinstance(value, Mapping) and "_target_" in value:
         return _builds_type(value, hint, allowed)
-    if isinstance(value, bool) and not {bool, Any, object}.intersection(union_types(hint)):  # in Python, True is an int
+    if _is_wrong_boolean(value, hint):
         return False
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     if any(isinstance(item, Mapping) and "_target_" in item for item in items):
         return True
     return _has_type(value, hint) or (isinstance(value, list) and _has_type(tuple(value), hint))
+
+
+def _is_wrong_boolean(value: Any, hint: Any) -> bool:
+    """Return whether a value, or an item of a list or mapping, is a boolean instead of a number. In Python, True is an int."""
+    kinds = union_types(hint)
+    if {bool, Any, object}.intersection(kinds):
+        return False
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    hints = [item for kind in kinds for item in get_args(kind) if not isinstance(item, list)]
+    wrong = (all(_is_wrong_boolean(item, item_hint) for item_hint in hints) for item in items)
+    return isinstance(value, bool) or (bool(hints) and any(wrong))
 
 
 def _builds_type(node: Mapping[str, Any], hint: Any, allowed: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.torch_files import read_torch_file
 
 MOST_PARTS = 10_000  # modules, parameters and buffers of a model; the large RoFormers have 2000
+MOST_PARTS_PER_TENSOR, SPARE_PARTS = 10, 1000  # the separators have 2 to 3 for each tensor
 SPARE = 2**30  # bytes for windows, filters and other tensors that are not in the checkpoint
 ELEMENT_BYTES = 4
 AREAS = {
@@ -40,13 +41,17 @@ OTHER_MODEL = "the tensors in the file do not fit the model that the config desc
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
+def tensors_of(
+    checkpoint: Path, merge: bool = True, pick: Callable[[Any], Mapping[str, Any]] | None = None
+) -> dict[str, Tensor]:  # fmt: skip
     """Read the tensors of a checkpoint file.
 
     Args:
         checkpoint: path of the checkpoint.
         merge: True to add the matrices of LoRA to the weights of the layers. The tensors then have the same names as in a model
             that was trained without LoRA. False to keep the matrices of LoRA as separate tensors.
+        pick: function that returns other tensors in the content of the checkpoint, such as an average of the weights. None: the
+            trained weights.
 
     Returns:
         A dictionary from name to tensor.
@@ -56,6 +61,8 @@ def tensors_of(checkpoint: Path, merge: bool = True) -> dict[str, Tensor]:
     """
     content = read_torch_file(checkpoint, CHECKPOINT)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if isinstance(state, Mapping) and pick is not None:
+        state = pick(content)
     if not isinstance(state, Mapping) or any(not isinstance(name, str) for name in state):
         raise InputError(checkpoint, f"the file is damaged or is not {CHECKPOINT}")
     if not merge or not any(ADAPTER in name for name in state):
@@ -130,7 +137,7 @@ def filled(make: Callable[[], ModuleT], state: Mapping[str, Tensor], where: Path
     Returns:
         The module with these tensors.
     """
-    with limited_size(where, memory_of(state)):
+    with limited_size(where, memory_of(state), len(state)):
         module = make()
     fill(module, state, where)
     return module
@@ -172,14 +179,17 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
     return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
 
 
-def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "") -> None:
-    """Raise an error that lists all tensors that do not fit a module.
+def refuse_misfits(
+    where: object, problem: str, wrong: Mapping[str, tuple[str, str]], hint: str = "", most: int = MOST_LISTED
+) -> None:  # fmt: skip
+    """Raise an error that lists the tensors that do not fit a module.
 
     Args:
         where: file of the tensors.
         problem: description of the fault.
         wrong: result of `misfits`, with at least one tensor.
         hint: action that the user can take.
+        most: largest number of listed tensors.
 
     Raises:
         InputError: always.
@@ -188,8 +198,8 @@ def refuse_misfits(where: object, problem: str, wrong: Mapping[str, tuple[str, s
     if not others:
         raise InputError(where, problem, found=f"{name} {found}", expected=expected, hint=hint)
     listed = [f"{name} {found} instead of {expected}" for name, (found, expected) in wrong.items()]
-    more = f"; and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
-    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:MOST_LISTED])}{more}", hint=hint)
+    more = f"; and {len(listed) - most} more" if len(listed) > most else ""
+    raise InputError(where, problem, found=f"{len(listed)} tensors: {'; '.join(listed[:most])}{more}", hint=hint)
 
 
 def check_finite(where: object, state: Mapping[str, Any]) -> None:
@@ -209,25 +219,27 @@ def check_finite(where: object, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def limited_size(where: object, size: int) -> Iterator[None]:
+def limited_size(where: object, size: int, tensors: int = MOST_PARTS) -> Iterator[None]:
     """Limit the size of the model that the `with` block builds.
 
-    If the model needs too much memory, or has more than `MOST_PARTS` modules, parameters and buffers, `InputError` is raised.
+    If the model needs too much memory, or has too many modules, parameters and buffers, `InputError` is raised.
 
     Args:
         where: file or key that describes the model, for error messages.
         size: memory of the weights, in bytes. The model may need up to `SPARE` bytes more, for tensors that are not weights.
+        tensors: number of tensors of the weights. The model may have `MOST_PARTS_PER_TENSOR` times as many modules, parameters
+            and buffers, and `SPARE_PARTS` more, but at most `MOST_PARTS`.
 
     Yields:
         None.
     """
-    parts = 0
+    parts, most = 0, min(MOST_PARTS, MOST_PARTS_PER_TENSOR * tensors + SPARE_PARTS)
 
     def count(module: nn.Module, name: str, part: Any) -> None:
         nonlocal parts
         parts += 1
-        if parts > MOST_PARTS:
-            raise InputError(where, "the model has too many modules and tensors", expected=f"at most {MOST_PARTS}")
+        if parts > most:
+            raise InputError(where, "the model has too many modules and tensors", expected=f"at most {most}")
 
     with ExitStack() as stack:
         for register in (

@@ -16,6 +16,7 @@ TrackValues = dict[str, dict[str, float | None]]  # source: measure: value
 Summary = dict[str, dict[str, dict[str, float | int | None]]]  # source: measure: statistic: value
 Cells = dict[str, dict[str, tuple[str, float]]]  # row: measure: text of the cell, share of undefined windows
 UNDEFINED = "-"
+SOURCES = "together"  # key of the record of a protocol: sources that are scored together
 
 
 def of_track(frames: Frames, protocol: Protocol) -> TrackValues:
@@ -87,7 +88,7 @@ def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | Non
 
 
 def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that all rows of a table of scores have the same protocol.
+    """Check that all rows of a table of scores have the same protocol. The order of the sources makes no difference.
 
     Args:
         records: dictionary from the label of each row to the record of its protocol (the result of `Protocol.record`).
@@ -98,8 +99,9 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
     first, *others = records
     for other in others:
         for key in dict.fromkeys([*records[first], *records[other]]):
-            values = [records[label].get(key) for label in (first, other)]
-            if values[0] != values[1]:
+            values: list[Any] = [records[label].get(key) for label in (first, other)]
+            same = sorted(values[0]) == sorted(values[1]) if key == SOURCES and all(values) else values[0] == values[1]
+            if not same:
                 found = f"{values[0]} for {first} and {values[1]} for {other}"
                 raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 

@@ -1,14 +1,12 @@
 """Load the initial weights (config key `init`) into the model that a run trains."""
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unbraid.interop.initial import Init, Started, initialise
-from unbraid.models.separators.base import Separator
-from unbraid.runs.config import build
+from unbraid.interop.target_match import build_with_targets
 from unbraid.tasks.separation import SeparationTask
 from unbraid.tasks.task import Task
 from unbraid.training.callbacks.last_checkpoint import latest
@@ -31,12 +29,5 @@ def use_initial_weights(config: DictConfig, task: Task, folder: Path) -> Started
     options = Init.of(config.get("init"))
     if options.path is None or latest(folder) is not None:
         return None
-    tree: Any = OmegaConf.to_container(config, resolve=True)
-
-    def make(targets: Sequence[str]) -> Separator:
-        other = OmegaConf.create(tree)
-        OmegaConf.update(other, "model.separator.targets", [*targets], merge=False)
-        separator: Separator = build(other.model.separator)
-        return separator
-
-    return initialise(task.separator if isinstance(task, SeparationTask) else task, options, make)
+    model = task.separator if isinstance(task, SeparationTask) else task
+    return initialise(model, options, partial(build_with_targets, config))

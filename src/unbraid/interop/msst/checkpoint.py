@@ -22,12 +22,13 @@ KEYS = ("state_dict", "model_state_dict", "state", "model")  # under one of thes
 PREFIXES = ("model.", "module.", "_orig_mod.")  # that training code adds to the names of all tensors
 CONVERT = (
     'If you trust the file, convert it in an environment with the package that wrote the file: python -c "import torch; '
-    "p = torch.load('{name}', map_location='cpu', weights_only=False); torch.save({{'state': p['state']}}, 'converted.ckpt')\""
+    "p = torch.load('{name}', map_location='cpu', weights_only=False); "
+    "torch.save({{'state': p.get('state', p.get('state_dict', p))}}, 'converted.ckpt')\""
 )
 AMBIGUOUS = "Write a translation file, see docs/how-to/other_checkpoints.md"
 TRANSLATE = (
     "Write a translation file, such as names.yaml with the lines config: config.yaml, weights: {name}, key: {key} and "
-    "names: {{'{example}.**': 'nets.0.**'}}, then type run=names.yaml"
+    "names: {{'{example}': 'nets.0.**'}}, then type run=names.yaml"
 )
 
 
@@ -103,7 +104,8 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
     if matching:
         found = ", ".join(family.network.__name__ for family in matching)
         raise InputError(state.path, "the tensors fit several networks", found=found, hint=AMBIGUOUS)
-    example = state.prefix.rstrip(".") or names.partition(".")[0]
+    first_words = {name[: name.find(".") + 1] for name in (f"{state.prefix}{name}" for name in state.tensors)}
+    example = f"{first_words.pop()}**" if len(first_words) == 1 else "**"
     raise InputError(
         state.path, "the names of the tensors are not those of a network that unbraid knows", found=f"{names}, …",
         expected=f"a checkpoint of {', '.join(name for family in families for name in family.model_types)}",

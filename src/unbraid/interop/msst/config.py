@@ -45,6 +45,17 @@ class MsstConfig:
     join: str
     normalize: bool
 
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of unbraid that the config file implies, as texts: chunks, normalisation and target."""
+        target = self.tree.get("training", {}).get("target_instrument")
+        return {
+            "chunk_seconds": f"{self.chunk_samples / self.sample_rate:.6g}",
+            "overlap": f"{self.overlap:.3g}",
+            "join": self.join,
+            "normalisation": "song" if self.normalize else "none",
+        } | ({} if target is None else {"target_instrument": target})
+
     def separator(self, family: Family) -> dict[str, Any]:
         """Return the config node of the separator that the config file describes.
 
