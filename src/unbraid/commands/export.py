@@ -116,7 +116,7 @@ def _check_output(output: Path, output_format: str, overwrite: bool) -> None:
     """Check that the output does not exist, or that it is an earlier export in this format and may be replaced."""
     if not (output.exists() or output.is_symlink()):
         return
-    where, hint = f"output={output}", "Choose another output"
+    where, hint, suffix = f"output={output}", "Choose another output", Path(NAMES[output_format]).suffix
     if not overwrite:
         raise InputError(where, "the output already exists", hint="Set overwrite=true or overwrite=skip, or choose another output")
     if output_format == "openunmix":
@@ -124,7 +124,7 @@ def _check_output(output: Path, output_format: str, overwrite: bool) -> None:
         if not (output / "separator.json").is_file() or not names <= {".json", ".pth"}:
             problem, expected = "only an exported folder is replaced", "a folder with separator.json and the files of the targets"
             raise InputError(where, problem, expected=expected, hint=hint)
-    elif output.is_dir() or output.suffix != (suffix := Path(NAMES[output_format]).suffix):
+    elif output.is_dir() or output.suffix != suffix:
         found = "a folder" if output.is_dir() else f"a file {output.suffix or 'without suffix'}"
         raise InputError(where, "only an exported file is replaced", found=found, expected=f"a file {suffix}", hint=hint)
 
