@@ -118,11 +118,16 @@ def _check_output(output: Path, output_format: str, overwrite: bool) -> None:
         return
     where, hint, suffix = f"output={output}", "Choose another output", Path(NAMES[output_format]).suffix
     if not overwrite:
-        raise InputError(where, "the output already exists", hint="Set overwrite=true or overwrite=skip, or choose another output")
+        raise InputError(
+            where, "the output already exists", hint="Set overwrite=true or overwrite=skip, or choose another output"
+        )
     if output_format == "openunmix":
         names = {path.suffix for path in output.iterdir()} if output.is_dir() else set()
         if not (output / "separator.json").is_file() or not names <= {".json", ".pth"}:
-            problem, expected = "only an exported folder is replaced", "a folder with separator.json and the files of the targets"
+            problem, expected = (
+                "only an exported folder is replaced",
+                "a folder with separator.json and the files of the targets",
+            )
             raise InputError(where, problem, expected=expected, hint=hint)
     elif output.is_dir() or output.suffix != suffix:
         found = "a folder" if output.is_dir() else f"a file {output.suffix or 'without suffix'}"

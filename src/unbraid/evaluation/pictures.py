@@ -119,7 +119,9 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
     axis = figure.subplots()
     for number, label in enumerate(order):
         x, y = points[[point_label == label for point_label in labels]].T.cpu().numpy()
-        axis.scatter(x, y if axes[1] else [number] * len(x), s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
+        axis.scatter(
+            x, y if axes[1] else [number] * len(x), s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0
+        )
     axis.set(xlabel=axes[0], ylabel=axes[1])
     if not axes[1]:
         axis.set_yticks(range(len(order)), order)
