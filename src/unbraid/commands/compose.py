@@ -12,8 +12,8 @@ from unbraid.commands.overrides import list_plugins, quote_paths
 def compose(*words: str) -> DictConfig:
     """Compose and check the config of a training.
 
-    Example: `unbraid.compose("plugins=mypkg", "model=mine", "data=demo")`. Each key and value must fit
-    the signature of the configured class. `unbraid train` does the same check before a training.
+    Example: `unbraid.compose("plugins=mypkg", "model=mine", "data=demo")`. The keys and values are
+    checked as in `unbraid train`.
 
     Args:
         *words: words of the command line, such as `model=unet`.

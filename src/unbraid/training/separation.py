@@ -132,8 +132,8 @@ class SeparationWorkflow(Workflow):
     def report(self, scores: Mapping[str, Any]) -> str:
         """Format the test scores as a text table.
 
-        Scores from publications for the same data and model are appended to the table, if they exist. For models that classify
-        time-frequency bins, the accuracy of the classes is appended.
+        If publications contain scores of this model on this data set, these scores are appended to the table. For models that
+        classify time-frequency bins, the accuracy of the classes is appended.
         """
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
