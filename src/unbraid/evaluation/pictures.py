@@ -96,7 +96,7 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tupl
         corner, (horizontal, vertical) = axes[-1, 0], axes_names
         corner.set(xticks=sorted({0, width - 1}), yticks=sorted({0, height - 1}), xlabel=horizontal, frame_on=True)
         corner.text(-0.1, 0.5, vertical, transform=corner.transAxes, rotation=90, ha="right", va="center")
-        corner.yaxis.set_label_coords(-0.4, 0.5)
+        corner.yaxis.set_label_coords(-0.6, 0.5)
     _save(figure, path)
 
 
