@@ -91,6 +91,7 @@ def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
     ("words", "key"),
     [
         (["model=ae", "data=digits", "code=2"], "model.net.code"),
+        (["code=2"], "model=deep_ae"),
         (["lr=0.01"], "optim.optimizer.lr"),
         (["optim.lr=0.01"], "optim.optimizer.lr"),
         (["root=songs"], "data.root"),
