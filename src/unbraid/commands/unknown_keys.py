@@ -122,11 +122,7 @@ def unknown_key(message: str, config_name: str) -> str | None:
 
 
 def _choices_with(key: str) -> list[str]:
-    """Return the choices of config groups that contain a key, such as `model=ae` for the key `code`.
-
-    Args:
-        key: last part of an unknown key.
-    """
+    """Return the choices of config groups whose yaml file contains a key, such as `model=ae` for the key `code`."""
     line = re.compile(rf"(?m)^(?:[^#\n]*[{{, ])?{re.escape(key)}:")
     files = [file for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "base"]
     return [f"{file.parent.name}={file.stem}" for file in files if line.search(file.read_text())]
