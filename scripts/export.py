@@ -1,4 +1,4 @@
-"""Export a trained separator for use without unbraid, such as an ONNX file: `python scripts/export.py run=RUN format=onnx`."""
+"""Export a trained separator for use without unbraid, such as an ONNX file: `python scripts/export.py run=RUN`."""
 
 from omegaconf import DictConfig
 

@@ -361,6 +361,18 @@ def test_a_table_of_code_sizes_prints_measured_numbers(tmp_path, capsys):
     assert [line for line in numbers if line] == [[2, 6, 1.41, 8, -25, 2, 2], [30, 2.5, 2.12, 2, 25, 1, 2]]
 
 
+def test_one_run_per_code_size_has_no_deviation(tmp_path, capsys):
+    (tmp_path / "0-run").mkdir()
+    rows = {row: {"images": {"error": {"mean": 5.0}}} for row in ("summary", "pca")}
+    (tmp_path / "0-run/scores.json").write_text(json.dumps({"protocol": {}, "code_size": 2, **rows}))
+    CodeSizes().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    out = capsys.readouterr().out
+    assert "5.00" in out and "±" not in out and "over runs" not in out
+    (row,) = csv.DictReader((tmp_path / "code_sizes.csv").open())
+    assert row["error"] == "5.0" and row["deviation"] == ""
+    assert (tmp_path / "code_sizes.png").is_file()
+
+
 @pytest.fixture(scope="module")
 def trained_on_digits(tmp_path_factory):
     """Return the folder of an autoencoder that was trained on digits."""

@@ -91,6 +91,7 @@ def test_an_unknown_key_or_choice_is_named(refused, tmp_path, words, names):
     ("words", "key"),
     [
         (["model=ae", "data=digits", "code=2"], "model.net.code"),
+        (["code=2"], "model=deep_ae"),
         (["lr=0.01"], "optim.optimizer.lr"),
         (["optim.lr=0.01"], "optim.optimizer.lr"),
         (["root=songs"], "data.root"),
@@ -252,7 +253,8 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_exits_130(songs, tmp_path):
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert err.strip().split("\n")[-1] == "stopped by Ctrl-C" and "Traceback" not in err
+    assert err.strip().split("\n")[-1] == "stopped by Ctrl-C. The same command resumes the run"
+    assert "Traceback" not in err
     assert torch.load(checkpoint, weights_only=True)["global_step"] > 0
     assert '"state": "interrupted"' in (tmp_path / "run/run.json").read_text()
     assert not [path for path in files_below(tmp_path / "run") if "partial" in path or "tmp" in path]

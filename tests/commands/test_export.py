@@ -17,7 +17,7 @@ from tests.test_configs import compose
 from unbraid import audio
 from unbraid.inference.export.onnx_file import OnnxSeparator
 
-pytest.importorskip("onnx", reason="pip install 'unbraid[export]'")
+onnx = pytest.importorskip("onnx", reason="pip install 'unbraid[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'unbraid[export]'")
 NET = ["model=unet", "model.separator.net.channels=[2,4]", "model.separator.net.dropout_layers=1"]
 SHORT = [
@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
         words = [*NET, "data=musdb", f"data.root={folder / 'songs'}", *SHORT, f"hydra.run.dir={folder / 'run'}"]
         patch.setattr("sys.argv", ["train.py", *words])
         load_script("train.py")()
-        patch.setattr("sys.argv", [SCRIPT, f"run={folder / 'run'}", "format=onnx"])
+        patch.setattr("sys.argv", [SCRIPT, f"run={folder / 'run'}"])
         load_script(SCRIPT)()
     return folder
 
@@ -58,7 +58,7 @@ def test_stems_of_the_file_are_those_of_the_run(cli, trained, stem_file, tmp_pat
 
 @pytest.mark.slow
 def test_the_effect_of_eight_bits_is_printed(cli, trained, tmp_path):
-    words = ["format=onnx", "quantise=int8", "data=musdb", f"data.root={trained / 'songs'}", "output=small.onnx"]
+    words = ["quantise=int8", "data=musdb", f"data.root={trained / 'songs'}", "output=small.onnx"]
     status, out, err = cli(f"run={trained / 'run'}", *words, script=SCRIPT)
     assert status == 0, err
     number = r"-?\d+\.\d\d dB"
@@ -84,11 +84,25 @@ def test_a_checkpoint_of_another_tool_is_exported(cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_existing_export_is_kept_or_replaced(cli, trained, tmp_path):
+    copy = tmp_path / "work/copy.onnx"
+    copy.write_bytes(b"old")
+    status, out, err = cli(f"run={trained / 'run'}", f"output={copy}", "overwrite=skip", script=SCRIPT)
+    assert status == 0 and "skipped" in out and copy.read_bytes() == b"old", err
+    status, _, err = cli(f"run={trained / 'run'}", f"output={copy}", "overwrite=true", script=SCRIPT)
+    assert status == 0 and onnx.load(copy).metadata_props, err
+    assert files_below(tmp_path / "work") == ["copy.onnx"]
+
+
+@pytest.mark.slow
 def test_an_impossible_export_writes_nothing(refused, error_of, trained, tmp_path):
     run = f"run={trained / 'run'}"
     for words, names in (
         ([run, "format=torch_export", "quantise=int8"], "quantise=int8 format=torch_export"),
-        ([run, "format=onnx"], "output= model.onnx"),
+        ([run], "output= model.onnx overwrite=true overwrite=skip"),
+        ([run, f"output={trained / 'run/config.yaml'}", "overwrite=true"], "output= config.yaml .onnx"),
+        ([run, f"output={trained / 'run'}", "overwrite=true"], "output= folder .onnx"),
+        ([run, f"output={trained / 'run'}", "overwrite=true", "format=openunmix"], "output= separator.json"),
         ([run, "format=tflite"], "format 'tflite'"),
         (["format=onnx"], "run run=FOLDER"),
     ):

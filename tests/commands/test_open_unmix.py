@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
         patch.setenv("UNBRAID_CACHE", str(folder / "cache"))
         patch.setattr(sys, "argv", ["train.py", *words(folder / "songs", f"hydra.run.dir={folder / 'run'}")])
         load_script("train.py")()
-        patch.setattr(sys, "argv", [SCRIPT, f"run={folder / 'run'}", f"output={folder / 'exported'}"])
+        patch.setattr(sys, "argv", [SCRIPT, f"run={folder / 'run'}", "format=openunmix", f"output={folder / 'exported'}"])
         load_script(SCRIPT)()
     return folder
 
@@ -109,6 +109,19 @@ def test_the_package_computes_the_same_from_the_export(trained, iterations):
     assert theirs.sample_rate == json.loads((trained / "exported/separator.json").read_text())["sample_rate"] == 8000
 
 
+def test_only_an_exported_folder_is_replaced(cli, refused, trained, tmp_path):
+    folder, words = tmp_path / "work/exported", [f"run={trained / 'run'}", "format=openunmix", "overwrite=true"]
+    shutil.copytree(trained / "exported", folder)
+    (folder / "vocals.pth").write_bytes(b"old")
+    (folder / "drums.pth").write_bytes(b"old")
+    status, _, err = cli(*words, f"output={folder}", script=SCRIPT)
+    assert status == 0, err
+    assert files_below(folder) == files_below(trained / "exported") and (folder / "vocals.pth").read_bytes() != b"old"
+    (folder / "song.wav").touch()
+    assert has_names(refused(*words, f"output={folder}", script=SCRIPT), "output= separator.json")
+    assert (folder / "song.wav").exists()
+
+
 def test_an_existing_output_is_not_changed(refused, trained, tmp_path):
     (tmp_path / "work/there").mkdir()
     assert "output=there" in refused(f"run={trained / 'run'}", "output=there", script=SCRIPT)
@@ -130,7 +143,7 @@ def test_options_that_the_package_lacks_are_refused(error_of, trained, tmp_path,
     config = (run / "config.yaml").read_text()
     assert config.count(change[0]) == 1
     (run / "config.yaml").write_text(config.replace(*change))
-    assert has_names(str(error_of("export", f"run={run}", "output=new")), names)
+    assert has_names(str(error_of("export", f"run={run}", "output=new", "format=openunmix")), names)
     assert not (tmp_path / "work/new").exists()
 
 
@@ -138,7 +151,7 @@ def test_another_model_is_refused(error_of, tmp_path):
     assert has_names(str(error_of("export", "run=x", "format=tflite")), "format 'tflite'")
     (tmp_path / "work/unet").mkdir()
     OmegaConf.save(compose("model=unet"), tmp_path / "work/unet/config.yaml", resolve=True)
-    assert has_names(str(error_of("export", "run=unet")), "run=unet model=open_unmix")
+    assert has_names(str(error_of("export", "run=unet", "format=openunmix")), "run=unet model=open_unmix")
     assert files_below(tmp_path / "work") == ["unet", "unet/config.yaml"]
 
 

@@ -42,7 +42,8 @@ def test_a_variant_is_measured_once(monkeypatch, capsys):
     measured = []
     monkeypatch.setattr(module, "trial", lambda run: measured.append(run.folder.name) or PROBED)
     pairs = [(seed, size) for size in (2, 3) for seed in (0, 1, 2)]
-    configs = [OmegaConf.create({"seed": seed, "size": size, "power": None, "power_from": None}) for seed, size in pairs]
+    same = {"power": None, "power_from": None, "data": {"seed": "${seed}"}}
+    configs = [OmegaConf.create({"seed": seed, "size": size, **same}) for seed, size in pairs]
     module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])
     captured = capsys.readouterr()
     assert measured == ["0-net", "3-net"] and len(captured.err.splitlines()) == 2

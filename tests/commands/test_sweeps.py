@@ -186,7 +186,10 @@ def test_sigterm_stops_the_runs_of_a_sweep(tmp_path):
         time.sleep(0.1)
     sweep.send_signal(signal.SIGTERM)
     _, err = sweep.communicate(timeout=60)
-    assert sweep.returncode == 128 + signal.SIGTERM and err.splitlines()[-1] == "stopped by SIGTERM"
+    assert (
+        sweep.returncode == 128 + signal.SIGTERM
+        and err.splitlines()[-1] == "stopped by SIGTERM. The same command resumes the sweep"
+    )
     assert states(tmp_path / "sweep") == {run.name: "interrupted"} and read(tmp_path / "sweep")[-1]["state"] == "interrupted"
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["resumption"]["complete"]
 

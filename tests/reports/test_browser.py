@@ -39,6 +39,18 @@ def test_plots_are_drawn_when_they_become_visible(watched, report):
     assert "over songs and seeds" in page.locator(".verdicts").inner_text()
 
 
+def test_paper_shows_all_plots_and_whole_tables(watched, report):
+    page = watched.open(report / "index.html")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    for plot in PLOTS:
+        wait_for(page, f"document.querySelector('#{plot} .main-svg')?.getAttribute('width') === '680'")
+    boxes = "[...document.querySelectorAll('.wide')].map((box) => getComputedStyle(box).overflow)"
+    assert {*page.evaluate(boxes)} == {"visible"}
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    wait_for(page, "document.querySelector('#boxes .main-svg').getAttribute('width') !== '680'")
+
+
 def test_plots_follow_the_selected_measure(watched, report):
     page = watched.open(report / "index.html")
     page.locator("#boxes").scroll_into_view_if_needed()

@@ -88,6 +88,23 @@ def test_long_keys_are_shortened_in_names(tmp_path):
     assert [variant.name for variant in variants(tmp_path)] == ["lr=1e-3", "lr=1e-4"]
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["model.loss._target_=a.b.L1", "model.loss._target_=a.b.SISDR"], ["lr=0.0077 loss=L1", "lr=0.0012 loss=SISDR"]),
+        (["model.loss._target_=a.L1", "model.loss._target_=b.L1"], None),
+    ],
+)
+def test_several_long_keys_are_shortened(tmp_path, words, names):
+    rates = "optim.lr=0.00770001", "optim.lr=0.00120001"
+    for number, (rate, word) in enumerate(zip(rates, words, strict=True)):
+        run = leave_run(tmp_path, number, "net", 0, [1.0], lr=number)
+        record = json.loads((run / "run.json").read_text()) | {"overrides": [rate, word, "seed=0"]}
+        (run / "run.json").write_text(json.dumps(record))
+    expected = names or [f"optim.lr={rate} {word}" for rate, word in zip(("0.0077", "0.0012"), words, strict=True)]
+    assert [variant.name for variant in variants(tmp_path)] == expected
+
+
 def test_equal_names_get_their_folder(tmp_path):
     leave_run(tmp_path, 0, "net", 0, [1.0], lr=1e-3)
     leave_run(tmp_path, 1, "net", 0, [1.0], lr=1e-4)

@@ -107,7 +107,8 @@ def _exit_on_error(config_name: str, folder: Path | None = None, full_error: str
         yield
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", signal.SIGINT)
-        _end(f"stopped by {'Ctrl-C' if signum == signal.SIGINT else signal.Signals(signum).name}", 128 + signum)
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        _end(". ".join([f"stopped by {name}", *getattr(error, "__notes__", [])]), 128 + signum)
     except BrokenPipeError:  # the reader of the output has closed the pipe, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unbraid.commands.experiment import check_experiment
-from unbraid.commands.keys import check_new, require
+from unbraid.commands.keys import require
 from unbraid.data.demo_songs.song import render_song
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import StoredTrack, spell_size
@@ -51,6 +51,8 @@ class ExportConfig:
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         format: `onnx`, `torch_export` (a .pt2 file) or `openunmix` (a folder for the openunmix package).
         output: output file or folder; None: `model.onnx`, `model-int8.onnx`, `model.pt2` or `openunmix` in the run folder.
+        overwrite: True to replace an existing export; `skip` to keep it and end without an error; False: an existing output is
+            an error.
         quantise: `int8` for weights of 8 bits, only with `format=onnx`; None: 32-bit floats.
     """
 
@@ -60,6 +62,7 @@ class ExportConfig:
     plugins: list[str]
     format: Literal["openunmix", "onnx", "torch_export"]
     output: str | None
+    overwrite: bool | Literal["skip"]
     quantise: Literal["int8"] | None
 
 
@@ -72,7 +75,8 @@ def export(config: DictConfig) -> None:
         config: composed config, see `ExportConfig`.
 
     Raises:
-        InputError: a key is invalid, the model cannot be exported in the chosen `format`, or the output already exists.
+        InputError: a key is invalid, the model cannot be exported in the chosen `format`, the output already exists, or the
+            output that would be replaced is not an export.
     """
     with open_dict(config):
         data = config.pop("data")
@@ -86,7 +90,10 @@ def export(config: DictConfig) -> None:
     name = QUANTISED if config.quantise else NAMES[config.format]
     folder = run.parent if run.is_file() else run
     output = folder / name if config.output is None else Path(config.output).expanduser()
-    check_new("output", output)
+    if config.overwrite == "skip" and output.exists():
+        echo(f"skipped {output}: the output already exists")
+        return
+    _check_output(output, config.format, bool(config.overwrite))
     found = None if run.is_dir() and config.config is None else find_origin(run, config.checkpoint, config.config)
     run_config = own_config(run) if found is None else with_config(found)
     if config.config is None:
@@ -104,8 +111,32 @@ def export(config: DictConfig) -> None:
         except InputError as error:
             raise InputError(f"run={run}", f"the run cannot be exported ({error})") from error
         costs = _costs(separator, path, run_config, data) if config.quantise else ""
-        path.rename(output)
+        if output.is_dir():  # a folder cannot be replaced by a renaming
+            output.rename(Path(partial) / "replaced")
+        path.replace(output)
     echo(f"export  {output}: {description.format(output=output)}{costs}")
+
+
+def _check_output(output: Path, output_format: str, overwrite: bool) -> None:
+    """Check that the output does not exist, or that it is an earlier export in this format and may be replaced."""
+    if not (output.exists() or output.is_symlink()):
+        return
+    where, hint, suffix = f"output={output}", "Choose another output", Path(NAMES[output_format]).suffix
+    if not overwrite:
+        raise InputError(
+            where, "the output already exists", hint="Set overwrite=true or overwrite=skip, or choose another output"
+        )
+    if output_format == "openunmix":
+        names = {path.suffix for path in output.iterdir()} if output.is_dir() else set()
+        if not (output / "separator.json").is_file() or not names <= {".json", ".pth"}:
+            problem, expected = (
+                "only an exported folder is replaced",
+                "a folder with separator.json and the files of the targets",
+            )
+            raise InputError(where, problem, expected=expected, hint=hint)
+    elif output.is_dir() or output.suffix != suffix:
+        found = "a folder" if output.is_dir() else f"a file {output.suffix or 'without suffix'}"
+        raise InputError(where, "only an exported file is replaced", found=found, expected=f"a file {suffix}", hint=hint)
 
 
 def _check_model(run_config: DictConfig, run: Path, output_format: str) -> None:

@@ -79,7 +79,18 @@ def plan(runs: Sequence[Run]) -> None:
 def _variant(run: Run) -> str:
     """Return the config of a run as text, without the seed. Runs of the same variant have the same text."""
     tree: Any = strip_launch_keys(OmegaConf.to_container(run.config, resolve=True))  # type: ignore[arg-type]
-    return json.dumps({key: value for key, value in tree.items() if key not in ("seed", "name")}, sort_keys=True, default=str)
+    del tree["seed"]
+    tree.pop("name", None)
+    return json.dumps(_without_seed(tree, run.config.seed), sort_keys=True, default=str)
+
+
+def _without_seed(tree: Any, seed: int) -> Any:
+    """Return a copy of a resolved config without the keys that repeat the seed of the run, such as `data.seed=${seed}`."""
+    if isinstance(tree, list):
+        return [_without_seed(value, seed) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_seed(value, seed) for key, value in tree.items() if (key, value) != ("seed", seed)}
 
 
 def _seconds(probe: dict[str, Any]) -> float:

@@ -47,7 +47,7 @@ from unbraid.sweeps.launchers.jobs import Job, Launcher
 from unbraid.sweeps.ledger import Ledger, read, sweep_of
 from unbraid.sweeps.progress import ProgressTable, main_score
 from unbraid.sweeps.run_names import run_name
-from unbraid.training.interruption import interruptible
+from unbraid.training.interruption import RESUMES, interruptible
 
 NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that do not change the sweep's identity
 
@@ -190,7 +190,11 @@ def launch(config: DictConfig, loader: ConfigLoader, job_overrides: Sequence[Seq
     echo(_introduction(folder, launcher, done, remaining))
     if remaining:
         watched = [(planned.job, planned.run) for planned in remaining]
-        with interruptible(), user_tracebacks(), ProgressTable(watched, ledger) as table:
+        with (
+            interruptible(RESUMES.format("sweep") if config.resume == "auto" else None),
+            user_tracebacks(),
+            ProgressTable(watched, ledger) as table,
+        ):
             launcher.run([planned.job for planned in remaining], table)
     failed_runs.extend(
         planned.run.folder.name for planned in remaining if (read_record(planned.run.folder) or {}).get("state") not in ENDED

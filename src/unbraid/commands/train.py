@@ -27,7 +27,7 @@ from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
-from unbraid.training.interruption import interruptible
+from unbraid.training.interruption import RESUMES, interruptible
 
 
 def train(config: DictConfig) -> None:
@@ -111,6 +111,8 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
         except BaseException as error:
             with suppress(OSError):  # a full disk must not hide its own message
                 if isinstance(error, KeyboardInterrupt):
+                    if run.config.resume == "auto":
+                        error.add_note(RESUMES.format("run"))
                     run.mark("interrupted")
                 else:
                     run.mark("failed", _reason(error, run.folder), gpu_fault=is_gpu_fault(error))

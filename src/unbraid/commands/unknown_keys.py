@@ -109,7 +109,9 @@ def unknown_key(message: str, config_name: str) -> str | None:
                 )
             paths = similar_keys(match[1], config)
             close = " or ".join(f"'{path}'" for path in paths)
-            hint = f"did you mean {close}?" if close else unknown(part, map(str, known))
+            elsewhere = "" if close else ", ".join(_choices_with(part))
+            hint = f"did you mean {close}?" if close else f"This key needs another choice: {elsewhere}" if elsewhere else ""
+            hint = hint or unknown(part, map(str, known))
             return str(InputError(match[1], "unknown key", hint=hint))
         known = known._get_node(part)
         if known._is_interpolation() and depth + 1 < len(parts):
@@ -117,6 +119,13 @@ def unknown_key(message: str, config_name: str) -> str | None:
                 InputError(key, f"the value of this key is a copy of {known._value()}", hint="Set the original key instead")
             )
     return None
+
+
+def _choices_with(key: str) -> list[str]:
+    """Return the choices of config groups whose yaml file contains a key, such as `model=ae` for the key `code`."""
+    line = re.compile(rf"(?m)^(?:[^#\n]*[{{, ])?{re.escape(key)}:")
+    files = [file for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "base"]
+    return [f"{file.parent.name}={file.stem}" for file in files if line.search(file.read_text())]
 
 
 def _parameters(node: DictConfig) -> set[str]:

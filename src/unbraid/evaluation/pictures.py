@@ -5,7 +5,7 @@ NaN and infinite values raise InputError, since matplotlib omits them without a 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -94,8 +94,9 @@ def rows(path: Path, shown: Mapping[str, Tensor], colours: str, axes_names: tupl
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     if axes_names is not None:
         corner, (horizontal, vertical) = axes[-1, 0], axes_names
-        corner.set(xticks=[0, width - 1], yticks=[0, height - 1], xlabel=horizontal, frame_on=True)
-        corner.set_ylabel(f"{corner.get_ylabel()}   {vertical}", rotation=0, ha="right", va="center")
+        corner.set(xticks=sorted({0, width - 1}), yticks=sorted({0, height - 1}), xlabel=horizontal, frame_on=True)
+        corner.text(-0.1, 0.5, vertical, transform=corner.transAxes, rotation=90, ha="right", va="center")
+        corner.yaxis.set_label_coords(-0.6, 0.5)
     _save(figure, path)
 
 
@@ -107,7 +108,8 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
         points: coordinates of the points.
         labels: label of each point.
         order: all labels, in the order of the legend.
-        axes: names of the horizontal and the vertical axis.
+        axes: names of the horizontal and the vertical axis. If the second name is empty, the second coordinate is not drawn:
+            the points of each label have a line of their own.
 
     Shape:
         points [n, 2].
@@ -117,8 +119,12 @@ def scatter(path: Path, points: Tensor, labels: Sequence[str], order: Sequence[s
     axis = figure.subplots()
     for number, label in enumerate(order):
         x, y = points[[point_label == label for point_label in labels]].T.cpu().numpy()
-        axis.scatter(x, y, s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0)
+        axis.scatter(
+            x, y if axes[1] else [number] * len(x), s=8, alpha=0.7, label=label, color=COLOURS(number % COLOURS.N), linewidths=0
+        )
     axis.set(xlabel=axes[0], ylabel=axes[1])
+    if not axes[1]:
+        axis.set_yticks(range(len(order)), order)
     axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
 
@@ -177,15 +183,15 @@ def controls(path: Path, title: str, curves: Mapping[str, Tensor], seconds: floa
     _save(figure, path)
 
 
-def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[int, Path]) -> None:
+def code_sizes(path: Path, table: Sequence[Mapping[str, Any]], shown: Mapping[int, Path]) -> None:
     """Draw the reconstruction error of autoencoders over the code size (number of values in the code).
 
     Below this plot, the picture shows reconstructions by one autoencoder of each code size.
 
     Args:
         path: PNG file to write.
-        table: one dictionary for each code size: `code size`, `error`, `deviation` (standard deviation of the error) and `PCA`
-            (error of PCA).
+        table: one dictionary for each code size: `code size`, `error`, `deviation` (standard deviation of the error over runs;
+            None: no error bar) and `PCA` (error of PCA).
         shown: dictionary from each code size to the path of a picture with reconstructions. Missing files are skipped.
     """
     strips = {size: imread(picture) for size, picture in shown.items() if picture.is_file()}
@@ -193,18 +199,18 @@ def code_sizes(path: Path, table: Sequence[Mapping[str, float]], shown: Mapping[
     figure = Figure(figsize=(8, sum(heights) + 0.4 * len(heights)), layout="constrained")
     curve, *others = figure.subplots(1 + len(strips), 1, height_ratios=heights, squeeze=False)[:, 0]
     sizes = [row["code size"] for row in table]
-    curve.errorbar(
-        sizes, [row["error"] for row in table], [row["deviation"] for row in table], marker="o", capsize=3, label="autoencoder"
-    )
+    deviations = [row["deviation"] or 0.0 for row in table]
+    bars = {"yerr": deviations, "label": "autoencoder: mean and standard deviation over runs"} if any(deviations) else {}
+    curve.errorbar(sizes, [row["error"] for row in table], **{"label": "autoencoder"} | bars, marker="o", capsize=3)
     curve.plot(sizes, [row["PCA"] for row in table], marker="s", label="PCA")
     curve.set_xscale("log", base=2)
     curve.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    curve.set(xlabel="size of the code", ylabel="squared error on test data", ylim=(0, None))
+    curve.set(xlabel="code size (number of values)", ylabel="squared error on test data", ylim=(0, None))
     curve.legend(frameon=False)
     for axis, (size, strip) in zip(others, strips.items(), strict=True):
         axis.imshow(strip)
         axis.set_axis_off()
-        axis.set_title(f"a code of {size}", fontsize=10)
+        axis.set_title(f"code size {size}", fontsize=10)
     _save(figure, path)
 
 
@@ -233,14 +239,14 @@ def anomalies(
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     axis = figure.subplots()
     times = [frame * seconds_per_frame for frame in range(len(scores))]
-    axis.plot(times, scores.cpu().numpy(), linewidth=1, label="error profile")
+    axis.plot(times, scores.cpu().numpy(), linewidth=1, label="anomaly score")
     axis.axhline(1, color="black", linewidth=0.8, linestyle="--", label="limit")
     for number, (start, stop, _) in enumerate(flagged):
         axis.axvspan(start, stop, color="tab:red", alpha=0.2, linewidth=0, label=None if number else "flagged")
-    for start, stop, kind in known:
-        axis.axvspan(start, stop, ymin=0.96, color="tab:green", linewidth=0)
+    for number, (start, stop, kind) in enumerate(known):
+        axis.axvspan(start, stop, ymin=0.96, color="tab:green", linewidth=0, label=None if number else "known")
         axis.annotate(kind, ((start + stop) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
-    axis.set(xlabel="time (s)", ylabel="distance (1: the limit)", ylim=(0, None), xlim=(0, times[-1] if times[-1] else 1))
+    axis.set(xlabel="time (s)", ylabel="anomaly score (limit: 1)", ylim=(0, None), xlim=(0, times[-1] if times[-1] else 1))
     axis.set_title(title, pad=18, fontsize=10)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)

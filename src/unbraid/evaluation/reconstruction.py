@@ -199,7 +199,7 @@ class Reconstructions:
 
     def _draw(self, folder: Path, task: ReconstructionTask, gathered: Gathered, labels: Sequence[str]) -> None:
         images = task.features.kind == "images"
-        rows = {row: torch.stack(patches)[:, 0] for row, patches in gathered.rows.items()}
+        rows = {row.replace("pca", "PCA"): torch.stack(patches)[:, 0] for row, patches in gathered.rows.items()}
         look = ("gray_r", None) if images else ("magma", ("frame", "bin"))
         pictures.rows(folder / "reconstructions.png", rows, *look)
         codes, numbers = torch.cat(gathered.codes), torch.cat(gathered.labels)
@@ -295,9 +295,9 @@ def flattened(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
         codes [n, D] -> points [n, 2], for n codes of D values.
     """
     if codes.shape[1] == 1:
-        return torch.stack([codes[:, 0], torch.zeros(len(codes))], dim=1), ("code", "")
+        return torch.stack([codes[:, 0], torch.zeros(len(codes))], dim=1), ("value of the code", "")
     if codes.shape[1] == 2:
-        return codes, ("first number of the code", "second number of the code")
+        return codes, ("first value of the code", "second value of the code")
     centred = codes - codes.mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     return (left * values)[:, :2], ("first principal component of the code", "second principal component of the code")

@@ -218,8 +218,8 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
     return {
         "f0 (Hz)": controls.f0,
         "loudness (dB)": controls.loudness,
-        "number of harmonic": 20 * parameters.amplitudes.clamp(min=1e-6).log10(),
-        "number of noise band": 20 * parameters.noise.clamp(min=1e-6).log10(),
+        "harmonic number": 20 * parameters.amplitudes.clamp(min=1e-6).log10(),
+        "noise band number": 20 * parameters.noise.clamp(min=1e-6).log10(),
     }
 
 

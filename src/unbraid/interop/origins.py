@@ -95,7 +95,7 @@ class Origin:
 
     @property
     def inference(self) -> dict[str, Any]:
-        """Options of `unbraid.inference.chunked.InferenceOptions` that the config of another tool sets; empty for other kinds."""
+        """Options of `InferenceOptions` that the config of another tool sets; empty for other kinds."""
         return {} if self.settings is None else {"overlap": self.settings.overlap, "join": self.settings.join}
 
     @property

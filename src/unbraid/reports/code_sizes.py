@@ -40,7 +40,9 @@ class CodeSizes(Callback):
         first = {size: next(iter(runs)) / "pictures" / "reconstructions.png" for size, runs in sorted(runs_by_size.items())}
         pictures.code_sizes(folder / "code_sizes.png", rows, first)
         _print(rows)
-        echo("\nerrors: squared error of a test image or spectrogram frame, mean ± standard deviation over runs")
+        several = any(row["runs"] > 1 for row in rows)
+        spread = ", mean ± standard deviation over runs" if several else ""
+        echo(f"\nerrors: squared error of a test image or spectrogram frame{spread}")
         echo(f"picture: {folder / 'code_sizes.png'}")
 
 
@@ -57,19 +59,20 @@ def _print(rows: list[dict[str, Any]]) -> None:
     echo(f"\n{'code size':>9}{'autoencoder':>22}{'PCA':>10}{'against PCA':>14}{'runs below PCA':>18}")
     for row in rows:
         share, below = row["error"] / row["PCA"] - 1, f"{row['runs below PCA']} of {row['runs']}"
-        errors = f"{row['error']:>12.2f} ± {row['deviation']:<7.2f}{row['PCA']:>10.2f}{share:>+14.0%}"
-        echo(f"{row['code size']:>9}{errors}{below:>18}")
+        deviation = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
+        echo(f"{row['code size']:>9}{row['error']:>12.2f}{deviation:<10}{row['PCA']:>10.2f}{share:>+14.0%}{below:>18}")
 
 
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
     """Compute the table row of one code size: the mean errors of the autoencoder and of PCA.
 
     First, the error of each run is averaged over the sources. These averages are then averaged over all runs with this code
-    size.
+    size. The standard
+    deviation is None for a single run.
     """
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")
     )
     below = sum(error < pca_error for error, pca_error in zip(errors, pca_errors, strict=True))
-    deviation = stdev(errors) if len(errors) > 1 else 0.0
+    deviation = stdev(errors) if len(errors) > 1 else None
     return dict(zip(COLUMNS, (size, fmean(errors), deviation, fmean(pca_errors), below, len(scores)), strict=True))

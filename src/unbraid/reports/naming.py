@@ -33,8 +33,9 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Name each variant of a report by the command-line overrides in which it differs from the other variants.
 
-    If the variants differ in one key only, the names are shortened: `model=unet` becomes `unet`, and `optim.optimizer.lr=1e-3`
-    becomes `lr=1e-3`.
+    Keys are shortened to their last part: `optim.optimizer.lr=1e-3` becomes `lr=1e-3`. Class paths are shortened too:
+    `model.loss._target_=unbraid.models.losses.SISDR` becomes `loss=SISDR`. A word is not shortened if two words would become
+    equal. If the variants differ in one config group only, the key is left out: `model=unet` becomes `unet`.
 
     Args:
         overrides: command-line overrides of each variant, such as `model=unet`.
@@ -52,20 +53,30 @@ def variant_names(overrides: Sequence[Sequence[str]], models: Sequence[str], fol
         [word for word in words if word not in common and _key(word).split(".")[-1] not in PATH_KEYS] for words in typed
     ]
     if all(len(words) == 1 for words in different) and len({_key(words[0]) for words in different}) == 1:
-        different = [[_short(words[0])] for words in different]
-    rounded = [[_rounded(word) for word in words] for words in different]
-    different = rounded if len({*map(tuple, rounded)}) == len({*map(tuple, different)}) else different
+        different = [[_without_group(words[0])] for words in different]
+    for change in (_short, _rounded):
+        changed = {word: change(word) for words in different for word in words}
+        if len({*changed.values()}) == len(changed):
+            different = [[changed[word] for word in words] for words in different]
     names = [" ".join(words) or model for words, model in zip(different, models, strict=True)]
     ends = told_apart(folders)
     return [name if names.count(name) == 1 else f"{name} ({end})" for name, end in zip(names, ends, strict=True)]
 
 
-def _short(word: str) -> str:
-    """Shorten an override, such as `model=unet` to `unet`, and `optim.optimizer.lr=1e-3` to `lr=1e-3`."""
+def _without_group(word: str) -> str:
+    """Remove the name of the config group from an override, such as `model=unet`. Other overrides are returned unchanged."""
     key, equals, value = word.partition("=")
-    if not equals:
+    return value if equals and "." not in key else word
+
+
+def _short(word: str) -> str:
+    """Shorten an override: `optim.optimizer.lr=1e-3` to `lr=1e-3`, and `model.loss._target_=package.SISDR` to `loss=SISDR`."""
+    key, equals, value = word.partition("=")
+    if not equals or "." not in key:
         return word
-    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
+    if key.endswith("._target_"):
+        key, value = key.removesuffix("._target_"), value.rpartition(".")[2]
+    return f"{key.rpartition('.')[2]}={value}"
 
 
 def _rounded(word: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from unbraid.runs.errors import Interrupted
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Windows has only the first two
+RESUMES = "The same command resumes the {}"  # printed after a stop signal
 SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))
 
 
@@ -47,11 +48,22 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` if the process receives SIGINT, SIGTERM, SIGUSR1 or SIGHUP within the `with` block."""
+def interruptible(note: str | None = None) -> Iterator[None]:
+    """Raise `Interrupted` if the process receives SIGINT, SIGTERM, SIGUSR1 or SIGHUP within the `with` block.
+
+    Args:
+        note: sentence that the command prints after its message about the signal; None: no sentence.
+
+    Raises:
+        KeyboardInterrupt: the process has received a stop signal. The exception has the note.
+    """
     before = Interruption().install()
     try:
         yield
+    except KeyboardInterrupt as error:
+        if note is not None:
+            error.add_note(note)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -79,6 +79,16 @@ def test_metadata_has_all_values_a_program_needs(written):
 
 
 @pytest.mark.slow
+def test_free_dimensions_have_names(written):
+    _, path = written("unet")
+    graph = onnx.load(path).graph
+    (mixture,), (sources,) = (
+        [[size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in values]
+        for values in (graph.input, graph.output)
+    )
+    assert mixture == ["batch", 1, "samples"] and sources == ["batch", 1, 1, "samples"]
+
+
 def test_load_accepts_an_onnx_file(written, music):
     separator, path = written("unet")
     waveform = music(44100, 2, 44100 * 8)[0]

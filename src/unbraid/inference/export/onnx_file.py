@@ -6,6 +6,8 @@ cannot do harm.
 """
 
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,9 +31,9 @@ OPSET = 20  # the first version of the ONNX operators that has an inverse DFT ov
 def write_onnx(separator: Separator, path: Path, model: str) -> None:
     """Write a separator as an ONNX file with 32-bit floats.
 
-    The ONNX file accepts any batch size. It accepts any number of samples that is at least the length of the STFT window. An
-    InputError is raised if the separator needs complex numbers, if ONNX lacks an operator of the network, or if the package
-    onnx or onnxscript is not installed.
+    The ONNX file accepts any batch size. It accepts any number of samples that is at least the length of the STFT window. The
+    variable dimensions have the names `batch` and `samples`. An InputError is raised if the separator needs complex numbers,
+    if ONNX lacks an operator of the network, or if the package onnx or onnxscript is not installed.
 
     Args:
         separator: separator with its trained weights, on the CPU. This function switches off the gradients of the weights.
@@ -43,13 +45,17 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     graph = with_graph_lstms(in_real_numbers(frozen(separator)).eval())
     inputs = example(separator, 2, separator.chunk_samples)
     program = _traced(graph, inputs)
+    sizes = program.model.graph.inputs[0].shape
+    program.rename_axes({sizes[0]: "batch", sizes[2]: "samples"})
     program.model.metadata_props.update({key: json.dumps(value) for key, value in asdict(facts_of(separator, model)).items()})
     program.save(path)
 
 
 def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # lists operators of torchvision
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # raised within PyTorch
             return torch.onnx.export(
                 graph, kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=any_size(inputs),
                 output_names=["sources"], verbose=False,

@@ -6,6 +6,7 @@ const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star"];
 const NAMED = 14; // with more variants, points have no labels
+const PAPER = 680; // width of a plot on paper, in pixels
 const element = (id) => document.getElementById(id);
 const style = (variant) => ({
   colour: COLOURS[variant % COLOURS.length],
@@ -25,7 +26,7 @@ function layout(more) {
   const { xaxis = {}, yaxis = {}, ...rest } = more;
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13 },
-    margin: { l: 60, r: 20, t: 20, b: 50 }, hovermode: "closest", showlegend: false,
+    margin: { l: 60, r: 20, t: 30, b: 50 }, hovermode: "closest", showlegend: false,
     ...rest, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
   };
 }
@@ -112,9 +113,10 @@ const PLOTS = {
 const BY_MEASURE = ["boxes", "heat", "parameters", "seconds"];
 const seen = new Set();
 
-function draw(names) {
+function draw(names, size = { autosize: true }) {
   for (const name of names.filter((plot) => seen.has(plot))) {
-    Plotly.react(name, ...PLOTS[name](), { responsive: true, displaylogo: false });
+    const [traces, look] = PLOTS[name]();
+    Plotly.react(name, traces, { ...look, ...size }, { responsive: true, displaylogo: false });
   }
 }
 
@@ -136,8 +138,9 @@ element("relative").addEventListener("change", () => draw(["heat"]));
 element("curve").addEventListener("change", () => draw(["curves"]));
 window.addEventListener("beforeprint", () => { // paper also shows the plots to which the reader has not scrolled
   Object.keys(PLOTS).forEach((name) => seen.add(name));
-  draw(Object.keys(PLOTS));
+  draw(Object.keys(PLOTS), { width: PAPER });
 });
+window.addEventListener("afterprint", () => draw(Object.keys(PLOTS)));
 document.addEventListener("theme", () => draw(Object.keys(PLOTS)));
 const watcher = new IntersectionObserver((entries) => {
   for (const { target: plot } of entries.filter((entry) => entry.isIntersecting)) {
