@@ -79,8 +79,11 @@ def test_museval_windows_of_extreme_estimates(case):
     window = slice(0, RATE)
     expected = formulas.sdr(R[:, window], CASES[case].numpy()[:, window], 0) if case != "reference" else math.inf
     assert sdr == [pytest.approx(expected, abs=1e-6)]
-    assert isr[0] == pytest.approx(expected, abs=1e-3)  # the best filter of the reference gives the estimate itself
-    assert min(sir[0], sar[0]) > 60  # so only rounding errors are left
+    if case == "reference":
+        assert isr[0] > 200
+    else:
+        assert isr[0] == pytest.approx(expected, abs=1e-3)  # the best filter of the reference gives the estimate itself
+    assert min(sir[0], sar[0]) > (25 if case == "delayed" else 60)  # the delay cuts off the end; else only rounding errors
 
 
 @pytest.mark.parametrize("name", ["ikala_nsdr", "medleydb_nsdr", "mir1k_gnsdr"])

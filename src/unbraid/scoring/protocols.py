@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unbraid.runs.errors import InputError
-from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
+from unbraid.scoring.bss_eval import Kind, Silence, bss_eval, windows
 from unbraid.scoring.measures import Measure, si_sdr, usdr
 
 # source: measure: value of each window. None: undefined; infinite: an estimate without any error (or without any signal).
@@ -240,6 +240,9 @@ class Protocol:
             return {name: self._scores_alone(true, made, mixture) for name, true, made in pairs}
         assert self.version is not None and self.taps is not None
         window, hop = (None if s is None else round(s * self.format[0]) for s in (self.window_seconds, self.hop_seconds))
+        if not estimate.isfinite().all():
+            undefined: list[float | None] = [None] * len(windows(reference.shape[-1], window, hop)[0])
+            return {name: {measure: undefined for measure in BSS_EVAL} for name in names}
         filters, kind = VERSIONS[self.version]
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)
