@@ -7,9 +7,9 @@ vocals of a stem file, or the whole of another file. The mixture is the sum of a
 estimate is the low-passed reference, plus a tenth of the rest of the mixture, plus noise. In addition, white noise is used as a
 song.
 
-The origins are Music-Source-Separation-Training (a checkout in the folder `msst`) and the packages
-log-wmse-audio-quality, auraloss, pesq and pystoi, which must be installed. pesq and pystoi get mono signals at 16 kHz. The last line of the output is one JSON
-object.
+The origins are Music-Source-Separation-Training (a checkout in the folder `msst`) and the packages log-wmse-audio-quality,
+auraloss, pesq and pystoi, which must be installed. pesq and pystoi get mono signals at 16 kHz. The last line of the output is
+one JSON object.
 """
 
 import importlib.util
@@ -49,7 +49,9 @@ def main() -> None:
     if {*arguments} != {"songs", "msst", "seconds"}:
         sys.exit("usage: python scripts/bench/measures.py songs=A,B msst=FOLDER [seconds=30]")
     samples = int(float(arguments["seconds"]) * RATE)
-    songs = {Path(path).name: read_song(Path(path), samples) for path in arguments["songs"].split(",")} | {"noise": noise(samples)}
+    songs = {Path(path).name: read_song(Path(path), samples) for path in arguments["songs"].split(",")} | {
+        "noise": noise(samples)
+    }
     warnings.filterwarnings("ignore", message="A window was not provided", category=UserWarning)  # of l1_freq in msst
     msst = load_metrics(Path(arguments["msst"]))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
@@ -75,10 +77,9 @@ def pairs(reference: Tensor, estimate: Tensor, mixture: Tensor, msst: ModuleType
     speech, mono = [torch.from_numpy(signal) for signal in low], [signal[0].astype(np.float64) for signal in low]
     resolutions = auraloss.freq.MultiResolutionSTFTLoss()
     nomono = log_wmse_audio_quality.calculate_log_wmse
-    mdx23 = lambda: [10 * np.log10(((true.astype(float) ** 2).sum() + 1e-7) / (((true.astype(float) - made) ** 2).sum() + 1e-7))]
     return {
         "SDR of msst": (lambda: RegularisedSDR(1e-8)(*signals, RATE), lambda: [msst.sdr(true[None], made[None])[0]]),
-        "SDR of mdx23, formula": (lambda: RegularisedSDR(1e-7)(*signals, RATE), mdx23),
+        "SDR of mdx23, formula": (lambda: RegularisedSDR(1e-7)(*signals, RATE), lambda: [mdx23(true, made)]),
         "bleedless, fullness of msst": (lambda: BleedlessFullness()(*signals, RATE), lambda: msst.bleed_full(true, made)),
         "l1_freq of msst": (lambda: L1Frequency()(*signals, RATE), lambda: [msst.L1Freq_metric(true, made)]),
         "log-WMSE": (lambda: LogWMSE()(*signals, RATE, mixture), lambda: [nomono(mixed, made, true, RATE)]),
@@ -86,6 +87,12 @@ def pairs(reference: Tensor, estimate: Tensor, mixture: Tensor, msst: ModuleType
         "PESQ of pesq": (lambda: PESQ()(*speech, SPEECH_RATE), lambda: [pesq.pesq(SPEECH_RATE, *mono, "wb")]),
         "ESTOI of pystoi": (lambda: ESTOI()(*speech, SPEECH_RATE), lambda: [pystoi.stoi(*mono, SPEECH_RATE, extended=True)]),
     }
+
+
+def mdx23(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Return the SDR of the Sound Demixing Challenge 2023 in dB, from its formula (Fabbro et al. 2024)."""
+    error = reference.astype(np.float64) - estimate
+    return float(10 * np.log10(((reference.astype(np.float64) ** 2).sum() + 1e-7) / ((error**2).sum() + 1e-7)))
 
 
 def read_song(path: Path, samples: int) -> tuple[Tensor, Tensor]:

@@ -66,14 +66,21 @@ def cookbook(kind, hertz, decibels, q):
     if kind == "peak":
         return [1 + alpha * root, -2 * c, 1 - alpha * root], [1 + alpha / root, -2 * c, 1 - alpha / root]
     s = 2 * np.sqrt(root) * alpha
-    b = [root * (root + 1 + (root - 1) * c + s), -2 * root * (root - 1 + (root + 1) * c), root * (root + 1 + (root - 1) * c - s)]
+    b = [
+        root * (root + 1 + (root - 1) * c + s),
+        -2 * root * (root - 1 + (root + 1) * c),
+        root * (root + 1 + (root - 1) * c - s),
+    ]
     return b, [root + 1 - (root - 1) * c + s, 2 * (root - 1 - (root + 1) * c), root + 1 - (root - 1) * c - s]
 
 
 def weighting():
     """Return the taps of the weighting filter of log-WMSE from the digital coefficients of its four filters."""
     points = np.linspace(0, np.pi, 4097)
-    gains = [np.abs(freqz(*cookbook(*each), worN=points)[1]) for each in (("shelf", 1500, 5, 0.5**0.5), ("peak", 500, 2.5, 1.125**0.5))]
+    gains = [
+        np.abs(freqz(*cookbook(*each), worN=points)[1])
+        for each in (("shelf", 1500, 5, 0.5**0.5), ("peak", 500, 2.5, 1.125**0.5))
+    ]
     gains += [np.abs(sosfreqz(butter(2, 120, "high", fs=RATE, output="sos"), worN=points)[1])]
     gains += [np.abs(sosfreqz(butter(1, 10_000, "low", fs=RATE, output="sos"), worN=points)[1]) ** 2]
     return np.fft.fftshift(np.fft.irfft(np.prod(gains, axis=0)))[4097 - 2000 : 4097 + 2000]

@@ -1,4 +1,4 @@
-"""Extreme estimates under every protocol: each score equals an independent formula, or a value that follows from the definition."""
+"""Extreme estimates under every protocol: each score equals an independent formula or the definition."""
 
 import math
 

@@ -162,5 +162,8 @@ def test_nsdr_of_version_3_ignores_scale():
     reference = random_sources(2, 1, 16000)
     estimate, mixture = spoilt(reference), reference.sum(dim=0).expand_as(reference)
     before = one.score(reference, mixture, ["a", "b"], reference.sum(dim=0))
-    gains = [with_improvements(one.score(reference, gain * estimate, ["a", "b"], reference.sum(dim=0)), before)["a"]["NSDR"] for gain in (1, 0.1)]
+    gains = [
+        with_improvements(one.score(reference, gain * estimate, ["a", "b"], reference.sum(dim=0)), before)["a"]["NSDR"]
+        for gain in (1, 0.1)
+    ]
     assert gains[0] == pytest.approx(gains[1], abs=1e-9) and gains[0][0] > 1

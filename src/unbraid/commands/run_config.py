@@ -27,6 +27,7 @@ WITH_RUN = (
     "processes",
     "compare_with",
     "protocol",
+    "more_protocols",
     "phase",
     "evaluation",
     "data",

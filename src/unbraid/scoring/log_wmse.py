@@ -35,9 +35,7 @@ class LogWMSE(Measure):
     unit = "no unit"
     uses_mixture = True
 
-    def __call__(
-        self, reference: Tensor, estimate: Tensor, sample_rate: int, mixture: Tensor | None = None
-    ) -> tuple[float]:
+    def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int, mixture: Tensor | None = None) -> tuple[float]:
         """Compute the score, see the class and `Measure`.
 
         Args:
@@ -56,12 +54,16 @@ class LogWMSE(Measure):
             InputError: the sample rate is not 44100 Hz, or the mixture is missing.
         """
         if sample_rate != SAMPLE_RATE:
-            raise InputError("protocol.sample_rate", "log-WMSE is not defined for this rate", found=sample_rate, expected="44100")
+            raise InputError(
+                "protocol.sample_rate", "log-WMSE is not defined for this rate", found=sample_rate, expected="44100"
+            )
         if mixture is None:
             raise InputError("mixture", "log-WMSE needs the mixture", found="None", expected="a waveform")
         level = _weighted(mixture).square().mean(dim=-1).sqrt()
         weighted = _weighted(estimate - reference)
-        scores = [_score(error / rms) if rms > 0 else SCALE * math.log(EPSILON) for error, rms in zip(weighted, level, strict=True)]
+        scores = [
+            _score(error / rms) if rms > 0 else SCALE * math.log(EPSILON) for error, rms in zip(weighted, level, strict=True)
+        ]
         return (sum(scores) / len(scores),)
 
 

@@ -4,6 +4,7 @@ For one number over all frequencies, use `usdr` in `unbraid.scoring.measures`.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class OctaveSDR(Measure):
         edges = [min(math.ceil(centre * 2**-0.5 * size / sample_rate), len(signal)) for centre in (*CENTRES, 2 * CENTRES[-1])]
         silent = LIMIT * float(signal.sum())
         scores: list[float | None] = []
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             above, below = float(signal[low:high].sum()), float(error[low:high].sum())
             scores.append(10 * math.log10(above / max(below, above * LIMIT)) if above > silent else None)
         return scores

@@ -242,7 +242,7 @@ class Protocol:
         window, hop = (None if s is None else round(s * self.format[0]) for s in (self.window_seconds, self.hop_seconds))
         if not estimate.isfinite().all():
             undefined: list[float | None] = [None] * len(windows(reference.shape[-1], window, hop)[0])
-            return {name: {measure: undefined for measure in BSS_EVAL} for name in names}
+            return {name: dict.fromkeys(BSS_EVAL, undefined) for name in names}
         filters, kind = VERSIONS[self.version]
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)

@@ -1,4 +1,4 @@
-"""Predict the quality (PESQ) and the intelligibility (ESTOI) of speech. The computation is that of the packages pesq and pystoi.
+"""Predict the quality (PESQ) and the intelligibility (ESTOI) of speech. The packages pesq and pystoi compute them.
 
 Both measures are meant for speech, and were not validated for music. They need `pip install 'unbraid[speech]'`. The package
 pesq is compiled during its installation, which needs a C compiler.
