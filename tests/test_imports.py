@@ -159,6 +159,7 @@ SHARED_COMMANDS = (
     "layouts",
     "experiment",
     "trained_run",
+    "scoring_session",
     "run_config",
     "unknown_keys",
     "other_scores",

@@ -35,7 +35,7 @@ from torch import Tensor
 from unbraid import audio
 from unbraid.scoring.log_wmse import LogWMSE
 from unbraid.scoring.measures import RegularisedSDR
-from unbraid.scoring.spectral_measures import BleedlessFullness, L1Frequency, MultiResolutionSTFT
+from unbraid.scoring.spectral_measures import MRSTFT, BleedlessFullness, L1Frequency
 from unbraid.scoring.speech_measures import ESTOI, PESQ
 
 RATE, SPEECH_RATE = 44100, 16000
@@ -83,7 +83,7 @@ def pairs(reference: Tensor, estimate: Tensor, mixture: Tensor, msst: ModuleType
         "bleedless, fullness of msst": (lambda: BleedlessFullness()(*signals, RATE), lambda: msst.bleed_full(true, made)),
         "l1_freq of msst": (lambda: L1Frequency()(*signals, RATE), lambda: [msst.L1Freq_metric(true, made)]),
         "log-WMSE": (lambda: LogWMSE()(*signals, RATE, mixture), lambda: [nomono(mixed, made, true, RATE)]),
-        "MR-STFT of auraloss": (lambda: MultiResolutionSTFT()(*signals, RATE), lambda: [-float(resolutions(*batch))]),
+        "MR-STFT of auraloss": (lambda: MRSTFT()(*signals, RATE), lambda: [-float(resolutions(*batch))]),
         "PESQ of pesq": (lambda: PESQ()(*speech, SPEECH_RATE), lambda: [pesq.pesq(SPEECH_RATE, *mono, "wb")]),
         "ESTOI of pystoi": (lambda: ESTOI()(*speech, SPEECH_RATE), lambda: [pystoi.stoi(*mono, SPEECH_RATE, extended=True)]),
     }

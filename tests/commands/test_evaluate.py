@@ -116,13 +116,6 @@ def test_several_protocols_separate_each_track_once(cli, run, monkeypatch):
     assert {path.name for path in (run / "both").iterdir()} == {"msst", "musdb18_mdx"}
 
 
-def test_several_protocols_cannot_be_changed(error_of, run):
-    error = error_of(f"run={run}", "protocol=[musdb18,msst]", "protocol.taps=9", script=SCRIPT)
-    assert has_names(error, "protocol.taps", "several protocols")
-    error = error_of(f"run={run}", "protocol=[musdb18,mstt]", script=SCRIPT)
-    assert has_names(error, "mstt", "msst")
-
-
 def test_every_run_of_a_sweep_is_scored(cli, run, tmp_path):
     """The second call scores nothing, and a run without a checkpoint is left out by name."""
     sweep = tmp_path / "sweep"
@@ -309,6 +302,8 @@ def test_invalid_keys_are_named(error_of, run, words, names):
     [
         (["protocol=musdb1"], "protocol musdb1 'musdb18'"),
         (["protocol=musdb18", "protocol.tapps=3"], "protocol.tapps 'protocol.taps'"),
+        (["protocol=[musdb18,msst]", "protocol.taps=9"], "protocol.taps protocols"),
+        (["protocol=[musdb18,mstt]"], "mstt 'msst'"),
         (["output={run}/run.json"], "run.json"),
     ],
 )

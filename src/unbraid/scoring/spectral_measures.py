@@ -1,7 +1,7 @@
 """Compare the magnitudes of the spectra of an estimate and its reference. Phases are ignored.
 
 `BleedlessFullness` and `L1Frequency` are the measures of Music-Source-Separation-Training (MSST, Solovyev et al.).
-`MultiResolutionSTFT` is the loss of the package auraloss (Yamamoto et al., ICASSP 2020; Steinmetz and Reiss 2020). To compare
+`MRSTFT` is the loss of the package auraloss (Yamamoto et al., ICASSP 2020; Steinmetz and Reiss 2020). To compare
 waveforms sample by sample, use `unbraid.scoring.measures` instead.
 """
 
@@ -65,7 +65,7 @@ class L1Frequency(Measure):
         return (_of_100(10 * total / count),)
 
 
-class MultiResolutionSTFT(Measure):
+class MRSTFT(Measure):
     """Compute the multi-resolution STFT loss of auraloss with its default options, with a minus sign. 0 is best.
 
     For each STFT, the loss is the sum of two terms. The first term is the spectral convergence |S - E| / |S|, with Frobenius
