@@ -1,4 +1,4 @@
-"""Compare measures of unbraid with their origins: scores and seconds on music and on noise.
+"""Compare measures of unbraid with their origins: scores and CPU seconds on music and on noise.
 
     python scripts/bench/measures.py songs=A,B msst=FOLDER [seconds=30]
 
@@ -55,7 +55,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="A window was not provided", category=UserWarning)  # of l1_freq in msst
     msst = load_metrics(Path(arguments["msst"]))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
-    print(f"{'':<34}{'score':>12}{'difference':>12}{'seconds':>9}{'origin':>9}")
+    print(f"{'':<34}{'score':>12}{'difference':>12}{'CPU s':>9}{'origin':>9}")
     figures: dict[str, Any] = {}
     for song, (reference, mixture) in songs.items():
         print(f"{song[:30]}, {reference.shape[-1] / RATE:.1f} s")
@@ -129,11 +129,11 @@ def load_metrics(folder: Path) -> ModuleType:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Call a function twice. Return the duration of the second call in seconds, and its result."""
+    """Call a function twice. Return the CPU time of the second call in seconds, and its result."""
     function()
-    start = time.perf_counter()
+    start = time.process_time()
     result = function()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 if __name__ == "__main__":

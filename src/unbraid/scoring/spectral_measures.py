@@ -81,7 +81,7 @@ class MRSTFT(Measure):
     def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> tuple[float]:
         """Compute the negative loss, see the class and `Measure`."""
         losses = [self._loss(reference.float(), estimate.float(), *resolution) for resolution in self.resolutions]
-        return (-sum(losses) / len(losses),)
+        return (0.0 - sum(losses) / len(losses),)
 
     @staticmethod
     def _loss(reference: Tensor, estimate: Tensor, n_fft: int, hop: int, length: int) -> float:
