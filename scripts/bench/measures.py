@@ -20,15 +20,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import auraloss.freq
-import log_wmse_audio_quality
 import numpy as np
-import pesq
-import pystoi
 import torch
 from torch import Tensor
 
@@ -75,8 +72,9 @@ def pairs(reference: Tensor, estimate: Tensor, mixture: Tensor, msst: ModuleType
     signals, batch = (reference, estimate), (estimate[None], reference[None])
     low = [audio.resample(signal.mean(axis=0, keepdims=True), RATE, SPEECH_RATE) for signal in (true, made)]
     speech, mono = [torch.from_numpy(signal) for signal in low], [signal[0].astype(np.float64) for signal in low]
-    resolutions = auraloss.freq.MultiResolutionSTFTLoss()
-    nomono = log_wmse_audio_quality.calculate_log_wmse
+    resolutions = import_module("auraloss.freq").MultiResolutionSTFTLoss()
+    nomono = import_module("log_wmse_audio_quality").calculate_log_wmse
+    pesq, stoi = import_module("pesq").pesq, import_module("pystoi").stoi
     return {
         "SDR of msst": (lambda: RegularisedSDR(1e-8)(*signals, RATE), lambda: [msst.sdr(true[None], made[None])[0]]),
         "SDR of mdx23, formula": (lambda: RegularisedSDR(1e-7)(*signals, RATE), lambda: [mdx23(true, made)]),
@@ -84,8 +82,11 @@ def pairs(reference: Tensor, estimate: Tensor, mixture: Tensor, msst: ModuleType
         "l1_freq of msst": (lambda: L1Frequency()(*signals, RATE), lambda: [msst.L1Freq_metric(true, made)]),
         "log-WMSE": (lambda: LogWMSE()(*signals, RATE, mixture), lambda: [nomono(mixed, made, true, RATE)]),
         "MR-STFT of auraloss": (lambda: MRSTFT()(*signals, RATE), lambda: [-float(resolutions(*batch))]),
-        "PESQ of pesq": (lambda: PESQ()(*speech, SPEECH_RATE), lambda: [pesq.pesq(SPEECH_RATE, *mono, "wb")]),
-        "ESTOI of pystoi": (lambda: ESTOI()(*speech, SPEECH_RATE), lambda: [pystoi.stoi(*mono, SPEECH_RATE, extended=True)]),
+        "PESQ of pesq": (lambda: PESQ()(speech[0], speech[1], SPEECH_RATE), lambda: [pesq(SPEECH_RATE, *mono, "wb")]),
+        "ESTOI of pystoi": (
+            lambda: ESTOI()(speech[0], speech[1], SPEECH_RATE),
+            lambda: [stoi(*mono, SPEECH_RATE, extended=True)],
+        ),
     }
 
 
