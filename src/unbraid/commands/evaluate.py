@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,8 +23,10 @@ from unbraid.commands.run_config import with_run
 from unbraid.commands.scoring_session import Session, sessions_of
 from unbraid.data.parallel import in_processes
 from unbraid.data.tracks import few
+from unbraid.evaluation.methods import SeparatorMethod
 from unbraid.evaluation.score_report import report
 from unbraid.evaluation.scorer import ESTIMATE, write_scores
+from unbraid.evaluation.separation_options import OptionResult, measure_options, options_record, options_text
 from unbraid.interop.interpolation import check_interpolation
 from unbraid.reports.comparison import compared
 from unbraid.reports.variants import runs_of
@@ -59,6 +61,8 @@ class EvaluateConfig(Experiment):
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
         more_protocols: names of further protocols. `protocol=[A,B]` is a short form of `protocol=A more_protocols=[B]`.
+        tta: `report`: also measure whether options of the separation (shifts, swapped channels, inverted polarity, overlap)
+            improve the scores of the run. None: do not.
         compare_with: run folders or `scores.json` files of other models. The table also shows the scores of these models, and a
             paired test compares each of these models with the scored model.
     """
@@ -74,6 +78,7 @@ class EvaluateConfig(Experiment):
     output: str | None = None
     processes: int = 1
     more_protocols: list[str] = field(default_factory=list)
+    tta: Literal["report"] | None = None
     compare_with: list[str] = field(default_factory=list)
 
 
@@ -173,6 +178,9 @@ def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[s
     if seen:
         scores["trained_on"] = seen
     scores |= _published(config, scores, other_data)
+    options = _measured(config, session)
+    if options:
+        scores["options"] = options_record(options)
     write_scores(scorer.folder, scores)
     session.write_clips()
     echo(f"\n{report(scores, session.label, others)}\n")
@@ -181,10 +189,20 @@ def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[s
     if seen:
         named = few((f"{name} ({split})" for name, split in seen.items()), MOST_NAMES)
         echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
+    if options:
+        echo(f"{options_text(options, scorer.protocol.measures[0])}\n")
     if "reference" in scores:
         echo(f"{comparison_text(scores['reference'])}\n")
     echo(f"scores  {scorer.folder / 'scores.json'}")
     echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
+
+
+def _measured(config: DictConfig, session: Session) -> list[OptionResult]:
+    """Measure the options of the separation if the key `tta` requests it."""
+    method = session.rows[ESTIMATE]
+    if config.tta is None or not isinstance(method, SeparatorMethod):
+        return []
+    return measure_options(method, session.scorer)
 
 
 def _check_method(config: DictConfig) -> None:
@@ -197,6 +215,9 @@ def _check_method(config: DictConfig) -> None:
         )
     if config.oracle is not None and config.oracle not in ORACLES:
         raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
+    if config.tta is not None and (config.estimates is not None or config.oracle is not None):
+        problem = "options of the separation can only be measured for a trained model"
+        raise InputError("tta", problem, found=config.tta, expected="null", hint="Remove this key, or use run=FOLDER")
     check_range(config, "processes", 1, float("inf"))
     check_interpolation(config.interpolate, config.start)
 

@@ -28,6 +28,7 @@ WITH_RUN = (
     "compare_with",
     "protocol",
     "more_protocols",
+    "tta",
     "phase",
     "evaluation",
     "data",

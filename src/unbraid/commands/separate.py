@@ -75,6 +75,8 @@ class SeparateConfig:
     overlap: float | None
     batch_size: int | None
     shifts: int
+    channel_swap: bool
+    polarity: bool
     precision: Precision
     device: str | None
 

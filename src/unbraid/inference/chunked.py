@@ -56,6 +56,8 @@ class InferenceOptions:
             fit into 48 seconds of audio.
         shifts: number of estimates of each chunk. For each estimate, the chunk is delayed by a different time below 0.5 s.
             The result is the mean of all estimates.
+        channel_swap: True: also separate each chunk with swapped channels. The result is the mean of all estimates.
+        polarity: True: also separate each chunk with inverted polarity. The result is the mean of all estimates.
         precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
 
     Raises:
@@ -66,6 +68,8 @@ class InferenceOptions:
     overlap: float | None = None
     batch_size: int | None = None
     shifts: int = 1
+    channel_swap: bool = False
+    polarity: bool = False
     precision: Precision = "32"
 
     def __post_init__(self) -> None:
@@ -193,11 +197,20 @@ class _BatchSeparator:
         audible = mixtures.flatten(1).any(dim=1)
         b, c, n = mixtures.shape
         if audible.all():
-            return self._mean_over_shifts(mixtures.to(self.device)).cpu()
+            return self._mean(mixtures.to(self.device)).cpu()
         sources = torch.zeros(b, len(self.model.targets), c, n)
         if audible.any():
-            sources[audible] = self._mean_over_shifts(mixtures[audible].to(self.device)).cpu()
+            sources[audible] = self._mean(mixtures[audible].to(self.device)).cpu()
         return sources
+
+    def _mean(self, mixtures: Tensor) -> Tensor:
+        """Return the mean of the estimates of the mixtures, and of the mixtures with swapped channels or inverted polarity."""
+        total, count = self._mean_over_shifts(mixtures), 1
+        if self.options.channel_swap and mixtures.shape[1] > 1:
+            total, count = total + self._mean_over_shifts(mixtures.flip(1)).flip(2), count + 1
+        if self.options.polarity:
+            total, count = total - self._mean_over_shifts(-mixtures), count + 1
+        return total / count if count > 1 else total
 
     def _mean_over_shifts(self, mixtures: Tensor) -> Tensor:
         samples, longest = mixtures.shape[-1], round(SHIFT_SECONDS * self.model.sample_rate)
