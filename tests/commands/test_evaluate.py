@@ -116,6 +116,18 @@ def test_several_protocols_separate_each_track_once(cli, run, monkeypatch):
     assert {path.name for path in (run / "both").iterdir()} == {"msst", "musdb18_mdx"}
 
 
+def test_options_of_the_separation_are_measured(cli, run):
+    status, out, err = cli(f"run={run}", "tta=report", script=SCRIPT)
+    assert status == 0, err
+    scores = load(run / "scores/energy_ratios/scores.json")
+    results = {result["name"]: result for result in scores["tta"]}
+    assert [*results] == ["unchanged", "shifts=2", "shifts=4", "polarity=true", "overlap=0.5", "overlap=0.75"]  # mono
+    assert results["unchanged"]["mean"] == pytest.approx(scores["summary"]["vocals"]["uSDR"]["mean"], abs=1e-6)
+    assert results["polarity=true"]["gain"]["mean"] == pytest.approx(0, abs=1e-3)  # a mask ignores the polarity
+    lines = [line.split() for line in out.splitlines() if line.startswith("  shifts=4")]
+    assert len(lines) == 1 and lines[0][-1] in ("yes", "no")
+
+
 def test_every_run_of_a_sweep_is_scored(cli, run, tmp_path):
     """The second call scores nothing, and a run without a checkpoint is left out by name."""
     sweep = tmp_path / "sweep"
@@ -278,6 +290,7 @@ def test_compare_with_needs_the_same_protocol(cli, run):
         (["run={run}", "checkpoint={run}/metrics.csv"], "metrics.csv"),
         (["run={run}", "oracle=irm", "estimates=x"], "estimates oracle both"),
         (["oracle=imr"], "oracle imr 'irm'"),
+        (["oracle=irm", "targets=vocals", "tta=report"], "tta report null"),
         (["run={run}", "processes=0"], "processes 0"),
         (["run={run}", "data.root=/nowhere"], "data.root=/nowhere"),
         (["run={run}", "estimates=nowhere"], "estimates=nowhere"),

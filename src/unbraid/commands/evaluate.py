@@ -180,7 +180,7 @@ def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[s
     scores |= _published(config, scores, other_data)
     options = _measured(config, session)
     if options:
-        scores["options"] = options_record(options)
+        scores["tta"] = options_record(options)
     write_scores(scorer.folder, scores)
     session.write_clips()
     echo(f"\n{report(scores, session.label, others)}\n")

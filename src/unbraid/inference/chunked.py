@@ -82,6 +82,9 @@ class InferenceOptions:
         for name, value in {"batch_size": 1 if self.batch_size is None else self.batch_size, "shifts": self.shifts}.items():
             if not (isinstance(value, Integral) and 1 <= value <= MANY):
                 raise InputError(name, "invalid number", found=repr(value), expected=f"an integer in [1, {MANY}]")
+        for name, chosen in {"channel_swap": self.channel_swap, "polarity": self.polarity}.items():
+            if not isinstance(chosen, bool):
+                raise InputError(name, "invalid value", found=repr(chosen), expected="true or false")
         if self.precision not in get_args(Precision):
             expected = f"one of {', '.join(get_args(Precision))}"
             raise InputError("precision", "unknown number format", found=repr(self.precision), expected=expected)
