@@ -32,7 +32,7 @@ NAMES = [
 # Keys of texts that are not paths, and of choices.
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
-    "evaluate": {"oracle", "interpolate"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
+    "evaluate": {"oracle", "interpolate", "tta"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
     "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {"channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "batch_size", "interpolate"},

@@ -42,7 +42,7 @@ class OptionResult:
 
     @property
     def pays(self) -> bool:
-        """Whether the 95 % interval of the gain is above 0."""
+        """True if the 95 % interval of the gain is above 0."""
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
