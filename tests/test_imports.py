@@ -161,6 +161,7 @@ SHARED_COMMANDS = (
     "layouts",
     "experiment",
     "trained_run",
+    "scoring_session",
     "run_config",
     "unknown_keys",
     "other_scores",

@@ -13,6 +13,7 @@ import torch
 
 from tests.commands.conftest import has_names
 from tests.conftest import NARROW, PROJECT, SHORT, files_below, load_script, make_root, write_song
+from unbraid.evaluation.methods import SeparatorMethod
 
 SCRIPT = "scripts/evaluate.py"
 
@@ -88,6 +89,43 @@ def test_a_run_under_musevals_protocol(cli, run):
         assert words in out
     frames = load(run / "scores/musdb18/estimate/test/song 3.json")["targets"][0]["frames"]
     assert [frame["time"] for frame in frames] == [0, 1, 2] and {*frames[0]["metrics"]} == {"SDR", "ISR", "SIR", "SAR"}
+
+
+def test_several_protocols_separate_each_track_once(cli, run, monkeypatch):
+    separated = []
+    original = SeparatorMethod.separate
+    monkeypatch.setattr(
+        SeparatorMethod, "separate", lambda self, name: (separated.append(name not in self.latest), original(self, name))[1]
+    )
+    assert cli(f"run={run}", "protocol=musdb18_mdx", f"output={run}/alone", script=SCRIPT)[0] == 0
+    separated.clear()
+    code, out, err = cli(f"run={run}", "protocol=[musdb18_mdx,msst, mr_stft,msst]", script=SCRIPT)
+    assert code == 0, err
+    assert separated.count(True) == 2 and len(separated) == 6  # two songs, three protocols
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("protocol ")] == [
+        "protocol musdb18_mdx", "protocol msst", "protocol mr_stft"
+    ]  # fmt: skip
+    assert load(run / "scores/musdb18_mdx/scores.json")["summary"] == load(run / "alone/scores.json")["summary"]
+    values = load(run / "scores/msst/scores.json")["tracks"]
+    expected = load(run / "alone/scores.json")["tracks"]
+    for name, measures in values.items():
+        assert measures["vocals"]["SDR"] == pytest.approx(expected[name]["vocals"]["uSDR"], abs=1e-3)
+    assert [*load(run / "scores/mr_stft/scores.json")["summary"]["vocals"]] == ["-MRSTFT"]
+    separated.clear()
+    assert cli(f"run={run}", "protocol=[msst,musdb18_mdx]", f"output={run}/both", script=SCRIPT)[0] == 0
+    assert {path.name for path in (run / "both").iterdir()} == {"msst", "musdb18_mdx"}
+
+
+def test_options_of_the_separation_are_measured(cli, run):
+    status, out, err = cli(f"run={run}", "tta=report", script=SCRIPT)
+    assert status == 0, err
+    scores = load(run / "scores/energy_ratios/scores.json")
+    results = {result["name"]: result for result in scores["tta"]}
+    assert [*results] == ["unchanged", "shifts=2", "shifts=4", "polarity=true", "overlap=0.5", "overlap=0.75"]  # mono
+    assert results["unchanged"]["mean"] == pytest.approx(scores["summary"]["vocals"]["uSDR"]["mean"], abs=1e-6)
+    assert results["polarity=true"]["gain"]["mean"] == pytest.approx(0, abs=1e-3)  # a mask ignores the polarity
+    lines = [line.split() for line in out.splitlines() if line.startswith("  shifts=4")]
+    assert len(lines) == 1 and lines[0][-1] in ("yes", "no")
 
 
 def test_every_run_of_a_sweep_is_scored(cli, run, tmp_path):
@@ -252,6 +290,7 @@ def test_compare_with_needs_the_same_protocol(cli, run):
         (["run={run}", "checkpoint={run}/metrics.csv"], "metrics.csv"),
         (["run={run}", "oracle=irm", "estimates=x"], "estimates oracle both"),
         (["oracle=imr"], "oracle imr 'irm'"),
+        (["oracle=irm", "targets=vocals", "tta=report"], "tta report null"),
         (["run={run}", "processes=0"], "processes 0"),
         (["run={run}", "data.root=/nowhere"], "data.root=/nowhere"),
         (["run={run}", "estimates=nowhere"], "estimates=nowhere"),
@@ -276,6 +315,8 @@ def test_invalid_keys_are_named(error_of, run, words, names):
     [
         (["protocol=musdb1"], "protocol musdb1 'musdb18'"),
         (["protocol=musdb18", "protocol.tapps=3"], "protocol.tapps 'protocol.taps'"),
+        (["protocol=[musdb18,msst]", "protocol.taps=9"], "protocol.taps protocols"),
+        (["protocol=[musdb18,mstt]"], "mstt 'msst'"),
         (["output={run}/run.json"], "run.json"),
     ],
 )

@@ -9,7 +9,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from unbraid.commands.cli import CONF
-from unbraid.commands.overrides import LISTS, PATHS, as_typed, is_sweep, quote_paths, quoted, unreadable, with_keys
+from unbraid.commands.overrides import (
+    LISTS,
+    PATHS,
+    as_typed,
+    is_sweep,
+    quote_paths,
+    quoted,
+    split_protocols,
+    unreadable,
+    with_keys,
+)
 from unbraid.runs.errors import InputError
 
 PARSER = OverridesParser.create()
@@ -22,7 +32,7 @@ NAMES = [
 # Keys of texts that are not paths, and of choices.
 NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
-    "evaluate": {"oracle", "interpolate"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
+    "evaluate": {"oracle", "interpolate", "tta"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
     "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {
@@ -160,6 +170,7 @@ def test_every_key_that_may_take_a_path_is_classified():
             "conditions",
             "plugins",
             "freeze",
+            "more_protocols",
         }
         assert lists <= LISTS, file.stem
     for file in (CONF / "data").glob("*.yaml"):
@@ -220,3 +231,18 @@ def test_the_name_of_a_folder_may_contain_equals(tmp_path, monkeypatch):
     (tmp_path / "sweep/0-seed=0").mkdir(parents=True)
     assert with_keys(["sweep/0-seed=0"], "evaluate") == ["run=sweep/0-seed=0"]
     assert with_keys(["run=sweep/0-seed=0", "a=b"], "evaluate") == ["run=sweep/0-seed=0", "a=b"]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("protocol=[a]", ["protocol=a", "more_protocols=[]"]),
+        ("protocol=[a, b,a,c]", ["protocol=a", "more_protocols=[b,c]"]),
+        ("protocol=a", ["protocol=a"]),
+        ("protocol=[]", ["protocol=[]"]),
+        ("protocol.sources=[a,b]", ["protocol.sources=[a,b]"]),
+    ],
+)
+def test_a_list_of_protocols_is_split(word, expected):
+    assert split_protocols(["run=x", word], "evaluate") == ["run=x", *expected]
+    assert split_protocols([word], "train") == [word]

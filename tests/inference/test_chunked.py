@@ -216,6 +216,32 @@ def test_estimates_of_shifts_are_averaged():
     assert one.shape == mean.shape and not torch.equal(one, mean)
 
 
+class LeftAndSquare(nn.Module):
+    """Return the left channel in both channels, and the square of the mixture."""
+
+    def __init__(self, sources):
+        super().__init__()
+
+    def forward(self, mixture):
+        return torch.stack([mixture[:, :1].expand(-1, 2, -1), mixture.square()], dim=1)
+
+
+def test_swapped_channels_and_polarity_are_averaged():
+    model, signal = WaveformSeparator(LeftAndSquare, ["vocals", "drums"], 8000, 2, 1.0), noise(30_000, 2)
+    left, square = signal[:1].expand(2, -1), signal.square()
+    swapped = in_chunks(model, signal, InferenceOptions(channel_swap=True))
+    torch.testing.assert_close(swapped, torch.stack([signal.mean(0).expand(2, -1), square]))  # left, and right as left
+    inverted = in_chunks(model, signal, InferenceOptions(polarity=True))
+    torch.testing.assert_close(inverted, torch.stack([left, 0 * square]))  # the square ignores the polarity
+    both = in_chunks(model, signal, InferenceOptions(polarity=True, channel_swap=True, shifts=2))
+    torch.testing.assert_close(both, torch.stack([(2 * left + signal[1:]) / 3, square / 3]))
+
+
+def test_swapped_channels_of_mono_change_nothing():
+    model, signal = unet(), noise(30_000)
+    assert torch.equal(in_chunks(model, signal), in_chunks(model, signal, InferenceOptions(channel_swap=True)))
+
+
 @pytest.mark.parametrize("rate", [8000, 44100])
 def test_memory_holds_few_chunks_only(rate):
     """Check that at most 4 seconds of a long signal have been read and not been returned."""
@@ -266,6 +292,8 @@ def test_segmentation_aligns_chunks_to_the_network_stride():
         ("batch_size", 0, "[1, 65536]"),
         ("shifts", None, "[1, 65536]"),
         ("shifts", 0, "[1, 65536]"),
+        ("channel_swap", 1, "true or false"),
+        ("polarity", "yes", "true or false"),
         ("precision", "16", "32, bf16"),
         ("join", "mean", "crossfade, weighted, average"),
     ],

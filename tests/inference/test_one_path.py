@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 import unbraid
 from tests.conftest import NARROW, make_run
-from unbraid.commands.evaluate import Session
+from unbraid.commands.scoring_session import Session
 from unbraid.evaluation.scorer import ESTIMATE
 
 CPU = ["trainer.accelerator=cpu", "evaluation.clips=0"]

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from unbraid.dsp.stft import STFT
-from unbraid.scoring.measures import log_spectral_distance, si_sdr, usdr
+from unbraid.runs.errors import InputError
+from unbraid.scoring.log_wmse import LogWMSE
+from unbraid.scoring.measures import RegularisedSDR, log_spectral_distance, si_sdr, usdr
+from unbraid.scoring.octave_bands import OctaveSDR
 
 
 @pytest.fixture
@@ -70,3 +73,40 @@ def test_log_spectral_distance_of_silence(signal):
 
 def test_log_spectral_distance_ignores_phases(signal):
     assert log_spectral_distance(signal, -signal, STFT_) == 0
+
+
+@pytest.mark.parametrize("epsilon", [0, -1e-8, math.nan])
+def test_regularised_sdr_needs_a_positive_number(epsilon):
+    with pytest.raises(InputError) as caught:
+        RegularisedSDR(epsilon)
+    assert (caught.value.where, str(caught.value.found)) == ("epsilon", str(epsilon))
+
+
+def test_log_wmse_needs_44100_hz_and_the_mixture(signal):
+    with pytest.raises(InputError) as caught:
+        LogWMSE()(signal, signal, 48000, signal)
+    assert (caught.value.where, caught.value.found) == ("protocol.sample_rate", 48000)
+    with pytest.raises(InputError) as caught:
+        LogWMSE()(signal, signal, 44100)
+    assert (caught.value.where, caught.value.found) == ("mixture", "None")
+
+
+def test_log_wmse_of_silence_and_of_inaudible_errors(signal):
+    silent, best = torch.zeros_like(signal), -4 * math.log(1e-8)
+    assert LogWMSE()(silent, signal, 44100, signal)[0] == pytest.approx(0, abs=1e-3)  # the mixture is the estimate
+    assert LogWMSE()(silent, silent, 44100, signal)[0] == pytest.approx(best)
+    assert LogWMSE()(silent, signal, 44100, silent)[0] == pytest.approx(best)
+    assert LogWMSE()(signal, signal + 1e-5 * signal.roll(1), 44100, signal)[0] == pytest.approx(best)
+
+
+def test_octave_sdr_finds_the_band_of_an_error():
+    time = torch.arange(1 << 16, dtype=torch.float64) / 44100
+    reference = torch.randn(1, 1 << 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = OctaveSDR()(reference, reference + 0.1 * torch.sin(2 * math.pi * 1000 * time), 44100)
+    assert min(scores) == scores[5] < 10
+    assert all(score > scores[5] + 15 for score in scores[:4] + scores[7:])
+
+
+def test_octave_sdr_above_half_the_rate_is_undefined(signal):
+    scores = OctaveSDR()(signal, 0.9 * signal, 8000)
+    assert scores[8:] == [None, None] and scores[:8] == pytest.approx([20] * 8, abs=1e-3)

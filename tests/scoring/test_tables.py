@@ -45,6 +45,7 @@ def test_windows_are_averaged_without_undefined_ones():
 
 def test_statistics_over_tracks():
     sdr = summarise([*TRACKS.values()], protocol())["vocals"]["SDR"]
+    assert (sdr.pop("low"), sdr.pop("high")) == (2.0, 4.0)  # of two tracks
     assert sdr == pytest.approx(
         {
             "mean": 3.0,
@@ -65,6 +66,8 @@ def test_statistics_over_tracks():
         "n": 0,
         "undefined": 1.0,
         "infinite": 0,
+        "low": None,
+        "high": None,
     }
 
 
@@ -169,6 +172,18 @@ def test_columns_come_from_all_rows():
         ["perfect", "inf", "inf", "inf", "inf", "0.0%"],
         ["mixture", "3.00", "4.00", "5.00", "6.00", "37.5%"],
     ]
+
+
+def test_models_have_two_lines_with_intervals():
+    rows = {"mine": summarise([*TRACKS.values()], protocol()), "mixture": summarise([*TRACKS.values()], protocol())}
+    assert [line.split() for line in table(rows, record(protocol()), 3, ["mine"]).splitlines()[1:]] == [
+        ["mine", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+        ["95", "%", "from", "2.00", "3.00", "4.00", "5.00"],
+        ["to", "4.00", "5.00", "6.00", "7.00"],
+        ["mixture", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+    ]
+    single = {"mine": summarise([TRACKS["a song"]], protocol())}
+    assert len(table(single, record(protocol()), 1, ["mine"]).splitlines()) == 2
 
 
 def test_several_targets_have_a_row_for_their_mean():

@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.choices import CONF, choices, command_line
 from unbraid.commands.keys import check_paths
-from unbraid.commands.overrides import is_sweep, list_plugins, quote_paths, unreadable, with_keys
+from unbraid.commands.overrides import is_sweep, list_plugins, quote_paths, split_protocols, unreadable, with_keys
 from unbraid.commands.unknown_keys import unknown_choice, unknown_key
 from unbraid.runs.errors import InputError, LayoutError
 from unbraid.runs.text import echo, one_line
@@ -67,7 +67,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             os.environ.setdefault(HUGE_PAGES, "1")
             sys.excepthook = _print_traceback
             # With the variable set to 1, Hydra raises its errors instead of printing them.
-            words = list_plugins(with_keys(sys.argv[1:], config_name))
+            words = split_protocols(list_plugins(with_keys(sys.argv[1:], config_name)), config_name)
             if "--version" in words:
                 echo(f"unbraid {version('unbraid')}")
                 return

@@ -7,12 +7,11 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
-from multiprocessing import current_process
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -21,18 +20,14 @@ from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.commands.keys import check_range
 from unbraid.commands.other_scores import read_others
 from unbraid.commands.run_config import with_run
-from unbraid.data.module import MultitrackData
+from unbraid.commands.scoring_session import Session, sessions_of
 from unbraid.data.parallel import in_processes
-from unbraid.data.tracks import Split, few
-from unbraid.data.training_tracks import tracks_trained_on
-from unbraid.dsp.stft import STFT
-from unbraid.evaluation.estimates import EstimateFolder
-from unbraid.evaluation.methods import EstimateFiles, Method, Oracle, SeparatorMethod, baselines, fingerprint, mixtures_for
+from unbraid.data.tracks import few
+from unbraid.evaluation.methods import SeparatorMethod
 from unbraid.evaluation.score_report import report
-from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, stft_for, write_scores
-from unbraid.interop.interpolation import check_interpolation, interpolated
-from unbraid.interop.origins import Origin, find_origin, separator_of
-from unbraid.models.separators.base import Separator
+from unbraid.evaluation.scorer import ESTIMATE, write_scores
+from unbraid.evaluation.separation_options import OptionResult, measure_options, options_record, options_text
+from unbraid.interop.interpolation import check_interpolation
 from unbraid.reports.comparison import compared
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import build
@@ -42,13 +37,11 @@ from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
 from unbraid.scoring.oracles import ORACLES
-from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.scoring.tables import refuse_mixed
 
 METHODS = ("run", "estimates", "oracle")
 NOT_WITH_SWEEP = (*METHODS, "output", "compare_with")
-SPLIT: Split = "test"
 MOST_NAMES = 5  # number of track names in a warning
 
 
@@ -67,6 +60,9 @@ class EvaluateConfig(Experiment):
         oracle: name of a separation method that uses the true sources, see `unbraid.scoring.oracles`.
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
+        more_protocols: names of further protocols. `protocol=[A,B]` is a short form of `protocol=A more_protocols=[B]`.
+        tta: `report`: also measure whether options of the separation (shifts, swapped channels, inverted polarity, overlap)
+            improve the scores of the run. None: do not.
         compare_with: run folders, `scores.json` files, or checkpoints of other tools. The table also shows the scores of these
             models, and a paired test compares each of these models with the scored model.
     """
@@ -81,6 +77,8 @@ class EvaluateConfig(Experiment):
     oracle: str | None = None
     output: str | None = None
     processes: int = 1
+    more_protocols: list[str] = field(default_factory=list)
+    tta: Literal["report"] | None = None
     compare_with: list[str] = field(default_factory=list)
 
 
@@ -116,30 +114,73 @@ def _evaluate_all(config: DictConfig) -> None:
         else:
             echo(f"\nleft out: {folder.name} has no checkpoint")
     program = "unbraid report" if sys.argv[0].startswith("unbraid ") else "python scripts/report.py"
-    echo(f"\nreport  {program} {shlex.quote(f'sweep={sweep}')} protocol={config.protocol.name}")
+    for name in (config.protocol.name, *config.more_protocols):
+        echo(f"\nreport  {program} {shlex.quote(f'sweep={sweep}')} protocol={name}")
 
 
 def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     config = with_run(config, typed)
     check_experiment(config, EvaluateConfig)
     _check_method(config)
-    config.output = str(_output(config, other_data="data" in typed))
-    _session.cache_clear()  # files may have changed since this process last scored them
-    session = _session(OmegaConf.to_yaml(config, resolve=True))
+    sessions_of.cache_clear()  # files may have changed since this process last scored them
+    configs = _by_protocol(config, typed)
+    sessions = sessions_of(_texts(configs))
+    others = [_prepare(one, session, typed) for one, session in zip(configs, sessions, strict=True)]
+    _score(sessions, _texts(configs), config.processes)
+    for one, session, other in zip(configs, sessions, others, strict=True):
+        _finish(one, session, other, other_data="data" in typed)
+
+
+def _texts(configs: Sequence[DictConfig]) -> tuple[str, ...]:
+    return tuple(OmegaConf.to_yaml(config, resolve=True) for config in configs)
+
+
+def _by_protocol(config: DictConfig, typed: Sequence[str]) -> list[DictConfig]:
+    """Return one config for each protocol, with its output folder."""
+    words = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] not in ("protocol", "more_protocols")]
+    if config.more_protocols and (changed := next((key for key in typed if key.startswith("protocol.")), None)):
+        problem = "a protocol cannot be changed in a command with several protocols"
+        raise InputError(changed, problem, hint="Use one command for each protocol")
+    configs = [config]
+    for name in config.more_protocols:
+        one = config.copy()
+        one.protocol = hydra.compose("evaluate", [*words, f"protocol={name}"]).protocol
+        configs.append(one)
+    for one in configs:
+        one.output = str(_output(one, other_data="data" in typed))
+    return configs
+
+
+def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Check a protocol, print how many tracks are already scored, and return the scores of the models in `compare_with`."""
     scorer = session.scorer
     others = read_others(config, scorer, typed)
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
-    rows = session.rows
-    filed = [track for track in scorer.tracks if all(scorer.filed(row, s, track) for row, s in rows.items())]
+    filed = len(scorer.tracks) - len(_missing(session))
     sources = " + ".join(scorer.source_group.names)
-    echo(f"protocol {scorer.protocol.name}: {sources}, {len(scorer.tracks)} tracks, {len(filed)} of them already scored")
-    _score(session, [number for number, track in enumerate(scorer.tracks) if track not in filed], config.processes)
-    scores = scorer.scores(rows, str(session.checkpoint) if session.scores_run else session.label)
+    echo(f"protocol {scorer.protocol.name}: {sources}, {len(scorer.tracks)} tracks, {filed} of them already scored")
+    return others
+
+
+def _missing(session: Session) -> list[int]:
+    """Return the numbers of the tracks that have no valid stored scores."""
+    scorer, rows = session.scorer, session.rows.items()
+    tracks = enumerate(scorer.tracks)
+    return [number for number, track in tracks if not all(scorer.filed(row, method, track) for row, method in rows)]
+
+
+def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[str, Any]], other_data: bool) -> None:
+    """Write the scores under one protocol, and print the table of scores."""
+    scorer = session.scorer
+    scores = scorer.scores(session.rows, str(session.checkpoint) if session.scores_run else session.label)
     seen = session.trained_on
     if seen:
         scores["trained_on"] = seen
-    scores |= _published(config, scores, other_data="data" in typed)
+    scores |= _published(config, scores, other_data)
+    options = _measured(config, session)
+    if options:
+        scores["tta"] = options_record(options)
     write_scores(scorer.folder, scores)
     session.write_clips()
     echo(f"\n{report(scores, session.label, others)}\n")
@@ -148,10 +189,20 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     if seen:
         named = few((f"{name} ({split})" for name, split in seen.items()), MOST_NAMES)
         echo(f"warning: the run was trained or validated on {len(seen)} of {len(scorer.tracks)} scored tracks: {named}\n")
+    if options:
+        echo(f"{options_text(options, scorer.protocol.measures[0])}\n")
     if "reference" in scores:
         echo(f"{comparison_text(scores['reference'])}\n")
     echo(f"scores  {scorer.folder / 'scores.json'}")
     echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
+
+
+def _measured(config: DictConfig, session: Session) -> list[OptionResult]:
+    """Measure the options of the separation if the key `tta` requests it."""
+    method = session.rows[ESTIMATE]
+    if config.tta is None or not isinstance(method, SeparatorMethod):
+        return []
+    return measure_options(method, session.scorer)
 
 
 def _check_method(config: DictConfig) -> None:
@@ -164,16 +215,20 @@ def _check_method(config: DictConfig) -> None:
         )
     if config.oracle is not None and config.oracle not in ORACLES:
         raise InputError("oracle", "unknown oracle", found=config.oracle, hint=unknown(config.oracle, ORACLES))
+    if config.tta is not None and (config.estimates is not None or config.oracle is not None):
+        problem = "options of the separation can only be measured for a trained model"
+        raise InputError("tta", problem, found=config.tta, expected="null", hint="Remove this key, or use run=FOLDER")
     check_range(config, "processes", 1, float("inf"))
     check_interpolation(config.interpolate, config.start)
 
 
-def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
-    """Score the tracks with the given numbers. Tracks that another command is scoring now are tried again at the end."""
+def _score(sessions: Sequence[Session], configs: tuple[str, ...], processes: int) -> None:
+    """Score the tracks without stored scores. Tracks that another command is scoring now are tried again at the end."""
+    numbers = sorted({number for session in sessions for number in _missing(session)})
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers or None) as bar:
         for wait in (False, True):
             remaining = []
-            function = partial(score_track, session.config, wait)
+            function = partial(score_track, configs, wait)
             for index, done in in_processes(function, numbers, min(processes, len(numbers))):
                 if isinstance(done, InputError):
                     raise done
@@ -184,120 +239,21 @@ def _score(session: "Session", numbers: Sequence[int], processes: int) -> None:
             numbers = remaining
 
 
-def score_track(config: str, wait: bool, number: int) -> bool:
-    """Score one track.
+def score_track(configs: tuple[str, ...], wait: bool, number: int) -> bool:
+    """Score one track under all protocols.
 
     Args:
-        config: config of the command, as yaml text. For several tracks with the same config, the model is built only once.
+        configs: config of the command for each protocol, as yaml text. For several tracks with the same configs, the model is
+            built only once.
         wait: True to wait if another command is scoring the track.
         number: index of the track in the list of scored tracks.
 
     Returns:
-        True if the track has scores now; False if another command is scoring the track.
+        True if the track has all scores now; False if another command is scoring the track.
     """
-    session = _session(config)
-    return session.scorer.score(session.rows, session.scorer.tracks[number], wait)
-
-
-@lru_cache(maxsize=1)
-def _session(config: str) -> "Session":
-    return Session(config)
-
-
-class Session:
-    """Build and hold the objects with which a process scores tracks: data, separation method and scorer.
-
-    Args:
-        config: checked config of the command, as yaml text.
-    """
-
-    def __init__(self, config: str) -> None:
-        torch.set_flush_denormal(True)
-        self.config = config
-        self.node: Any = OmegaConf.create(config)
-        self.data: MultitrackData = build(self.node.data)
-        self.evaluation: Evaluation = build(self.node.evaluation)
-        self.mixture = ""  # text that identifies the weighted mean with the weights before a fine-tuning
-        self.scores_run = self.node.estimates is None and self.node.oracle is None
-        self.label = Path(self.node.run).name if self.scores_run else self.node.oracle or f"estimates in {self.node.estimates}"
-
-    @cached_property
-    def device(self) -> torch.device:
-        """The device of this process: the CPU or a GPU. The scoring processes are distributed over all GPUs of the machine."""
-        if self.node.trainer.accelerator == "cpu" or not torch.cuda.is_available():
-            return torch.device("cpu")
-        number = current_process().name.rpartition("-")[2]  # SpawnProcess-1, or MainProcess
-        return torch.device("cuda", (int(number) - 1 if number.isdigit() else 0) % torch.cuda.device_count())
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        """The scorer of the test tracks. Tracks that are missing in the store (folder of decoded tracks) are decoded first."""
-        separator, protocol = self.node.model.separator, build(self.node.protocol)
-        assert isinstance(protocol, Protocol)
-        at = protocol.at(separator.sample_rate, separator.channels)
-        tracks = self.data.whole(SPLIT, *at.format, progress=True)
-        weights = self.data.target_weights()
-        source_group = at.source_group([*self.node.targets], weights)
-        return Scorer(at, source_group, weights, tracks, Path(self.node.output), self.data.cache_dir / "baselines", self.device)
-
-    @cached_property
-    def rows(self) -> dict[str, Method]:
-        """The separation methods, in the order of the score table: the method that is scored, and then the baselines."""
-        stft = stft_for(self.separator if self.scores_run else None, self.scorer.protocol.sample_rate)
-        return {ESTIMATE: self._method(stft)} | baselines(stft, self.scorer.protocol)
-
-    def _method(self, stft: STFT) -> Method:
-        if self.node.oracle is not None:
-            return Oracle(self.node.oracle, stft)
-        rate, _ = self.scorer.protocol.format
-        if self.node.estimates is not None:
-            files = EstimateFolder(Path(self.node.estimates).expanduser(), [*self.node.targets])
-            files.check([track.name for track in self.scorer.tracks])
-            return EstimateFiles(files, rate)
-        protocol = self.scorer.protocol
-        mixtures = mixtures_for(self.separator, protocol, self.scorer.tracks, partial(self.data.whole, SPLIT, progress=True))
-        return self.evaluation.of(self.separator, f"{fingerprint(self.checkpoint)}{self.mixture}", mixtures, protocol)
-
-    @cached_property
-    def trained_on(self) -> dict[str, str]:
-        """The scored tracks that the run has already used for training or validation.
-
-        The result is a dictionary from the name of each such track to a text such as `train: song`. The text contains the split
-        and the name of the track in the data of the run.
-        """
-        if not self.scores_run:
-            return {}
-        trained = self.separator.sample_rate, self.separator.channels  # the store's format of the training tracks
-        scored = self.scorer.protocol.format
-        tracks = self.scorer.tracks if trained == scored else self.data.whole(SPLIT, *trained, progress=True)
-        return tracks_trained_on(self.origin.folder, tracks)
-
-    @cached_property
-    def origin(self) -> Origin:
-        """The file with the weights, and the config of the model, see `Origin`. A missing file raises InputError."""
-        return find_origin(Path(self.node.run), self.node.checkpoint, self.node.config)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The path of the file with the weights."""
-        return self.origin.file
-
-    @cached_property
-    def separator(self) -> Separator:
-        """The separator with the weights of the checkpoint. Weights that do not fit the model raise InputError."""
-        separator = separator_of(self.origin, lambda: build(self.node.model).separator)
-        if self.node.start is not None:
-            mixed = interpolated(separator, self.origin.config, self.node.start, self.node.interpolate)
-            self.mixture = f", {mixed}"
-        if self.origin.average is not None:
-            self.mixture += f", {self.origin.average}"
-        return separator.to(self.device).eval()
-
-    def write_clips(self) -> None:
-        """Write audio and pictures of the first `evaluation.clips` test tracks into the output folder."""
-        method = self.rows[ESTIMATE]
-        if isinstance(method, SeparatorMethod):
-            self.evaluation.leave_clips(method, self.scorer.targets, self.scorer.folder)
+    sessions = sessions_of(configs)
+    done = [session.scorer.score(session.rows, session.scorer.tracks[number], wait) for session in sessions]
+    return all(done)
 
 
 def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
@@ -318,7 +274,8 @@ def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) 
 def _output(config: DictConfig, other_data: bool) -> Path:
     """Return the output folder. The same command always gets the same folder, so that scored tracks are found again."""
     if config.output is not None:
-        return Path(config.output).expanduser()
+        folder = Path(config.output).expanduser()
+        return below(folder, config.protocol.name) if config.more_protocols else folder
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
     data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
     folder = Path("outputs") if config.run is None else Path(config.run)

@@ -57,6 +57,7 @@ POSITIONAL = {
 # Options of Hydra that are followed by a value
 WITH_VALUE = frozenset({"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"})
 PLUGINS = re.compile(r"\A(\+{0,2}plugins=)([\w.]+(?:,[\w.]+)*)\Z")
+PROTOCOLS = re.compile(r"\Aprotocol=\[([^\[\]]*)\]\Z")
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
 
 
@@ -108,6 +109,26 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 def list_plugins(words: Sequence[str]) -> list[str]:
     """Write the value of the key `plugins` as a list: `plugins=mypkg` becomes `plugins=[mypkg]`. Plugins cannot be swept."""
     return [PLUGINS.sub(r"\1[\2]", word) for word in words]
+
+
+def split_protocols(words: Sequence[str], config_name: str) -> list[str]:
+    """Replace `protocol=[A,B]` by `protocol=A more_protocols=[B]` on the command line of `evaluate`.
+
+    Args:
+        words: arguments of the command line.
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+
+    Returns:
+        The arguments. Repeated protocols are left out.
+    """
+    result: list[str] = []
+    for word in words:
+        names = list(dict.fromkeys(re.findall(r"[^,\s]+", match[1]))) if (match := PROTOCOLS.match(word)) else []
+        if config_name == "evaluate" and names:
+            result += [f"protocol={names[0]}", f"more_protocols=[{','.join(names[1:])}]"]
+        else:
+            result.append(word)
+    return result
 
 
 def _is_positional(word: str) -> bool:

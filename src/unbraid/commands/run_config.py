@@ -28,6 +28,8 @@ WITH_RUN = (
     "processes",
     "compare_with",
     "protocol",
+    "more_protocols",
+    "tta",
     "phase",
     "evaluation",
     "data",

@@ -76,6 +76,8 @@ class SeparateConfig:
     join: Join | None
     batch_size: int | None
     shifts: int
+    channel_swap: bool
+    polarity: bool
     precision: Precision
     device: str | None
 

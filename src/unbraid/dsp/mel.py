@@ -76,12 +76,39 @@ def mel_bands(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
     Returns:
         Matrix of booleans. Row k contains True for each bin of band k.
     """
-    step = math.log(6.4) / 27  # natural logarithm of the frequency ratio of one mel, above 1 kHz (15 mel)
-    top = sample_rate / 2
-    highest = 15 + math.log(top / 1000) / step if top >= 1000 else top / (200 / 3)
-    mels = torch.arange(num_bands + 2, dtype=torch.float64, device="cpu") * (highest / (num_bands + 1))
-    edges = torch.where(mels < 15, mels * (200 / 3), 1000 * torch.exp(step * (mels - 15)))
+    edges = _slaney_edges(num_bands, sample_rate)
     frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64, device="cpu") * (sample_rate / n_fft)
     member = (frequencies > edges[:-2, None]) & (frequencies < edges[2:, None])
     member[0, 0] = member[-1, -1] = True
     return member
+
+
+def slaney_filterbank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
+    """Compute triangular mel filters on the scale of Slaney. Each filter has the same area, as in `librosa.filters.mel`.
+
+    Args:
+        num_bands: number K of filters.
+        n_fft: length of the transform in samples.
+        sample_rate: sample rate in Hz.
+
+    Shape:
+        [K, `n_fft // 2 + 1`].
+
+    Returns:
+        The weights of the frequency bins in each filter, in double precision. A filter that is narrower than the distance of
+        two bins can be 0 everywhere.
+    """
+    edges = _slaney_edges(num_bands, sample_rate)
+    frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64, device="cpu") * (sample_rate / n_fft)
+    low, centre, high = (edges[first : first + num_bands, None] for first in range(3))
+    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
+    return torch.minimum(rising, falling).clamp(min=0) * 2 / (high - low)
+
+
+def _slaney_edges(num_bands: int, sample_rate: int) -> Tensor:
+    """Return the `num_bands + 2` edges of mel bands in Hz, evenly spaced on the mel scale of Slaney from 0 to Nyquist."""
+    step = math.log(6.4) / 27  # natural logarithm of the frequency ratio of one mel, above 1 kHz (15 mel)
+    top = sample_rate / 2
+    highest = 15 + math.log(top / 1000) / step if top >= 1000 else top / (200 / 3)
+    mels = torch.arange(num_bands + 2, dtype=torch.float64, device="cpu") * (highest / (num_bands + 1))
+    return torch.where(mels < 15, mels * (200 / 3), 1000 * torch.exp(step * (mels - 15)))

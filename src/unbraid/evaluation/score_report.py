@@ -25,11 +25,12 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     others = dict(beside or {})
     refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
     rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
+    models = [*rows]
     rows |= {BASELINES[MIXED]: scores["mixture"]}
     if scores.get(SILENCE):
         rows |= {BASELINES[SILENCE]: scores[SILENCE]}
     rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
-    lines = [table(rows, scores["protocol"], len(scores["tracks"]))]
+    lines = [table(rows, scores["protocol"], len(scores["tracks"]), models)]
     for track, sources in scores["silent"].items():
         lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
     return "\n".join([*lines, *_warnings(scores, label)])

@@ -212,7 +212,7 @@ class Scorer:
         silent = [name for name, reference in zip(self.source_group.names, references, strict=True) if not reference.any()]
         for row, method in rows.items():
             estimates = method(track, self.source_group, mixture, references)
-            frames = self.protocol.score(references, estimates, self.source_group.names)
+            frames = self.protocol.score(references, estimates, self.source_group.names, mixture)
             no_estimate = [
                 name for name, estimate in zip(self.source_group.names, estimates, strict=True)
                 if name not in silent and not estimate.any()

@@ -60,6 +60,8 @@ class InferenceOptions:
             fit into 48 seconds of audio.
         shifts: number of estimates of each chunk. For each estimate, the chunk is delayed by a different time below 0.5 s.
             The result is the mean of all estimates.
+        channel_swap: True: also separate each chunk with swapped channels. The result is the mean of all estimates.
+        polarity: True: also separate each chunk with inverted polarity. The result is the mean of all estimates.
         precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
         join: method that joins the estimates of the chunks. `crossfade`: the ends of estimates are discarded, and the rest is
             cross-faded. `weighted`: each sample is the mean of all its estimates, and estimates near the ends of chunks have
@@ -73,6 +75,8 @@ class InferenceOptions:
     overlap: float | None = None
     batch_size: int | None = None
     shifts: int = 1
+    channel_swap: bool = False
+    polarity: bool = False
     precision: Precision = "32"
     join: Join | None = None
 
@@ -86,6 +90,9 @@ class InferenceOptions:
         for name, value in {"batch_size": 1 if self.batch_size is None else self.batch_size, "shifts": self.shifts}.items():
             if not (isinstance(value, Integral) and 1 <= value <= MANY):
                 raise InputError(name, "invalid number", found=repr(value), expected=f"an integer in [1, {MANY}]")
+        for name, chosen in {"channel_swap": self.channel_swap, "polarity": self.polarity}.items():
+            if not isinstance(chosen, bool):
+                raise InputError(name, "invalid value", found=repr(chosen), expected="true or false")
         if self.precision not in get_args(Precision):
             expected = f"one of {', '.join(get_args(Precision))}"
             raise InputError("precision", "unknown number format", found=repr(self.precision), expected=expected)
@@ -215,11 +222,20 @@ class _BatchSeparator:
         audible = mixtures.flatten(1).any(dim=1)
         b, c, n = mixtures.shape
         if audible.all():
-            return self._mean_over_shifts(mixtures.to(self.device)).cpu()
+            return self._mean(mixtures.to(self.device)).cpu()
         sources = torch.zeros(b, len(self.model.targets), c, n)
         if audible.any():
-            sources[audible] = self._mean_over_shifts(mixtures[audible].to(self.device)).cpu()
+            sources[audible] = self._mean(mixtures[audible].to(self.device)).cpu()
         return sources
+
+    def _mean(self, mixtures: Tensor) -> Tensor:
+        """Return the mean of the estimates of the mixtures, and of the mixtures with swapped channels or inverted polarity."""
+        total, count = self._mean_over_shifts(mixtures), 1
+        if self.options.channel_swap and mixtures.shape[1] > 1:
+            total, count = total + self._mean_over_shifts(mixtures.flip(1)).flip(2), count + 1
+        if self.options.polarity:
+            total, count = total - self._mean_over_shifts(-mixtures), count + 1
+        return total / count if count > 1 else total
 
     def _mean_over_shifts(self, mixtures: Tensor) -> Tensor:
         samples, longest = mixtures.shape[-1], round(SHIFT_SECONDS * self.model.sample_rate)

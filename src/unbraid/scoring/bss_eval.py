@@ -88,8 +88,7 @@ def bss_eval(
     """
     _check(reference, estimate, {"window": window, "hop": hop, "taps": taps})
     samples = reference.shape[-1]
-    window = samples if window is None else min(window, samples)
-    starts = list(range(0, samples - window + 1, hop or window))
+    starts, window = windows(samples, window, hop)
     pairs = _pairs(len(reference), permute)
     ratios = partial(_ratios, taps=taps, kind=kind, silence=silence, pairs=pairs)
     if filters == "track":
@@ -98,6 +97,21 @@ def bss_eval(
         starts, window = [0], samples
     parts = [(reference[..., start : start + window], estimate[..., start : start + window]) for start in starts]
     return _best(torch.cat([ratios(*part, [0], window) for part in parts], dim=-1), pairs, per_window=True)
+
+
+def windows(samples: int, window: int | None, hop: int | None) -> tuple[list[int], int]:
+    """Determine the windows in which a track is scored.
+
+    Args:
+        samples: length of the track in samples.
+        window: length of a window in samples. None, or longer than the track: one window over the whole track.
+        hop: step between windows in samples; None: `window`. An incomplete window at the end is not scored.
+
+    Returns:
+        The first sample of each window, and the length of a window in samples.
+    """
+    window = samples if window is None else min(window, samples)
+    return list(range(0, samples - window + 1, hop or window)), window
 
 
 def _check(reference: Tensor, estimate: Tensor, counts: Mapping[str, int | None]) -> None:

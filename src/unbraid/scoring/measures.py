@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unbraid.dsp.stft import STFT
+from unbraid.runs.errors import InputError
 
 
 class Measure(ABC):
@@ -24,10 +25,12 @@ class Measure(ABC):
     Attributes:
         names: names of the scores, the columns of tables.
         unit: unit of the scores.
+        uses_mixture: True if the score depends on the mixture. The measure is then called with the argument `mixture`.
     """
 
     names: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "dB"
+    uses_mixture: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> Sequence[float | None]:
@@ -49,6 +52,34 @@ class Measure(ABC):
         """Return the name of the class and its options as text. In `scores.json`, this text identifies the measure."""
         options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
         return f"{type(self).__module__}.{type(self).__qualname__}({options})"
+
+
+class RegularisedSDR(Measure):
+    """Compute the SDR of a whole track as challenges and toolkits do, with a small number added to both energies.
+
+    The formula is SDR = 10 log10 ((|s|^2 + e) / (|s - estimate|^2 + e)), with the energies |.|^2 over all samples and channels.
+    The number e is 1e-8 in Music-Source-Separation-Training and 1e-7 in the Music Demixing Challenges (Mitsufuji et al. 2022,
+    Fabbro et al. 2024). Unlike `usdr`, the score is defined for a silent source: an estimate of zeros then has 0 dB, and every
+    other estimate has a negative score.
+
+    Args:
+        epsilon: number e that is added to both energies.
+
+    Raises:
+        InputError: `epsilon` is not positive.
+    """
+
+    names = ("SDR",)
+
+    def __init__(self, epsilon: float) -> None:
+        if not epsilon > 0:
+            raise InputError("epsilon", found=epsilon, expected="a number above 0")
+        self.epsilon = epsilon
+
+    def __call__(self, reference: Tensor, estimate: Tensor, sample_rate: int) -> tuple[float]:
+        """Compute the SDR in dB, see the class and `Measure`."""
+        signal, error = (float(values.double().square().sum()) for values in (reference, reference - estimate))
+        return (10 * math.log10((signal + self.epsilon) / (error + self.epsilon)),)
 
 
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:

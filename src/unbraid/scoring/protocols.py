@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unbraid.runs.errors import InputError
-from unbraid.scoring.bss_eval import Kind, Silence, bss_eval
+from unbraid.scoring.bss_eval import Kind, Silence, bss_eval, windows
 from unbraid.scoring.measures import Measure, si_sdr, usdr
 
 # source: measure: value of each window. None: undefined; infinite: an estimate without any error (or without any signal).
@@ -32,6 +32,7 @@ UNDEFINED = {
     "any": "windows in which any reference or estimate is silent, for all sources; scores without any error",
     "own": "windows in which the source's own reference is silent; scores without any error",
 }
+UNDEFINED_MEASURE = "tracks for which the measure has no score"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Protocol:
     Args:
         name: name of the protocol. The scores are stored in a folder of this name.
         measure: `bss_eval`: all sources are scored together. `energy_ratios` (uSDR and SI-SDR), or an object of the class
-            `Measure` (from a plugin of the user): each target is scored alone.
+            `Measure` (of unbraid or of a plugin): each target is scored alone.
         version: version of BSS Eval; None for other measures.
         sources: allowed sets of sources that are scored together. The targets of a run must match one set, completely or with
             one source missing. The estimate of a missing source is the residual (mixture minus all targets). None: all targets
@@ -216,28 +217,32 @@ class Protocol:
             hint="You can leave out one expected target. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
-    def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str]) -> Frames:
+    def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str], mixture: Tensor) -> Frames:
         """Compute all measures of the protocol for one track.
+
+        If the estimate of a source contains NaN or infinite samples, its scores are undefined. BSS Eval scores all sources
+        together, so then the scores of all sources are undefined.
 
         Args:
             reference: true sources, with sample rate and channels of the protocol.
             estimate: estimated sources, with sample rate and channels of the protocol.
             names: names of the sources.
+            mixture: mixture, with sample rate and channels of the protocol.
 
         Shape:
-            each [names, C, T].
+            reference and estimate [names, C, T], mixture [C, T].
 
         Returns:
             The scores of each source, measure and window.
         """
-        if isinstance(self.measure, Measure):
+        if self.measure != "bss_eval":
             pairs = zip(names, reference, estimate, strict=True)
-            return {name: self._scores(self.measure, true, made) for name, true, made in pairs}
-        if self.measure == "energy_ratios":
-            pairs = zip(names, reference, estimate, strict=True)
-            return {name: {m: [f(true, made)] for m, f in ENERGY_RATIOS.items()} for name, true, made in pairs}
+            return {name: self._scores_alone(true, made, mixture) for name, true, made in pairs}
         assert self.version is not None and self.taps is not None
         window, hop = (None if s is None else round(s * self.format[0]) for s in (self.window_seconds, self.hop_seconds))
+        if not estimate.isfinite().all():
+            undefined: list[float | None] = [None] * len(windows(reference.shape[-1], window, hop)[0])
+            return {name: dict.fromkeys(BSS_EVAL, undefined) for name in names}
         filters, kind = VERSIONS[self.version]
         scores = bss_eval(reference, estimate, window, hop, self.taps, filters, kind, self.silence)
         columns = (scores.sdr, scores.isr, scores.sir, scores.sar)
@@ -246,9 +251,14 @@ class Protocol:
             for row, name in enumerate(names)
         }
 
-    def _scores(self, measure: Measure, reference: Tensor, estimate: Tensor) -> dict[str, list[float | None]]:
-        """Return the scores of one source, computed by the measure of a plugin. A NaN score becomes None."""
-        values = list(measure(reference, estimate, self.format[0]))
+    def _scores_alone(self, reference: Tensor, estimate: Tensor, mixture: Tensor) -> dict[str, list[float | None]]:
+        """Return the scores of one source that is scored alone. A NaN score becomes None."""
+        if not estimate.isfinite().all():
+            return {name: [None] for name in self.measures}
+        if not isinstance(self.measure, Measure):
+            return {name: [ratio(reference, estimate)] for name, ratio in ENERGY_RATIOS.items()}
+        measure, more = self.measure, {"mixture": mixture} if self.measure.uses_mixture else {}
+        values = list(measure(reference, estimate, self.format[0], **more))
         if len(values) != len(measure.names):
             problem, expected = (
                 "this measure has returned a wrong number of scores",
@@ -267,7 +277,7 @@ class Protocol:
             | {
                 "together": list(source_group.names),
                 "rest": source_group.names[-1] if source_group.has_rest else None,
-                "undefined": UNDEFINED[self.silence],
+                "undefined": UNDEFINED_MEASURE if plugin else UNDEFINED[self.silence],
             }
         )
 

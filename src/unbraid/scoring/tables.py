@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unbraid.runs.errors import InputError
+from unbraid.scoring.bootstrap import interval
 from unbraid.scoring.protocols import Frames, Protocol
 from unbraid.scoring.track_records import TrackScores
 
@@ -48,7 +49,8 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
 
     Returns:
         Nested dictionaries by source and measure. They contain the statistics over all tracks with a finite score, the share of
-        undefined windows, and the share of windows with an infinite score.
+        undefined windows, and the share of windows with an infinite score. `low` and `high` are the ends of the 95 % interval
+        of the average that the protocol defines, see `unbraid.scoring.bootstrap`.
     """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
@@ -57,16 +59,18 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         for measure in measures:
             pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
             windows = [value for track in tracks for value in track.frames[source][measure]]
-            summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None]) | {
+            summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None], protocol.tracks) | {
                 "undefined": sum(value is None for value in windows) / len(windows),
                 "infinite": sum(value is not None and math.isinf(value) for value in windows) / len(windows),
             }
     return summary
 
 
-def _statistics(pairs: Sequence[tuple[float, int]]) -> dict[str, float | int | None]:
+def _statistics(pairs: Sequence[tuple[float, int]], statistic: str) -> dict[str, float | int | None]:
     values, samples = [value for value, _ in pairs], [count for _, count in pairs]
-    return statistics_of(values) | {"length_weighted": statistics.fmean(values, samples) if values else None}
+    low, high = interval(values, samples, statistic) or (None, None)
+    weighted = statistics.fmean(values, samples) if values else None
+    return statistics_of(values) | {"length_weighted": weighted, "low": low, "high": high}
 
 
 def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
@@ -106,17 +110,19 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
                 raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 
 
-def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int) -> str:
+def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int, models: Sequence[str] = ()) -> str:
     """Format the scores of several systems as a table for the terminal.
 
     The table has one block for each source, with one row for each system and one column for each measure. A cell contains the
     average over the tracks (mean or median, see the protocol). The last column contains the share of undefined windows. Columns
-    without any score are left out. If there are several targets, the last block contains the mean over the targets.
+    without any score are left out. If there are several targets, the last block contains the mean over the targets. Below a
+    model, two lines contain the ends of the 95 % interval of each score.
 
     Args:
         rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).
         protocol: record of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
+        models: labels of the rows with models. The other rows (baselines) have no intervals.
 
     Returns:
         The table as text.
@@ -126,20 +132,32 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int)
     kind = f"{statistic} of {tracks} test tracks{windows}, {protocol.get('unit', 'dB')}"
     sources = list(dict.fromkeys(source for summary in rows.values() for source in summary))
     targets = [source for source in sources if source != protocol.get("rest")]
-    blocks = [(f"{source} ({kind})", _cells(rows, source, protocol["tracks"])) for source in sources]
+    blocks = [(f"{source} ({kind})", source, _cells(rows, source, protocol["tracks"])) for source in sources]
     if len(targets) > 1:
-        blocks.append((f"mean of {len(targets)} targets", _mean_cells(rows, targets, protocol["tracks"])))
-    width = max(len(text) for text in [*(heading for heading, _ in blocks), *(f"  {label}" for label in rows)]) + 2
+        blocks.append((f"mean of {len(targets)} targets", "", _mean_cells(rows, targets, protocol["tracks"])))
+    width = max(len(text) for text in [*(heading for heading, *_ in blocks), *(f"  {label}" for label in rows)]) + 2
     prefix = "G" if protocol["tracks"] == "length_weighted" else ""  # usual names: GNSDR, GSIR, GSAR
     lines = []
-    for heading, cells in blocks:
+    for heading, source, cells in blocks:
         measures = list(dict.fromkeys(m for row in cells.values() for m, (text, _) in row.items() if text != UNDEFINED))
         lines.append(f"{heading:<{width}}" + "".join(f"{prefix + measure:>9}" for measure in measures) + "  undefined")
         for label, row in cells.items():
             share = max((row[measure][1] for measure in measures if measure in row), default=1.0)
             texts = (row[measure][0] if measure in row else UNDEFINED for measure in measures)
             lines.append(f"{f'  {label}':<{width}}{''.join(f'{text:>9}' for text in texts)}{share:>11.1%}")
+            if label in models:
+                lines += _interval_lines(rows[label].get(source, {}), measures, width)
     return "\n".join(lines)
+
+
+def _interval_lines(scores: Mapping[str, Mapping[str, Any]], measures: Sequence[str], width: int) -> list[str]:
+    """Return two lines of a table with the ends of the 95 % intervals. Without an interval, the result is empty."""
+    lines = []
+    for key, name in (("low", "95 % from"), ("high", "to")):
+        ends = [scores.get(measure, {}).get(key) for measure in measures]
+        if any(end is not None for end in ends):
+            lines.append(f"{f'{name:>13}':<{width}}" + "".join(f"{_text(end, 0):>9}" for end in ends))
+    return lines
 
 
 def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:

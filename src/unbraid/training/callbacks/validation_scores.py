@@ -95,7 +95,8 @@ class ValidationScores(pl.Callback):
         """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))
-        return TrackScores(self.protocol.score(references, made, self.source_group.names), mixture.shape[-1], ())
+        frames = self.protocol.score(references, made, self.source_group.names, mixture)
+        return TrackScores(frames, mixture.shape[-1], ())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the scores, averaged over all validation tracks. In an epoch without scoring, log NaN instead."""
