@@ -117,7 +117,7 @@ class Trials:
     def measure(self, setting: Setting) -> dict[str, Any]:
         """Train a setting for a few steps, and return the measured values of `unbraid.commands.probe`."""
         echo(f"measuring {_text(setting)}", file=sys.stderr, flush=True)
-        config = OmegaConf.create(OmegaConf.to_container(self.run.config, resolve=True))
+        config: Any = OmegaConf.create(OmegaConf.to_container(self.run.config, resolve=True))
         for key, value in setting.keys().items():
             OmegaConf.update(config, key, value)
         if setting.chunk is not None:
