@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 OWN = "unbraid"
 LOADS_NO_RUN = frozenset({"train", "prepare", "wandb_sweep"})
-COMPOSED = LOADS_NO_RUN | {"evaluate"}  # commands that compose the config of an experiment
+COMPOSED = LOADS_NO_RUN | {"evaluate", "ensemble"}  # commands that compose the config of an experiment
 PARSER = OverridesParser.create()
 
 

@@ -30,6 +30,8 @@ WITH_RUN = (
     "protocol",
     "more_protocols",
     "tta",
+    "runs",
+    "mode",
     "phase",
     "evaluation",
     "data",

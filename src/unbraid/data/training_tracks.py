@@ -47,16 +47,39 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
     Raises:
         InputError: `tracks.json` is damaged.
     """
+    seen = {key: f"{split}: {name}" for split, keys in _read(folder).items() for name, key in keys.items()}
+    return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}
+
+
+def merge_training_tracks(folder: Path, runs: Sequence[Path], fitted: Sequence[StoredTrack]) -> None:
+    """Write `tracks.json` of an ensemble: the tracks of all its members, and the tracks with which its weights were fitted.
+
+    Args:
+        folder: folder of the ensemble.
+        runs: folders of the members. A folder without `tracks.json` is left out.
+        fitted: tracks with which the weights were fitted; they are listed as validation tracks.
+    """
+    record: dict[str, dict[str, str]] = {"train": {}, "valid": {track.name: content_key(track) for track in fitted}}
+    for run in runs:
+        for split, keys in _read(run).items():
+            names = record.setdefault(split, {})
+            for name, key in keys.items():
+                names[name if names.get(name, key) == key else f"{name} ({run.name})"] = key
+    with atomic_write(folder / FILE) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _read(folder: Path) -> dict[str, dict[str, str]]:
+    """Read `tracks.json` of a run; empty if the file is missing. A damaged file raises InputError."""
     path = folder / FILE
     try:
         record = read_json(path)
-        seen = {key: f"{split}: {name}" for split, keys in record.items() for name, key in keys.items()}
+        return {split: dict(keys) for split, keys in record.items()}
     except FileNotFoundError:
         return {}
-    except (InputError, AttributeError, TypeError) as error:
+    except (InputError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             path,
             "the file is damaged",
             hint="Remove the file. Without the file, unbraid cannot tell which tracks this run has used for training.",
         ) from error
-    return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

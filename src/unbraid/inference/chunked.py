@@ -13,10 +13,9 @@ A separator with `normalisation: song` needs mean and standard deviation of the 
 the separation, so a file is then read twice.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import islice
+from itertools import islice, tee
 from numbers import Integral, Real
 from typing import Literal, get_args
 
@@ -28,13 +27,15 @@ from torch.nn import functional
 from unbraid import audio
 from unbraid.dsp.input_scale import InputScale
 from unbraid.inference.crossfade import Chunk, ChunkSizes, cut_chunks, join_chunks, round_up
+from unbraid.inference.member_streams import combined
+from unbraid.inference.mixture_buffer import Blocks, MixtureBuffer, with_sources
 from unbraid.inference.overlap_add import average_chunks, cut_equal_chunks, equal_chunk_sizes
 from unbraid.models.separators.base import Separator
+from unbraid.models.separators.ensemble import Ensemble
 from unbraid.runs.errors import InputError
 
 Precision = Literal["32", "bf16"]
 Join = Literal["crossfade", "weighted", "average"]
-Blocks = Iterable[np.ndarray]  # consecutive blocks [channels, samples] of one signal, float32
 
 MOST = 0.99  # largest overlap of two chunks, as a share of a chunk
 LONGEST = 86400  # longest chunk in seconds: one day
@@ -171,6 +172,9 @@ def separated(
         raise ValueError(
             "separated: this model normalises whole songs, so the argument `scale` must be `model.song_scale(blocks)`"
         )
+    if isinstance(model, Ensemble):
+        yield from _separated_by_members(model, blocks, options, device, scale)
+        return
     sizes = chunk_sizes(model, options)
     default = 1 if device.type == "cpu" else max(BATCH_SECONDS * model.sample_rate // sizes.chunk, 1)
     blocks = blocks if scale is None else map(scale.normalise, blocks)
@@ -181,6 +185,19 @@ def separated(
     estimates = _estimates(chunks, _BatchSeparator(model, options, device), options.batch_size or default)
     joined = average_chunks(estimates, sizes) if is_average else join_chunks(estimates, sizes.fade)
     yield from joined if scale is None else map(scale.restore, joined)
+
+
+def _separated_by_members(
+    model: Ensemble, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None
+) -> Iterator[Tensor]:
+    """Separate a signal with each member of an ensemble, in chunks of the member's own length, and combine the estimates."""
+    streams = [
+        separated(
+            member, copy, options.completed(InferenceOptions(**own)), device, scale if member.normalisation == "song" else None
+        )
+        for member, own, copy in zip(model.members, model.inference, tee(blocks, len(model.members)), strict=True)
+    ]
+    yield from combined(model, streams, device)
 
 
 def separate(model: Separator, mixture: Tensor, options: InferenceOptions | None = None) -> Tensor:
@@ -252,34 +269,6 @@ class _BatchSeparator:
             return self.model.sources(mixtures).float()
 
 
-class _MixtureBuffer:
-    """Yield the blocks of a mixture, and keep a copy of all samples until `take` removes them.
-
-    The separator returns the sources of a block only after it has read later blocks of the mixture. `take` then
-    returns the samples of the mixture at the same positions in time as these sources.
-    """
-
-    def __init__(self, blocks: Blocks) -> None:
-        self.blocks, self.stored, self.waiting = blocks, deque[np.ndarray](), 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for block in self.blocks:
-            self.stored.append(block)
-            self.waiting += block.shape[1]
-            yield block
-
-    def take(self, samples: int) -> np.ndarray:
-        """Remove the oldest `samples` samples from the buffer, and return them. Shape: [c, samples]."""
-        parts, self.waiting = [], self.waiting - samples
-        while samples:
-            block = self.stored.popleft()
-            parts.append(block[:, :samples])
-            if block.shape[1] > samples:
-                self.stored.appendleft(block[:, samples:])
-            samples -= parts[-1].shape[1]
-        return np.concatenate(parts, axis=1)
-
-
 def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
     """Convert a signal to the sample rate and the number of channels of a separator.
 
@@ -342,24 +331,13 @@ def streamed(
         Pairs: a block of the mixture, and the sources at the same positions in time. All blocks together are as long as the
         mixture.
     """
-    mixture = _MixtureBuffer(blocks)
+    mixture = MixtureBuffer(blocks)
     sources = separated(model, at_rate(model, mixture, rate), options, device, scale)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
     for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
         stretch = stretch[:, : mixture.waiting]  # resampling back can give some samples more or fewer than the mixture has
         if stretch.size:
-            yield _with_sources(mixture.take(stretch.shape[1]), stretch, len(model.targets))
+            yield with_sources(mixture.take(stretch.shape[1]), stretch, len(model.targets))
     if mixture.waiting:
         missing = np.zeros((len(model.targets) * model.channels, mixture.waiting), np.float32)
-        yield _with_sources(mixture.take(mixture.waiting), missing, len(model.targets))
-
-
-def _with_sources(mixture: np.ndarray, flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Convert the sources to the number of channels of the mixture. Return the mixture and the converted sources.
-
-    `flat` contains the channels of all sources, one source after another. `count` is the number S of sources.
-
-    Shape: mixture [c, n], flat [S * C, n] -> mixture [c, n], sources [S, c, n].
-    """
-    sources = flat.reshape(count, -1, flat.shape[1])
-    return mixture, np.stack([audio.to_channels(source, len(mixture)) for source in sources])
+        yield with_sources(mixture.take(mixture.waiting), missing, len(model.targets))
