@@ -17,6 +17,8 @@ from unbraid.runs.config import check
 from unbraid.runs.plugins import trusted
 from unbraid.runs.text import echo
 
+ENSEMBLE = {"members", "weights"}  # parts of an ensemble, which is neither exported nor trained
+
 
 @dataclass
 class InspectConfig:
@@ -96,5 +98,6 @@ def commands(found: Description, path: Path, config: str | None) -> list[str]:
     run = " ".join(named)
     lines = [f"unbraid separate {run} input=song.wav"]
     if found.kind in ("run", "checkpoint of a run", "published weights", "checkpoint of another tool"):
-        lines += [f"unbraid evaluate {run} data=musdb data.root=…", f"unbraid export {run}", train]
+        lines.append(f"unbraid evaluate {run} data=musdb data.root=…")
+        lines += [] if {*found.layers} == ENSEMBLE else [f"unbraid export {run}", train]
     return lines

@@ -18,6 +18,7 @@ from unbraid.dsp.phase import MixturePhase
 from unbraid.dsp.stft import up_to
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.clustering import Clustering
+from unbraid.models.separators.ensemble import Ensemble
 from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.waveform import WaveformSeparator, run_normalised
 from unbraid.nets.adapters import ConvTasNet, HDemucs
@@ -144,6 +145,9 @@ def in_real_numbers(separator: Separator) -> nn.Module:
         if isinstance(net, ConvTasNet):
             net = WholeHops(net, net.window // 2)
         return NormalisedChunks(net) if separator.normalisation == "chunk" else net
+    if isinstance(separator, Ensemble):
+        hint = "Export its members, and combine their sources in your program"
+        raise InputError("model.separator", "an ensemble cannot be exported", found=f"mode={separator.mode}", hint=hint)
     expected = "a Masking or a WaveformSeparator"
     problem, found = "a separator of this class cannot be exported", type(separator).__name__
     raise InputError("model.separator", problem, found=found, expected=expected)
