@@ -15,7 +15,6 @@ from tests.conftest import SHORT, load_script, make_root, write_song
 from tests.interop.msst.pairs import write_pair
 from unbraid.commands.inspect import commands
 from unbraid.inference.description import describe
-from unbraid.runs.errors import InputError
 
 SCRIPT = "scripts/ensemble.py"
 
@@ -71,13 +70,12 @@ def scores_of(folder):
     return load(folder / "ensemble.json")["validation"]
 
 
-def test_validation_is_never_below_the_best_member(built, place):
+def test_validation_is_never_below_the_best_member(built):
     validation = scores_of(built)
     assert validation["tracks"] == ["song 2", "song 4"] and len(validation["members"]) == 3
     for target in ("vocals", "accompaniment"):
         best = max(member[target] for member in validation["members"].values())
         assert validation["ensemble"][target] >= best
-        assert best == max(validation["members"][str(place / name)][target] for name in "abc")
 
 
 def test_scores_of_all_models_are_written(built, place):
@@ -136,7 +134,9 @@ def test_the_same_command_gives_the_same_ensemble(built, place, cli, tmp_path):
     assert load(again / "scores.json")["tracks"] == load(built / "scores.json")["tracks"]
     lines = out.splitlines()
     assert any("is" in line and "SI-SDRi" in line and str(place / "a") in line for line in lines)  # the paired test
-    assert sum(line.startswith((str(place), "ensemble ")) and len(line.split()) == 3 for line in lines) >= 8  # validation, costs
+    assert (
+        sum(line.startswith((str(place), "ensemble ")) and len(line.split()) == 3 for line in lines) >= 8
+    )  # validation, costs
 
 
 def test_a_mode_without_weights(place, cli, tmp_path):
@@ -205,12 +205,12 @@ def test_runs_with_different_targets_are_refused(place, error_of, tmp_path):
 def test_runs_without_validation_tracks_are_refused(place, error_of, tmp_path):
     root = shutil.copytree(place / "songs", tmp_path / "songs")
     shutil.rmtree(root / "valid")
-    words = [runs(place, "ab"), "output=o", f"data.root={root}", "+data.layout.valid=[]"]
-    error = error_of("ensemble", *words[:3])
-    assert "valid" in str(error) and isinstance(error, InputError) and not (tmp_path / "work/o").exists()
+    error = error_of("ensemble", runs(place, "ab"), "output=o", f"data.root={root}")
+    assert error.where == f"data.root={root}" and "0 valid" in error.found
+    assert not (tmp_path / "work/o").exists()
 
 
-def test_checkpoints_of_another_tool(place, error_of, cli, tmp_path):
+def test_checkpoints_of_another_tool(place, cli, error_of, tmp_path):
     for family in ("scnet", "hdemucs"):
         write_pair(tmp_path, family, family)
     words = [f"runs=[{tmp_path / 'scnet.yaml'},{tmp_path / 'hdemucs.yaml'}]", "mode=mean", "output=two"]

@@ -18,7 +18,10 @@ def songs(number, noises, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(number):
         references = torch.randn(2, 1, 4 * RATE, generator=generator)
-        yield torch.stack([references + noise * torch.randn(references.shape, generator=generator) for noise in noises]), references
+        yield (
+            torch.stack([references + noise * torch.randn(references.shape, generator=generator) for noise in noises]),
+            references,
+        )
 
 
 def test_weights_are_inverse_to_the_noise(model):

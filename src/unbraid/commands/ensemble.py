@@ -128,7 +128,9 @@ def _ensemble(config: DictConfig) -> None:
         checkpoint = output / "checkpoints" / "best.ckpt"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(checkpoint) as partial:
-            torch.save({"state_dict": {f"separator.{name}": value for name, value in model.cpu().state_dict().items()}}, partial)
+            torch.save(
+                {"state_dict": {f"separator.{name}": value for name, value in model.cpu().state_dict().items()}}, partial
+            )
         merge_training_tracks(output, [member.origin.folder for member in members], valid)
         hashes = {member.name: fingerprint(member.origin.file) for member in members}
         write_json(output / "ensemble.json", {"members": hashes} | validation_record(names, model, result))

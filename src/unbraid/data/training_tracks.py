@@ -43,9 +43,7 @@ def tracks_trained_on(folder: Path, tracks: Sequence[StoredTrack]) -> dict[str, 
     Returns:
         A dictionary with an entry for each track that was used. The key is the name of the track. The value is a text with the
         split and the name of the track in the run, such as `train: song`. Empty if the folder lacks `tracks.json`.
-
-    Raises:
-        InputError: `tracks.json` is damaged.
+        A damaged `tracks.json` raises InputError.
     """
     seen = {key: f"{split}: {name}" for split, keys in _read(folder).items() for name, key in keys.items()}
     return {track.name: seen[key] for track in tracks if (key := content_key(track)) in seen}

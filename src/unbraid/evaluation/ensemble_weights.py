@@ -92,7 +92,9 @@ def fit_weights(tracks: Sequence[MemberStatistics]) -> Tensor:
     Shape:
         [S, B, M].
     """
-    products, cross, energy = (torch.stack([getattr(track, name) for track in tracks]) for name in ("products", "cross", "energy"))
+    products, cross, energy = (
+        torch.stack([getattr(track, name) for track in tracks]) for name in ("products", "cross", "energy")
+    )
     best = best_members(tracks)
     alone = torch.nn.functional.one_hot(best, products.shape[-1]).double()[:, None].expand(cross.shape[1:])
     errors = _errors(alone, products, cross, energy)  # [tracks, S, B]
@@ -100,11 +102,9 @@ def fit_weights(tracks: Sequence[MemberStatistics]) -> Tensor:
     scale = torch.where(defined, 1 / errors.sum(dim=-1).clamp(min=torch.finfo(torch.float64).tiny), 0.0)
     products, cross = products * scale[:, :, None, None, None], cross * scale[:, :, None, None]
     energy, errors = energy * scale[:, :, None], errors * scale[:, :, None]
-    weights = convex_weights(products.sum(dim=0), cross.sum(dim=0))
-    if len(tracks) > 1:
-        without = convex_weights(products.sum(dim=0) - products, cross.sum(dim=0) - cross)
-    else:
-        without = weights[None]
+    total, crossed = products.sum(dim=0), cross.sum(dim=0)
+    weights = convex_weights(total, crossed)
+    without = convex_weights(total - products, crossed - cross) if len(tracks) > 1 else weights[None]
     helps = _errors(without, products, cross, energy).sum(dim=0) < errors.sum(dim=0)
     return torch.where(helps[..., None], weights, alone)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice, tee
 from numbers import Integral, Real
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -191,11 +191,12 @@ def _separated_by_members(
     model: Ensemble, blocks: Iterable[Tensor], options: InferenceOptions, device: torch.device, scale: InputScale | None
 ) -> Iterator[Tensor]:
     """Separate a signal with each member of an ensemble, in chunks of the member's own length, and combine the estimates."""
+    members: Any = model.members
     streams = [
         separated(
             member, copy, options.completed(InferenceOptions(**own)), device, scale if member.normalisation == "song" else None
         )
-        for member, own, copy in zip(model.members, model.inference, tee(blocks, len(model.members)), strict=True)
+        for member, own, copy in zip(members, model.inference, tee(blocks, len(members)), strict=True)
     ]
     yield from combined(model, streams, device)
 

@@ -1,7 +1,7 @@
 """Ensemble: several trained separators of the same targets, whose estimates are combined.
 
-The usual combinations of waveforms or spectra are those of Music-Source-Separation-Training (mean, median, smallest and largest
-value). `weights` is a weighted mean, with own weights for each target and frequency band. `unbraid ensemble` fits these weights.
+The combinations by mean, median, smallest and largest value are those of Music-Source-Separation-Training. `weights` is a
+weighted mean, with own weights for each target and frequency band. `unbraid ensemble` fits these weights.
 To average the weights of networks of the same kind instead of their estimates, use `callbacks=ema` or `interpolate`.
 """
 
@@ -16,7 +16,9 @@ from unbraid.dsp.stft import STFT
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.runs.errors import InputError
 
-Mode = Literal["weights", "mean", "median", "min", "max", "mean_magnitude", "median_magnitude", "min_magnitude", "max_magnitude"]
+Mode = Literal[
+    "weights", "mean", "median", "min", "max", "mean_magnitude", "median_magnitude", "min_magnitude", "max_magnitude"
+]
 WINDOW_SECONDS = 0.0464  # 2048 samples at 44.1 kHz
 OVERLAP = 4  # window length divided by the step between frames
 INFERENCE = ("overlap", "join")  # options that a member can have
@@ -68,7 +70,9 @@ class Ensemble(Separator):
             found = described(self)
             raise InputError("targets", "the ensemble differs from its members", found=found, expected=described(members[0]))
         if any(high <= low for low, high in pairwise([0, *edges_hz, sample_rate / 2])):
-            raise InputError("edges_hz", found=list(edges_hz), expected=f"rising frequencies between 0 and {sample_rate / 2} Hz")
+            raise InputError(
+                "edges_hz", found=list(edges_hz), expected=f"rising frequencies between 0 and {sample_rate / 2} Hz"
+            )
         own = [dict(options) for options in inference] or [{} for _ in members]
         if len(own) != len(members) or any({*options} - {*INFERENCE} for options in own):
             raise InputError("inference", found=own, expected=f"for each member a mapping with the keys {', '.join(INFERENCE)}")
