@@ -36,6 +36,7 @@ from unbraid.runs.text import echo
 from unbraid.scoring.protocols import Protocol
 
 EDGES_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)  # between the bands of the weights
+HIGHEST_EDGE = 3 / 8  # share of the sample rate above which no edge is used, so that the last band is not narrow
 NAME = "ensemble"
 
 
@@ -183,7 +184,7 @@ def _experiment(config: DictConfig, members: Sequence[Member], base: Member, typ
         "channels": first.channels,
         "chunk_seconds": max(member.separator.chunk_samples for member in members) / first.sample_rate,
         "mode": config.mode,
-        "edges_hz": [edge for edge in EDGES_HZ if edge < first.sample_rate / 2] if config.mode == "weights" else [],
+        "edges_hz": [edge for edge in EDGES_HZ if edge <= HIGHEST_EDGE * first.sample_rate] if config.mode == "weights" else [],
         "inference": [member.origin.inference for member in members],
     }
     parts: Any = OmegaConf.to_container(config.model, resolve=True)
