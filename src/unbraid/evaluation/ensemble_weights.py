@@ -57,12 +57,12 @@ def member_statistics(ensemble: Ensemble, estimates: Tensor, references: Tensor)
     """
     # m, k member, s source, c channel, f bin, t frame, b band
     bands = torch.nn.functional.one_hot(ensemble.band_of_bin().cpu(), len(ensemble.edges_hz) + 1).double()
-    stft, products = ensemble.stft.cpu(), torch.zeros(len(references), bands.shape[1], *2 * [len(estimates) + 1]).double()
+    products = torch.zeros(len(references), bands.shape[1], *2 * [len(estimates) + 1]).double()
     together = torch.cat([estimates, references[None]])
     for stretch in together.split(STRETCH_SECONDS * ensemble.sample_rate, dim=-1):  # spectra of a whole song need much memory
         for s in range(len(references)):
-            spectra = stft(stretch[:, s])
-            by_bin = torch.einsum("mcft,kcft->mkf", spectra, spectra.conj()).real.double()
+            spectra = ensemble.stft(stretch[:, s].to(ensemble.weights.device))
+            by_bin = torch.einsum("mcft,kcft->mkf", spectra, spectra.conj()).real.double().cpu()
             products[s] += torch.einsum("mkf,fb->bmk", by_bin, bands)
     scores = [usdr_of(references, sources) for sources in estimates]
     return MemberStatistics(products[..., :-1, :-1], products[..., :-1, -1], products[..., -1, -1], torch.stack(scores))
