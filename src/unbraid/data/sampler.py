@@ -124,6 +124,8 @@ class ChunkSampler:
         sampling: options for drawing the chunks.
         silent: function that gets the tracks and the start positions of chunks, and returns True for each silent chunk.
             Required if `sampling.skip_below_db` is set.
+        song_column: column of `holds` for the chunks that are not remixed: all sources of such a chunk use the track and the
+            position that are drawn for this column. None: the first column, if every track contains every source.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -141,6 +143,7 @@ class ChunkSampler:
     silent: Silent | None = None
     rank: int = 0
     world_size: int = 1
+    song_column: int | None = None
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -222,13 +225,14 @@ class ChunkSampler:
         """Combine the drawn tracks and start positions of all sources to the chunks of a step.
 
         In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
-        position of the first source.
+        position of one column, by default the first.
         """
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
-        if not self.holds.all():
+        if self.song_column is None and not self.holds.all():
             return tracks, starts
         remixed = (self._uniform(step, REMIX, 0, attempt) < self.sampling.remix)[:, None]
-        return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
+        song = slice(self.song_column or 0, (self.song_column or 0) + 1)
+        return np.where(remixed, tracks, tracks[:, song]), np.where(remixed, starts, starts[:, song])
 
     def _of_this_rank(self, values: np.ndarray) -> np.ndarray:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]

@@ -51,9 +51,11 @@ class Track:
             for larger differences.
         stretch: None for an original track. For a copy at another pitch or tempo: the change of pitch and tempo. The mixture of
             a copy is the sum of its sources.
+        unknown: names of sources without a recording that the mixture may contain. Losses and scores leave out the targets
+            that contain such a source. A source that does not exist in the track is not unknown: it has no audio streams.
 
     Raises:
-        InputError: a source has the name `mixture`.
+        InputError: a source has the name `mixture`, or the track has unknown sources but lacks a mixture.
     """
 
     name: str
@@ -63,15 +65,19 @@ class Track:
     residual: str | None = None
     lengths: Lengths = "error"
     stretch: Stretch | None = None
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
             problem = f"a source of this track has the name '{MIXTURE}', which is reserved for the sum of all sources"
             raise InputError(self.name, problem, hint="Rename the source")
+        if self.unknown and self.mixture is None:
+            problem = "the track has unknown sources, but lacks a file of the mixture"
+            raise InputError(self.name, problem, found=few(self.unknown), hint="Without this file, a missing source is silent")
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """Return the sorted names of all sources, also of the source that is the mixture minus all other sources."""
+        """Return the sorted names of all sources except unknown ones. The result includes the name in `residual`."""
         return tuple(sorted({*self.sources, *([self.residual] if self.residual else [])}))
 
 
