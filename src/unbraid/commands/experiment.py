@@ -61,6 +61,8 @@ class Experiment:
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
         freeze: list of prefixes. A parameter is not trained if its name begins with one of these prefixes.
         lora: settings of low-rank adaptation, which trains two small matrices for each layer. None: the layers are trained.
+        compile: True to compile the network with `torch.compile`, see `unbraid.training.compilation`.
+        tf32: True to compute matrix products of float32 in TF32 on GPUs.
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
@@ -97,6 +99,8 @@ class Experiment:
     init: str | dict[str, Any] | None = None
     freeze: list[str] = field(default_factory=list)
     lora: Mapping[str, Any] | None = None
+    compile: bool = False
+    tf32: bool = False
     features: Mapping[str, Any] | None = None
     pitch: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None

@@ -30,9 +30,9 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, and the
-            waveform of the target in `sources` is X - Y. Then the true STFT magnitudes of the target are max(|X| - |Y|, 0). X
-            is the mixture, Y is the sum of all other sources, |X| and |Y| are STFT magnitudes.
+        magnitude_difference: True or False for each target. Let X be the mixture, and Y the sum of all other sources. If True,
+            the data set has no recording of the target. Then `sources` contains the waveform X - Y, and the reference STFT
+            magnitudes are max(|X| - |Y|, 0), where |X| and |Y| are the STFT magnitudes of X and Y.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
         known: True for each target whose waveform in `sources` is true, False if nobody knows this waveform. Losses and scores

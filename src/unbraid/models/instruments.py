@@ -108,8 +108,8 @@ class Player:
             raise InputError(
                 "timbre",
                 "the waveform is shorter than the curve 'f0'",
-                found=f"a waveform of {len(coefficients)} control points",
-                expected=f"at least {points} control points",
+                found=f"a waveform as long as {len(coefficients)} control points",
+                expected=f"at least {points}, the number of control points of 'f0'",
             )
         return coefficients[:points]
 

@@ -41,7 +41,7 @@ class MagnitudeL1(nn.Module):
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute error. Shape: the magnitudes of each argument are [B, S, C, F, T] -> scalar."""
+        """Return the mean absolute error of the estimated magnitudes. Shape: magnitudes [B, S, C, F, T] -> scalar."""
         return functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
 
 

@@ -112,7 +112,8 @@ class Compression(nn.Module):
         super().__init__()
         check_counts(compress=compress)
         if outs < compress:
-            raise InputError("SCNet.channels", found=outs, expected=f"at least compress = {compress} channels in each layer")
+            expected = f"at least {compress} channels in each layer, the value of SCNet.compress"
+            raise InputError("SCNet.channels", found=outs, expected=expected)
         if kernel < 1 or kernel % 2 == 0:
             raise InputError("SCNet.conv_kernel", found=kernel, expected="an odd number")
         self.sizes = bands.sizes(bins)

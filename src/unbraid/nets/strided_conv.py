@@ -133,7 +133,8 @@ def joined(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _is_faster(module: nn.Module, x: Tensor) -> bool:
-    return module.training and x.device.type == "cpu"
+    # The compiler of PyTorch writes its own fast operations, and refuses some of these.
+    return module.training and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def windows_of(x: Tensor, size: int) -> Tensor:

@@ -224,7 +224,7 @@ class PickleMachine:
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("the file was not written by torch.save: its pickle makes an OrderedDict from another object")
+                raise ValueError("the file was not written by torch.save: its pickle creates an OrderedDict with arguments")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":

@@ -34,7 +34,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     onnx or onnxscript is not installed.
 
     Args:
-        separator: separator with its trained weights, on the CPU. The gradients of the weights are switched off.
+        separator: separator with its trained weights, on the CPU. This function switches off the gradients of the weights.
         path: ONNX file to write.
         model: name of the model config, such as `unet`. The name is stored in the file.
     """

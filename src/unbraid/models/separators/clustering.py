@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,6 +95,8 @@ class Clustering(JointMasking):
         """
         if not embeddings.isfinite().all():  # the callers report diverged training
             return embeddings.new_full((self.classes, *classes.shape), torch.nan)
+        from sklearn.cluster import KMeans  # the import takes a second, which other separators do not need
+
         points, first_classes = embeddings.detach().flatten(start_dim=1).T.cpu(), classes.flatten().cpu()
         present = first_classes.unique()
         start = torch.stack([points[first_classes == number].mean(dim=0) for number in present])
