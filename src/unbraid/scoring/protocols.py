@@ -221,9 +221,7 @@ class Protocol:
             hint="You can leave out one expected target. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
-    def score(
-        self, reference: Tensor, estimate: Tensor, names: Sequence[str], unknown: Collection[str] = ()
-    ) -> Frames:  # fmt: skip
+    def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str], unknown: Collection[str] = ()) -> Frames:
         """Compute all measures of the protocol for one track.
 
         If sources are unknown, SIR and SAR of the other sources are undefined too: both depend on all true sources.
