@@ -11,7 +11,6 @@ from unbraid.data.excluded_tracks import NO_KNOWN_TARGET
 from unbraid.data.layouts.stems import Stems
 from unbraid.data.sampler import Sampling
 from unbraid.data.stretch import Stretch
-from unbraid.data.tracks import AudioStream, Track
 from unbraid.runs.errors import InputError
 
 FOUR = {name: [name] for name in ("bass", "drums", "other", "vocals")}
@@ -160,12 +159,6 @@ def test_without_a_mixture_file_a_stem_is_silent(root, tmp_path):
     (first / "mixture.wav").unlink()
     (track,) = (track for track in stems().tracks(root).tracks if track.name == first.name)
     assert track.unknown == () and track.sources["vocals"] == ()
-
-
-def test_unknown_sources_need_a_mixture(tmp_path):
-    with pytest.raises(InputError) as error:
-        Track("song", "train", {"drums": (AudioStream(tmp_path / "drums.wav"),)}, unknown=("vocals",))
-    assert error.value.where == "song" and error.value.found == "vocals"
 
 
 def test_models_without_masks_refuse_unknown_sources(root, tmp_path):

@@ -262,6 +262,7 @@ class MultitrackData(pl.LightningDataModule):
         for track in sorted(self.tracks, key=lambda track: (track.split, track.name)):
             digest.update(f"{track.split} {track.name} {track.rows} {track.shape} {track.scale}".encode())
             digest.update(f"unknown {track.unknown}".encode() if track.unknown else b"")
+            digest.update(f"weight {track.weight}".encode() if track.weight > 1 else b"")
             digest.update(track.levels().tobytes())
         return digest.hexdigest()[:16]
 
@@ -286,6 +287,7 @@ class MultitrackData(pl.LightningDataModule):
         return ChunkSampler(
             self.seed, [track.length for track in tracks], rows.holds(drawn), self.chunk_samples,
             self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(), rows.song_column,
+            [track.weight for track in tracks],
         )  # fmt: skip
 
     def rows(self) -> TrainingRows:

@@ -126,6 +126,7 @@ class ChunkSampler:
             Required if `sampling.skip_below_db` is set.
         song_column: column of `holds` for the chunks that are not remixed: all sources of such a chunk use the track and the
             position that are drawn for this column. None: the first column, if every track contains every source.
+        weights: for each track, the number of chunks for each chunk from a track of weight 1. None: all weights are 1.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -144,6 +145,7 @@ class ChunkSampler:
     rank: int = 0
     world_size: int = 1
     song_column: int | None = None
+    weights: Sequence[int] | None = None
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -153,7 +155,7 @@ class ChunkSampler:
         The positions are divided into slots (ranges of positions).
         """
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
-        columns = [np.flatnonzero(column) for column in self.holds.T]
+        columns = [np.repeat(np.arange(len(column)), column) for column in self._counts.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
 
     @property
@@ -164,7 +166,12 @@ class ChunkSampler:
     @property
     def _slots(self) -> int:
         """Return the number of chunks in an epoch. An incomplete last batch is counted, but not used."""
-        return self.chunks_per_track * int(self.holds.sum(axis=0).max())
+        return self.chunks_per_track * int(self._counts.sum(axis=0).max())
+
+    @property
+    def _counts(self) -> np.ndarray:
+        """Return the weight of each track for each source, 0 if the track lacks the source. Shape: int [tracks, sources]."""
+        return self.holds * np.array(self.weights or [1] * len(self.holds))[:, None]
 
     @property
     def _chunks_per_step(self) -> int:

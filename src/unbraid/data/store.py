@@ -60,6 +60,7 @@ class StoredTrack:
         is_copy: True for a copy at another pitch or tempo.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
         unknown: names of sources without a recording that the mixture may contain, see `Track`.
+        weight: number of training chunks for each chunk from a track of weight 1.
     """
 
     name: str
@@ -74,6 +75,7 @@ class StoredTrack:
     is_copy: bool
     repairs: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    weight: int = 1
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -298,5 +300,5 @@ def _load(track: Track, entry: Path) -> StoredTrack:
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], track.residual, meta["aligned"], track.stretch is not None,
-        tuple(meta["repairs"]), track.unknown,
+        tuple(meta["repairs"]), track.unknown, track.weight,
     )  # fmt: skip

@@ -53,9 +53,10 @@ class Track:
             a copy is the sum of its sources.
         unknown: names of sources without a recording that the mixture may contain. Losses and scores leave out the targets
             that contain such a source. A source that does not exist in the track is not unknown: it has no audio streams.
+        weight: number of training chunks for each chunk from a track of weight 1.
 
     Raises:
-        InputError: a source has the name `mixture`, or the track has unknown sources but lacks a mixture.
+        InputError: a source has the name `mixture`.
     """
 
     name: str
@@ -66,14 +67,12 @@ class Track:
     lengths: Lengths = "error"
     stretch: Stretch | None = None
     unknown: tuple[str, ...] = ()
+    weight: int = 1
 
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
             problem = f"a source of this track has the name '{MIXTURE}', which is reserved for the sum of all sources"
             raise InputError(self.name, problem, hint="Rename the source")
-        if self.unknown and self.mixture is None:
-            problem = "the track has unknown sources, but lacks a file of the mixture"
-            raise InputError(self.name, problem, found=few(self.unknown), hint="Without this file, a missing source is silent")
 
     @property
     def source_names(self) -> tuple[str, ...]:
