@@ -155,6 +155,7 @@ def test_modules_import_only_allowed_names(file):
 SHARED_COMMANDS = (
     "cli",
     "choices",
+    "data_sets",
     "help",
     "keys",
     "overrides",

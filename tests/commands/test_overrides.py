@@ -42,7 +42,7 @@ NOT_PATHS = {
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "train": {"power", "published", "resume"},
 }  # fmt: skip
-NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
+NOT_PATHS_OF_LAYOUTS = {"absent", "edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 
 
 def read(word):

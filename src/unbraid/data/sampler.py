@@ -124,6 +124,9 @@ class ChunkSampler:
         sampling: options for drawing the chunks.
         silent: function that gets the tracks and the start positions of chunks, and returns True for each silent chunk.
             Required if `sampling.skip_below_db` is set.
+        song_column: column of `holds` for the chunks that are not remixed: all sources of such a chunk use the track and the
+            position that are drawn for this column. None: the first column, if every track contains every source.
+        weights: for each track, the number of chunks for each chunk from a track of weight 1. None: all weights are 1.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -141,6 +144,8 @@ class ChunkSampler:
     silent: Silent | None = None
     rank: int = 0
     world_size: int = 1
+    song_column: int | None = None
+    weights: Sequence[int] | None = None
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -150,7 +155,7 @@ class ChunkSampler:
         The positions are divided into slots (ranges of positions).
         """
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
-        columns = [np.flatnonzero(column) for column in self.holds.T]
+        columns = [np.repeat(np.arange(len(column)), column) for column in self._counts.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
 
     @property
@@ -161,7 +166,12 @@ class ChunkSampler:
     @property
     def _slots(self) -> int:
         """Return the number of chunks in an epoch. An incomplete last batch is counted, but not used."""
-        return self.chunks_per_track * int(self.holds.sum(axis=0).max())
+        return self.chunks_per_track * int(self._counts.sum(axis=0).max())
+
+    @property
+    def _counts(self) -> np.ndarray:
+        """Return the weight of each track for each source, 0 if the track lacks the source. Shape: int [tracks, sources]."""
+        return self.holds * np.array(self.weights or [1] * len(self.holds))[:, None]
 
     @property
     def _chunks_per_step(self) -> int:
@@ -222,13 +232,14 @@ class ChunkSampler:
         """Combine the drawn tracks and start positions of all sources to the chunks of a step.
 
         In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
-        position of the first source.
+        position of one column, by default the first.
         """
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
-        if not self.holds.all():
+        if self.song_column is None and not self.holds.all():
             return tracks, starts
         remixed = (self._uniform(step, REMIX, 0, attempt) < self.sampling.remix)[:, None]
-        return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
+        song = slice(self.song_column or 0, (self.song_column or 0) + 1)
+        return np.where(remixed, tracks, tracks[:, song]), np.where(remixed, starts, starts[:, song])
 
     def _of_this_rank(self, values: np.ndarray) -> np.ndarray:
         return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
