@@ -20,7 +20,7 @@ SCHEME = "sources"
 
 
 class SourceNames(ConfigSource):
-    """Provide the config `targets=NAME` for every NAME. Another module checks that the data set contains the source NAME."""
+    """Provide the config `targets=NAME` for every NAME. Whether the data set contains the source NAME is checked later."""
 
     @staticmethod
     def scheme() -> str:

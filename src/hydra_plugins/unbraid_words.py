@@ -20,7 +20,7 @@ class WordsConf:
     """Config node of the class `WordsSweeper`.
 
     Args:
-        params: dictionary from searched key to search space as text, for each searched key of the chosen experiment.
+        params: search space of each searched key in the chosen experiment: dictionary from key to the search space as text.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 
@@ -36,7 +36,7 @@ class WordsSweeper(Sweeper):
     """Call the command `wandb_sweep` with the overrides of the experiment and of the command line, without starting runs.
 
     Args:
-        params: dictionary from searched key to search space as text, for each searched key of the chosen experiment.
+        params: search space of each searched key in the chosen experiment: dictionary from key to the search space as text.
         conditions: conditions between searched keys, see `unbraid.sweeps.search.options`.
     """
 

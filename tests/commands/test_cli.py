@@ -23,16 +23,40 @@ def musdb(root, *more):
     return ["model=unet", "data=musdb", f"data.root={root}", *SHORT, *more]
 
 
-def test_composing_imports_nothing_heavy():
+def without_heavy_imports(folder, script, *words):
+    """Run a script in `folder`, check that it imports no package that takes long, and return the finished process."""
     code = f"""if True:
         import atexit, runpy, sys
         heavy = ("torch", "numpy", "matplotlib", "optuna", "wandb", "tensorboard")
         atexit.register(lambda: print("HEAVY", [name for name in heavy if name in sys.modules]))
-        sys.argv = ["train.py", "--cfg", "job"]
-        runpy.run_path({str(PROJECT / "train.py")!r}, run_name="__main__")
+        sys.argv = [{script!r}, *{words!r}]
+        runpy.run_path({str(PROJECT / script)!r}, run_name="__main__")
     """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "hop_length: 768" in result.stdout and "HEAVY []" in result.stdout
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert "HEAVY []" in result.stdout
+    return result
+
+
+def test_composing_imports_nothing_heavy(tmp_path):
+    assert "hop_length: 768" in without_heavy_imports(tmp_path, "train.py", "--cfg", "job").stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "word", "missing"),
+    [
+        ("train.py", "data.root=none", True),
+        ("train.py", "data.root=file", False),
+        ("scripts/separate.py", "run=none", True),
+        ("scripts/evaluate.py", "run=none", True),
+    ],
+)
+def test_a_wrong_path_is_found_before_slow_imports(tmp_path, script, word, missing):
+    (tmp_path / "file").write_text("")
+    words = ["data=musdb", word] if script != "scripts/separate.py" else [word]
+    result = without_heavy_imports(tmp_path, script, *words)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1 and line.startswith(f"error: {word}: ") and ("exist" in line) == missing
+    assert files_below(tmp_path) == ["file"]
 
 
 def test_shell_completion_knows_the_choices(cli, monkeypatch):

@@ -120,7 +120,7 @@ def test_names_become_packages():
 
 def test_configs_of_a_project_are_choices(project):
     assert plugins.conf_folder("second_try") == project / "conf"
-    config = unbraid.compose("plugins=[second_try]", "experiment=mine", "model.separator.net.hidden=8")
+    config = unbraid.compose("plugins=second_try", "experiment=mine", "model.separator.net.hidden=8")
     assert config.model.separator.net._target_ == "second_try.nets.FrameMask" and config.trainer.max_epochs == 5
     assert config.data.layout.train == 4
     with pytest.raises(InputError) as raised:

@@ -21,7 +21,7 @@ def run(tmp_path):
     folder = make_run(tmp_path / "run", NARROW, "data=musdb", f"data.root={tmp_path}", f"init={tmp_path}/weights")
     config = OmegaConf.load(folder / "config.yaml")
     OmegaConf.save({**config, "reference": f"{tmp_path}/secret"}, folder / "config.yaml")
-    record = {"choices": {"model": "unet", "data": "musdb"}}
+    record = {"identity": "", "overrides": [], "choices": {"model": "unet", "data": "musdb"}, "state": "done"}
     (folder / "run.json").write_text(json.dumps(record))
     summary = {"vocals": {"uSDR": {"mean": 1.5, "median": 1.25, "std": 0.5, "n": 3}, "SI-SDR": {"mean": None, "median": None}}}
     scores = {

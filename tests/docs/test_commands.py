@@ -44,7 +44,7 @@ PROGRAMS = {
     "wandb",
 }  # other programs that the pages use
 UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
-PLUGIN = "plugins=[mypkg]"  # a package that a page tells the reader to write
+PLUGIN = "plugins=mypkg"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
 SMALLEST = {
     "trainer.accelerator": "cpu",

@@ -49,8 +49,15 @@ class MyTask(SeparationTask):
 
 
 class MyLoss(nn.Module):
+    def __init__(self, wrong: str | None = None) -> None:
+        super().__init__()
+        self.wrong = wrong
+
     def forward(self, estimate, target):
-        return (estimate.magnitudes - target.magnitudes).square().mean()
+        if self.wrong == "field":
+            return (estimate.magnitudes - target.spectra).square().mean()
+        squares = (estimate.magnitudes - target.magnitudes).square()
+        return squares.mean().item() if self.wrong == "number" else squares if self.wrong == "bins" else squares.mean()
 
 
 class OtherModule(nn.Module):
@@ -185,6 +192,7 @@ CONF = {
             wrong: null
         loss:
           _target_: mypkg.parts.MyLoss
+          wrong: null
         """,
     "model/other_task": """
         defaults: [mine, _self_]

@@ -31,14 +31,14 @@ def test_a_run_uses_every_part(run):
 def test_the_record_names_the_plugin(run, installed):
     record = json.loads((run / "run.json").read_text())
     assert record["plugins"] == {"mypkg": {"version": None, "source": source_hash([installed / "mypkg"])}}
-    assert "plugins=[mypkg]" not in record["overrides"]
+    assert not any("plugins" in word for word in record["overrides"])
 
 
 def test_loading_needs_the_name(run, mypkg):
     with pytest.raises(InputError) as raised:
         unbraid.load(run)
     assert raised.value.where == "model.separator._target_" and raised.value.found == "mypkg.parts.MySeparator"
-    assert "plugins=[mypkg]" in raised.value.hint and 'plugins=["mypkg"]' in raised.value.hint
+    assert "plugins=mypkg" in raised.value.hint and 'plugins=["mypkg"]' in raised.value.hint
     loaded = unbraid.load(run, plugins=["mypkg"])
     assert loaded.separate(torch.rand(1, 8192) - 0.5, 8192)["vocals"].shape == (1, 8192) and names() == ()
 
@@ -54,7 +54,7 @@ def test_scripts_need_the_name(run, mypkg, cli, songs, tmp_path, script, monkeyp
     words = [f"run={run}", f"output={tmp_path / 'out'}"]
     words += [f"input={songs / 'test/song 3/mixture.wav'}"] if script == "separate" else ["protocol=energy_ratios"]
     status, _, err = cli(*words, script=f"scripts/{script}.py")
-    assert status == 1 and "plugins=[mypkg]" in err and len(err.splitlines()) == 1 and not (tmp_path / "out").exists()
+    assert status == 1 and "plugins=mypkg" in err and len(err.splitlines()) == 1 and not (tmp_path / "out").exists()
     status, _, err = cli(*words, "plugins=[mypkg]", script=f"scripts/{script}.py")
     assert status == 0, err
     monkeypatch.setenv("UNBRAID_PLUGINS", "mypkg")

@@ -1,17 +1,17 @@
 """Read the length that a file header declares, so that a truncated file can be distinguished from a short file.
 
-If a file is truncated, FFmpeg replaces the declared length by the length of the truncated file, and decodes the file to its end
-without an error. This module therefore reads the header fields itself. These fields state the position in bytes at which the
-audio ends, or the length of the audio in samples. A length is
+FFmpeg decodes a truncated file of most formats without an error, and reports the length of the truncated file instead of the
+declared length. This module therefore reads the header fields itself. These fields state the position in bytes at which the
+audio ends, or the length of the audio in samples. The declared length is
 
 - exact in RIFF, RF64 and W64 (wav), AIFF, CAF, AU, AVI, FLAC, WavPack, TTA, Monkey's Audio, TAK, mp4, ASF (wma), Matroska, webm
   and DSF.
 - exact in mp3 files that have a Xing or Info header.
 - an estimate from the bit rate in all other mp3 files and in raw streams (aac, ac3, dts, MPEG transport streams).
-- unknown if a program wrote the file to a pipe. At the end, such a program cannot go back to write the length into the header.
+- unknown if a program wrote the file to a pipe: the length was not known when the program wrote the header.
 
 Truncation can only be detected in files whose declared length is exact. This module does not read the headers of Monkey's Audio
-and TAK. For these two formats, the decoder gets the length from FFmpeg.
+and TAK. For these two formats, FFmpeg reports the declared length.
 
 Sources: Microsoft RIFF, EBU Tech 3306 (RF64), Apple AIFF-C and CAF, RFC 9639 (FLAC), RFC 9559 (Matroska), RFC 3533 (Ogg), the
 LAME tag, Microsoft ASF, ISO/IEC 14496-12 (mp4).
@@ -44,7 +44,7 @@ class Declared:
         is_exact: True if the header states the number of samples or the end of the audio in bytes.
         is_joined: True if the file contains a second audio file after the end of the first audio file.
         is_unended: True if the end mark that the container format requires is missing.
-        overflows: True if the file has 4 GB or more. Its 32-bit length field is then wrong.
+        overflows: True if the file is a RIFF file (such as wav) of 4 GB or more. The 32-bit length in the header is then wrong.
     """
 
     missing: int = 0
@@ -113,7 +113,7 @@ class _File:
         return int.from_bytes(self.bytes(position, count), order)  # type: ignore[arg-type]
 
     def up_to(self, end: int) -> Declared:
-        """Return the `Declared` of this file, for a header that sets the end of the audio to the byte position `end`."""
+        """Return the `Declared` of this file. `end` is the byte position at which the audio ends according to the header."""
         extra = max(self.size - end, 0)
         return Declared(max(end - self.size, 0), extra if extra > min(TAIL_BYTES, end // 4) else 0, is_exact=True)
 

@@ -1,8 +1,8 @@
 """Write audio files, at once or block by block, with one or several audio streams.
 
 libsndfile writes wav (RF64 beyond 4 GB), flac, mp3 and ogg. FFmpeg writes mp4 files with several AAC streams. NaN and infinite
-samples raise an error, because the file would contain silence or noise. These samples can come from a network whose training
-has diverged.
+samples raise an error, because they would become silence or noise in the file. A network whose training has diverged can return
+such samples.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -86,7 +86,7 @@ def anomaly(config: DictConfig) -> None:
 def _search(
     sound: InputAudio, known: Sequence[Anomaly] | None, detector: Detector, gap_seconds: float, folder: Path
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Detect anomalies in one sound. Write a table and a picture. Return the score (error) and the true label of each frame."""
+    """Detect anomalies in one sound, and write a table and a picture. Return the error and the true label of each frame."""
     scores = detector.scores(sound.waveform)
     flagged = intervals(scores, detector.seconds_per_frame, gap_seconds)
     _write(folder, sound, flagged)
@@ -135,7 +135,7 @@ def _check_labels(labels: Sequence[Anomaly], sound: InputAudio, detector: Detect
 def _planted(sound: InputAudio, config: DictConfig, folder: Path, detector: Detector) -> tuple[InputAudio, list[Anomaly]]:
     """Mix artificial anomalies into a sound. Write the mixed sound as .flac, and the start and stop of each anomaly as .csv.
 
-    The anomalies depend only on the seed and the name of the sound.
+    The same seed, the same kinds of anomalies and the same sound always give the same anomalies.
     """
     random = np.random.default_rng([config.seed, zlib.crc32(_stem(sound).encode())])
     rate = detector.features.sample_rate

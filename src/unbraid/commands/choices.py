@@ -65,7 +65,7 @@ def choices(group: str) -> dict[str, str]:
 
 
 def group_names() -> list[str]:
-    """Return the sorted names of all config groups, such as `model`: the subfolders of all config folders."""
+    """Return the sorted names of all config groups, such as `model`. Each subfolder of a config folder is a config group."""
     return sorted({path.name for folder in folders().values() for path in folder.iterdir() if path.is_dir()} - {"__pycache__"})
 
 

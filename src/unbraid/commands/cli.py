@@ -31,6 +31,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unbraid.commands.choices import CONF, choices, command_line
+from unbraid.commands.keys import check_paths
 from unbraid.commands.overrides import is_sweep, list_plugins, quote_paths, unreadable, with_keys
 from unbraid.commands.unknown_keys import unknown_choice, unknown_key
 from unbraid.runs.errors import InputError, LayoutError
@@ -125,6 +126,7 @@ def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Calla
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             with _full_error(full_error):
+                check_paths(config)
                 command(config)
         except BaseException as error:
             message = error_message(error, HydraConfig.get().job.config_name or "config", folder)

@@ -6,14 +6,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.choices import CONF, command_line
 from unbraid.commands.experiment import check_experiment
-from unbraid.commands.overrides import quote_paths
+from unbraid.commands.overrides import list_plugins, quote_paths
 
 
 def compose(*words: str) -> DictConfig:
     """Compose and check the config of a training.
 
-    Example: `unbraid.compose("plugins=[mypkg]", "model=mine", "data=demo")`. Each key and value must fit
-    the signature of the configured class. `unbraid train` does the same check before a training.
+    Example: `unbraid.compose("plugins=mypkg", "model=mine", "data=demo")`. The keys and values are
+    checked as in `unbraid train`.
 
     Args:
         *words: words of the command line, such as `model=unet`.
@@ -24,7 +24,7 @@ def compose(*words: str) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     with command_line("train", words), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", ["name=composed", *quote_paths(words, sweeps=False)])
+        config = hydra.compose("train", ["name=composed", *quote_paths(list_plugins(words), sweeps=False)])
         if OmegaConf.is_missing(config.data, "root"):
             config.data.root = "."
         check_experiment(config)

@@ -57,14 +57,14 @@ class EvaluateConfig(Experiment):
     """Command-line keys of `scripts/evaluate.py`, in addition to the keys of `Experiment`.
 
     Args:
-        sweep: folder of a sweep, whose runs are scored one after the other.
+        sweep: folder of a sweep. The runs in this folder are scored one after the other.
         run: folder of a trained run, checkpoint file, published folder, or checkpoint of another tool.
         config: config file of Music-Source-Separation-Training, if `run` is a checkpoint of that tool.
         start: run or file with the weights before a fine-tuning. This key is only used together with `interpolate`.
         interpolate: share s in [0, 1]. The scored weights are s * (weights of `run`) + (1 - s) * (weights of `start`).
         checkpoint: checkpoint of the run: best, last or a file.
         estimates: folder of stems that another program has separated from the test tracks.
-        oracle: name of a method that uses the true sources, such as an ideal mask, see `unbraid.scoring.oracles`.
+        oracle: name of a separation method that uses the true sources, see `unbraid.scoring.oracles`.
         output: folder for the scores; None: a folder below the run folder or, without `run`, below `outputs/`.
         processes: number of processes that score tracks at the same time.
         compare_with: run folders or `scores.json` files of other models. The table also shows the scores of these models, and a
@@ -299,10 +299,10 @@ class Session:
 
 
 def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) -> dict[str, Any]:
-    """Compare the scores of this command with published scores, and return the comparison.
+    """Compare the scores of this command with the published scores that the config key `published` describes.
 
-    The config key `published` describes the published scores. The result is a dictionary with the comparison at the key
-    `reference`. If `published` is null, or if an oracle is scored, the result is an empty dictionary.
+    The result is a dictionary that contains the comparison at the key `reference`. If `published` is null, or if an oracle is
+    scored, the result is an empty dictionary.
     """
     if config.published is None or config.oracle is not None:
         return {}
@@ -314,7 +314,7 @@ def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) 
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:
-    """Return the output folder. A repeated command gets the same folder, so that tracks are not scored again."""
+    """Return the output folder. The same command always gets the same folder, so that scored tracks are found again."""
     if config.output is not None:
         return Path(config.output).expanduser()
     method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)

@@ -61,6 +61,8 @@ class Experiment:
         init: weights from which training starts, see `unbraid.interop.initial.Init`; None: random weights.
         freeze: list of prefixes. A parameter is not trained if its name begins with one of these prefixes.
         lora: settings of low-rank adaptation, which trains two small matrices for each layer. None: the layers are trained.
+        compile: True to compile the network with `torch.compile`, see `unbraid.training.compilation`.
+        tf32: True to compute matrix products of float32 in TF32 on GPUs.
         features: input of an autoencoder (spectrograms or images) or of a DDSP synthesizer (pitch and loudness).
         pitch: pitch tracker that computes the pitch for a DDSP synthesizer.
         corruption: noise or masking of the input of a denoising autoencoder.
@@ -97,6 +99,8 @@ class Experiment:
     init: str | dict[str, Any] | None = None
     freeze: list[str] = field(default_factory=list)
     lora: Mapping[str, Any] | None = None
+    compile: bool = False
+    tf32: bool = False
     features: Mapping[str, Any] | None = None
     pitch: Mapping[str, Any] | None = None
     corruption: Mapping[str, Any] | None = None
@@ -126,8 +130,8 @@ def check_experiment(config: DictConfig, schema: type[Experiment] = Experiment) 
         schema: dataclass whose fields are the keys at the top level of the config. Commands with more keys pass a subclass.
 
     Raises:
-        InputError: a key or value is invalid (see `unbraid.runs.config.check`), or the model cannot use the data. An unused
-            choice of a config group, such as `features`, and different values of two keys that must be equal are also errors.
+        InputError: a key or value is invalid (see `unbraid.runs.config.check`), the model cannot use the data, a chosen config
+            (such as `features=spectra`) is not used, or two keys that must have the same value differ.
     """
     _check_data(config)
     check(config, schema)

@@ -1,4 +1,4 @@
-"""Command `inspect`: describe a file with weights, and print the commands that can use it.
+"""Command `inspect`: describe a file with weights, and print the commands that can use the file.
 
 The repository does not contain a script `scripts/inspect.py`, because Python would import this script in place of the
 module `inspect` of the standard library.
@@ -37,7 +37,7 @@ class InspectConfig:
 
 
 def inspect(config: DictConfig) -> None:
-    """Print the description of a file, and the commands that can use it.
+    """Print the description of a file, and the commands that can use the file.
 
     Args:
         config: composed config, see `InspectConfig`. A file that cannot be read raises InputError.

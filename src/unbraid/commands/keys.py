@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import check_folder
 
 
 def require(config: DictConfig, **placeholders: str) -> None:
@@ -20,6 +21,26 @@ def require(config: DictConfig, **placeholders: str) -> None:
     for key, placeholder in placeholders.items():
         if config[key] is None:
             raise InputError(key, "this key is required", hint=f"Type {key}={placeholder}")
+
+
+def check_paths(config: DictConfig) -> None:
+    """Check that the model and the data set of a command exist, before packages are imported that take seconds.
+
+    The folder of a data set is not checked if the command downloads or renders the data set.
+
+    Args:
+        config: config of the command. The keys `run`, `data.root` and `data.download` can be missing.
+
+    Raises:
+        InputError: the path `run` or the folder `data.root` does not exist.
+    """
+    run = config.get("run")
+    if isinstance(run, str) and not Path(run).expanduser().exists():
+        raise InputError(f"run={run}", "this path does not exist", expected="a run folder or a model file")
+    if config.get("data") and not config.data.get("download") and not OmegaConf.is_missing(config.data, "root"):
+        root = config.data.get("root")
+        if isinstance(root, str):
+            check_folder(f"data.root={root}", Path(root).expanduser())
 
 
 def check_new(key: str, path: Path) -> None:

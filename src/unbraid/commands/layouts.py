@@ -49,7 +49,7 @@ def layouts_that_fit(root: Path, conf: Path) -> list[str]:
 
 
 def _data_of(name: str, folder: Path) -> DictConfig:
-    """Load the data config `name`, merged with the yaml files in its defaults list. Hydra is not used, because it is slower."""
+    """Load the data config `name`, merged with the yaml files in its defaults list. Hydra is too slow for this."""
     config: Any = OmegaConf.load(folder / f"{name}.yaml")
     entries = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     parents = [Path(name).parent / entry.partition("@")[0] for entry in entries]

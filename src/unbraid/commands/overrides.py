@@ -204,7 +204,7 @@ def _quote_word(word: str, sweeps: bool) -> str:
 def _without_tilde(text: str) -> str:
     """Replace a leading `~` of a path by the home folder.
 
-    If a file exists whose name begins with `~`, the absolute path of this file is returned instead.
+    Exception: if a file with this path exists in the working directory, the absolute path of the file is returned.
     """
     if not text.startswith("~"):
         return text
@@ -229,7 +229,7 @@ def _quote_path(text: str, place: bool = False) -> str:
 
 
 def _quote_text(text: str) -> str:
-    """Put a text in quotation marks, unless Hydra's grammar reads the text unchanged without them."""
+    """Put a text in quotation marks, unless Hydra's grammar reads the text unchanged without quotation marks."""
     return text if _is_readable(text) and _read(text) == text else quoted(text)
 
 

@@ -20,12 +20,12 @@ class ReportConfig:
     """Command-line keys of `scripts/report.py`.
 
     Args:
-        sweep: folder of a sweep, whose runs are compared.
+        sweep: folder of a sweep. The runs in this folder are compared.
         runs: folders of the runs that are compared, if `sweep` is not given.
         output: output folder; None: `report` in the sweep folder, or in the working directory if only `runs` are given.
         baseline: name of the variant that all other variants are compared with; None: the first variant.
-        measure: measure by which the variants are ranked; None: NSDR if the protocol has this measure, otherwise SDR,
-            otherwise SI-SDRi, and so on.
+        measure: measure by which the variants are ranked. None: the first measure in `unbraid.reports.tables.ORDER` that the
+            protocol has.
         songs: largest number of test tracks on the listening page, where the stems of all variants can be played.
         labels: names of the variants, in the order of the table; empty: names made from the overrides of the runs.
         protocol: config of the protocol whose scores are shown; None: the protocol that scored the runs after training.
@@ -46,7 +46,8 @@ class ReportConfig:
 def report(config: DictConfig) -> None:
     """Write the report folder of a sweep or of several runs, and print the table of variants.
 
-    For autoencoders and DDSP synthesizers, print a table of test errors instead, and write this table to `errors.csv`.
+    For autoencoders and DDSP synthesizers, print a table of the reconstruction errors on the test data instead. Write this
+    table to `errors.csv`.
 
     Args:
         config: composed config, see `ReportConfig`.

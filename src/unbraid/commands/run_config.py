@@ -54,7 +54,7 @@ def with_run(config: DictConfig, typed: Sequence[str]) -> DictConfig:
         typed: keys of the command line.
 
     Returns:
-        The given config of the command, changed in place; unchanged if the key `run` is null.
+        The object `config`, which is changed in place. If the key `run` is null, nothing is changed.
 
     Raises:
         InputError: the run contains no separator, a key in the run's config is missing or unknown, or the command line contains

@@ -209,9 +209,9 @@ def _filled(template: str, track: str, target: str) -> str:
 
 
 def _check_outputs(outputs: dict[str, dict[str, Path]], overwrite: bool, inputs: dict[str, Path]) -> None:
-    """Check the paths of the stems. Two stems with the same path, or a stem that would replace an input file, are errors.
+    """Raise InputError if two stems have the same path, or if a stem would replace an input file.
 
-    Without `overwrite`, a stem that would replace any other file is also an error.
+    If `overwrite` is False, InputError is also raised if a stem already exists.
     """
     input_paths = {path.resolve() for path in inputs.values()}
     contents: dict[Path, str] = {}

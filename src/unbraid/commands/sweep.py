@@ -77,9 +77,9 @@ def _tree(config: DictConfig) -> dict[str, Any]:
 def settle(config: DictConfig) -> None:
     """Set the folder of a sweep before the sweep starts.
 
-    If the same command has started a sweep earlier, the folder of the earlier sweep is used again. With `resume=never`, a new
-    folder is always used. A folder on the command line (`hydra.sweep.dir`) is not changed. A dry run (`plan=true`) gets a
-    temporary folder.
+    A dry run (`plan=true`) gets a temporary folder. Otherwise, the folder `hydra.sweep.dir=FOLDER` on the command line is used.
+    If the command line contains no folder, the folder of an earlier sweep of the same command is used again. If there is no
+    earlier sweep, or if the command line contains `resume=never`, a new folder is created.
 
     Args:
         config: composed config of the sweep, with its `hydra` node. The config is changed in place.
@@ -122,7 +122,7 @@ def _new_folder(folder: Path) -> Path:
 
 
 def _set_folder(config: DictConfig, folder: Path) -> None:
-    """Set the sweep folder in the config of the sweep and in the overrides from which the configs of the runs are composed."""
+    """Write the path of the sweep folder into the config of the sweep. The configs of the runs then get the same path."""
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -309,7 +309,10 @@ def _checked(config: DictConfig, planned_runs: Sequence[PlannedRun]) -> Launcher
 
 
 def _catch_up(ledger: Ledger, done: Sequence[Path]) -> None:
-    """Add finished runs to the ledger if they are missing there. Such runs ended after an earlier sweep command was killed."""
+    """Add the finished runs that are missing in the ledger.
+
+    A finished run is missing if an earlier sweep command was killed before the run ended.
+    """
     recorded = {line["run"] for line in read(ledger.folder)[1:] if line["state"] in ENDED}
     for folder in done:
         if folder.name not in recorded and (record := read_record(folder)):

@@ -1,6 +1,6 @@
 """Command `wandb_sweep`: convert a search space in Hydra's grammar to the yaml of a Weights & Biases (W&B) sweep.
 
-Agents (programs of W&B) then run `train.py` with values from the search space.
+The user then starts agents (programs of W&B). The agents run `train.py` with values from the search space.
 """
 
 import os
@@ -48,7 +48,7 @@ class WandbSweepConfig:
         output: yaml file that is written.
         words: overrides that describe the search space. The overrides of the chosen experiment come before the overrides of the
             command line.
-        conditions: conditions between searched keys in the chosen experiment. The list must be empty, because W&B does not
+        conditions: conditions between searched keys in the chosen experiment. Any condition is an error, because W&B does not
             support conditions.
     """
 
@@ -81,7 +81,7 @@ def wandb_sweep(config: DictConfig) -> None:
     if options.trials is not None:
         check_range(options, "trials", 1, float("inf"))
     if not options.objective.startswith(STAGES):
-        expected = f"a name that begins with {', '.join(STAGES)}"
+        expected = f"a name that begins with one of {', '.join(STAGES)}"
         raise InputError("objective", found=options.objective, expected=expected)
     path = Path(options.output).expanduser()
     check_new("output", path)

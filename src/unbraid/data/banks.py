@@ -37,7 +37,7 @@ class Bank(Protocol):
     def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
         """Return one chunk for each row (mixture or source) of each example of a batch.
 
-        If a chunk is longer than the rest of its track, silence is appended.
+        If a track ends before the end of a chunk, the chunk is extended by silence.
 
         Args:
             tracks: index of the track from which each chunk is taken.
@@ -61,7 +61,7 @@ class HostBank:
             a source, the caller must not request chunks of this source from this track.
         chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
-        scaled: True: `gather` returns float32 samples in [-1, 1], which is faster if the network is on the CPU. False: `gather`
+        scaled: True: `gather` returns float32 samples in [-1, 1]. This is faster if the network is on the CPU. False: `gather`
             returns int16 samples, so that only half as many bytes are copied to a GPU.
     """
 

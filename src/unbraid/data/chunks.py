@@ -29,9 +29,9 @@ class Batch(NamedTuple):
     Args:
         mixture: waveforms of the mixtures.
         sources: waveforms of the targets.
-        magnitude_difference: True or False for each target. True: the data set lacks a recording of the target, and the
-            target's waveform in `sources` is the mixture minus all other sources. The true magnitudes of this target are
-            computed as the STFT magnitudes of the mixture minus the STFT magnitudes of all other sources.
+        magnitude_difference: True or False for each target. Let X be the mixture, and Y the sum of all other sources. If True,
+            the data set has no recording of the target. Then `sources` contains the waveform X - Y, and the reference STFT
+            magnitudes are max(|X| - |Y|, 0), where |X| and |Y| are the STFT magnitudes of X and Y.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
 
@@ -72,7 +72,7 @@ class RawBatch(NamedTuple):
         rows: samples of the chunks of each example. Each row is the mixture or one source. None if the samples of all tracks
             are in GPU memory, where `BatchMixer` gathers the chunks.
         tracks: index of the track from which each row is taken.
-        starts: index, in the track, of the first sample of each row.
+        starts: index of the first sample of each row, counted from the start of the track.
 
     Shape:
         rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].
@@ -107,7 +107,7 @@ class ChunkBatches(Dataset[RawBatch]):
 
 
 class BatchMixer:
-    """Convert raw batches (chunks of the sources as stored) to training batches, on the device of the network.
+    """Convert each `RawBatch` to a `Batch` on the device of the network. Scale and augment the sources of the chunks.
 
     Args:
         tracks: tracks of the training split.

@@ -19,7 +19,7 @@ from unbraid.runs.errors import InputError
 
 
 class TrackCollection:
-    """List the tracks of a data set, check the list, and open the tracks, which are decoded at first use.
+    """List the tracks of a data set, check the list, and open the tracks. Tracks are decoded at the first use.
 
     Args:
         layout: object that knows the folder structure of the data set and lists the tracks in `root`.
@@ -170,6 +170,6 @@ class TrackCollection:
     def _remember(self) -> None:
         """Add the paths of this data set to `roots.jsonl`, the list of the paths from which this user has read data.
 
-        Later commands may read these paths, even if only the config of a run contains the paths. See `unbraid.data.roots`.
+        A later command may read a path in this list, even if the user does not type the path again. See `unbraid.data.roots`.
         """
         remember([str(self.root), *places_in(listings.options_of(self.layout))])

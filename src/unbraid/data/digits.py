@@ -25,6 +25,7 @@ from unbraid.data.roots import remember
 from unbraid.data.sampler import EpochSteps, epoch_position
 from unbraid.data.tracks import SPLITS, Split
 from unbraid.runs.errors import InputError, check_counts
+from unbraid.runs.files import check_folder
 
 IMAGES, LABELS = 2051, 2049  # magic numbers of IDX files of bytes, with three dimensions (images) and one (labels)
 PARTS = ("train", "t10k")  # file name prefixes of the training and the test images of MNIST
@@ -78,7 +79,7 @@ class Digits(pl.LightningDataModule):
         self.splits: dict[Split, Images] = {}
 
     def setup(self, stage: str) -> None:
-        """Read and split the images, once.
+        """Read the images, and divide them into splits. If this is already done, do nothing.
 
         Args:
             stage: ignored; all splits are read at every stage.
@@ -228,10 +229,7 @@ def _take(part: Part, chosen: np.ndarray) -> Part:
 
 def _of_mnist(root: Path, part: str) -> Part:
     """Read one part of MNIST (`train` or `t10k`), and check that there is one label for each image."""
-    if not root.exists():
-        raise InputError(f"data.root={root}", "the folder does not exist")
-    if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
+    check_folder(f"data.root={root}", root)
     images, labels = _find(root, f"{part}-images", 3), _find(root, f"{part}-labels", 1)
     pixels, digits = read_idx(images, IMAGES), read_idx(labels, LABELS)
     if len(pixels) != len(digits):
@@ -283,7 +281,7 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     if magic_found != magic:
         kind = "images" if dimensions == 3 else "labels"
         expected = f"{magic} (IDX {kind})"
-        problem = f"the file begins with a wrong magic number, so it is damaged or does not contain {kind}"
+        problem = f"the file begins with a wrong magic number: the file is damaged or does not contain {kind}"
         raise InputError(path, problem, found=magic_found, expected=expected)
     expected = f"{' x '.join(map(str, shape))} bytes"
     if len(data) - header != math.prod(shape):

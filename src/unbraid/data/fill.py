@@ -106,7 +106,7 @@ def lock_of(entry: Path) -> FileLock:
 
 
 def fill(order: Order) -> None:
-    """Decode a track that is not in the store yet. If another process is decoding the track, wait for this process."""
+    """Decode a track that is not in the store yet. If another process is decoding the track, wait for the other process."""
     entry = order.entry
     with lock_of(entry):
         if is_whole(entry):

@@ -9,6 +9,7 @@ from typing import Any
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Layout, Listing, Split, Track, few
 from unbraid.runs.errors import InputError, LayoutError
+from unbraid.runs.files import check_folder
 
 SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it takes one for each
 
@@ -50,7 +51,7 @@ def section(title: str, entries: Sequence[str], root: Path) -> list[str]:
 
 
 def without_root(text: str, root: Path) -> str:
-    """Shorten a text: make paths in the folder `root` of the data set relative to this folder."""
+    """Shorten the paths in a text: remove the path of the data set (`root`) from the beginning of each path."""
     return text.replace(f"{root}{os.sep}", "")
 
 
@@ -83,7 +84,7 @@ def _spelled(streams: Sequence[AudioStream], folder: Path) -> str:
 def check_refused(listing: Listing) -> None:
     """Raise the first error in `listing.refused`, if there is an error.
 
-    If the listing has more errors, the raised error also states the number of other errors, and a command that prints all.
+    If there are more errors, the raised error also states the number of other errors and a command that prints all errors.
 
     Args:
         listing: tracks and errors that were found in the folder of a data set.
@@ -136,10 +137,7 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
     An `InputError` is raised if `root` is not a folder. An error about an option of the layout names the full key of this
     option (`data.layout.<option>`).
     """
-    if not root.exists():
-        raise InputError(f"data.root={root}", "the folder does not exist")
-    if not root.is_dir():
-        raise InputError(f"data.root={root}", "the path is a file", expected="a folder")
+    check_folder(f"data.root={root}", root)
     try:
         listing = layout.tracks(root)
     except InputError as error:

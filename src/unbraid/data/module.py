@@ -122,14 +122,14 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the decoded tracks, once. Leave out tracks whose mixture and instrumental version are not aligned in time."""
+        """Open the decoded tracks at the first call. Omit tracks whose mixture and instrumental version are not aligned."""
         if self.tracks:
             return
         self.tracks = self.collection.keep_aligned(self.stored())
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return all tracks and their copies at another pitch or tempo, including tracks with files that are not aligned."""
+        """Return all tracks, also excluded tracks whose files are not aligned, and all copies at another pitch or tempo."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
@@ -240,16 +240,17 @@ class MultitrackData(pl.LightningDataModule):
         return self._loader(dataset, None, self.num_workers, kind)
 
     def add_side_info(self, function: Callable[[Sequence[StoredTrack]], SideInfo]) -> None:
-        """Add information about the tracks, such as the pitch, to the batches. `function` returns it for a list of tracks."""
+        """Add information, such as the pitch, to the batches. `function` returns the information about a list of tracks."""
         self._side_info = function
 
     def _side_info_of(self, tracks: Sequence[StoredTrack]) -> SideInfo | None:
         return None if self._side_info is None else self._side_info(tracks)
 
     def normalise_songs(self) -> None:
-        """Switch on the normalisation of training batches, by mean and standard deviation of the mixture of each track.
+        """Switch on the normalisation of the sources in training batches.
 
-        Each source is normalised by the mean and standard deviation of the track from which the source is taken.
+        Each source is normalised by two numbers: the mean and the standard deviation of a mixture. This is the mixture of the
+        track from which the source is taken.
         """
         self._normalise_songs = True
 

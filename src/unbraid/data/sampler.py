@@ -1,4 +1,4 @@
-"""Draw training chunks: a pure function from the seed, the training step and the rank to tracks and start positions.
+"""Draw training chunks. The tracks and start positions of the chunks depend only on the seed, the training step and the rank.
 
 The random generator is counter-based (Philox): each random number is computed from the seed and the step. So the order of the
 data does not depend on the number of worker processes, and a resumed run needs no saved state. All ranks (training processes)
@@ -6,8 +6,8 @@ together draw the same chunks as one process with a batch of the same total size
 
 For each source, the possible start positions in all tracks are divided into slots (ranges of positions). An epoch uses the
 slots in random order (the deck), each slot once. So no slot is used twice in an epoch, on any rank, and a track has the same
-number of chunks in every epoch. There are two exceptions. If the last slots of the deck do not fill a batch, they are not
-used. If a chunk is silent, it is replaced by a chunk at any position of any track.
+number of chunks in every epoch. There are two exceptions. Slots at the end of the deck that do not fill a batch are not used.
+A silent chunk is replaced by a chunk at any position of any track.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +88,7 @@ class Positions:
         return self.tracks[chosen], _within(part, self.slots_per_track, self.rooms[chosen], uniform)
 
     def anywhere(self, uniform: np.ndarray) -> Draw:
-        """Return n random tracks and start positions, from random numbers in [0, 1). Shape: uniform [n, 2] -> [n], [n]."""
+        """Convert random numbers in [0, 1) to n random tracks and start positions. Shape: uniform [n, 2] -> [n], [n]."""
         if self.over == "time":
             return self._at((uniform[:, 0] * self.ends[-1]).astype(np.int64))
         chosen = (uniform[:, 0] * len(self.tracks)).astype(np.int64)

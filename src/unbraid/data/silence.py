@@ -33,8 +33,8 @@ class SilentChunks:
         """Return True for each chunk with a silent target.
 
         Args:
-            tracks: index of the track from which a source of a chunk is taken.
-            starts: index of the first sample that is taken from this track.
+            tracks: index of the track from which each source of each chunk is taken.
+            starts: index of the first sample of each source of each chunk, counted from the start of the track.
 
         Shape:
             tracks, starts: [B, sources]. Returned value: [B].

@@ -1,7 +1,9 @@
-"""Compute means and standard deviations for all mixtures: of the STFT magnitudes per frequency, and of the samples per track.
+"""Compute means and standard deviations of the mixtures in a data set, and store the results in files.
 
-The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64. The results are stored in
-files.
+`statistics` computes mean and standard deviation of the STFT magnitudes at each frequency, over all tracks. `song_scales`
+computes mean and standard deviation of the samples of each track.
+
+The tracks are read in segments, so that tracks of any length fit into memory. Sums are in float64.
 """
 
 import hashlib

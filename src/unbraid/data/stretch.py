@@ -1,10 +1,10 @@
 """Make copies of training tracks at another pitch or tempo. The copies are rendered once, before training.
 
 Time stretching uses Signalsmith Stretch (Luff), a phase vocoder that tracks spectral peaks, from the package `python-stretch`.
-The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. A test shifted
-steady tones of 220 and 1234 Hz by one or two semitones. With resampling, the error of the pitch is at most 0.1 cents,
-and artefacts are 58 dB below the tone. With the transposition of the library, the error is 2 to 9 cents at 220 Hz, and the
-pitch of both tones fluctuates.
+The pitch is shifted by time stretching followed by resampling, not by the transposition of the library. In a test,
+steady tones of 220 and 1234 Hz were shifted by one or two semitones. With resampling, the error of the pitch was at most 0.1
+cents, and artefacts were 58 dB below the tone. With the transposition of the library, the error was 2 to 9 cents at 220 Hz, and
+the pitch of both tones fluctuated.
 
 Limits: formants move with the pitch, so after a shift of more than a few semitones a voice sounds like another kind of voice.
 In a copy at a lower pitch, the highest frequencies (just below half the sample rate) are missing.

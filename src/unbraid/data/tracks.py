@@ -44,7 +44,7 @@ class Track:
         split: `train`, `valid` or `test`.
         sources: dictionary from the name of each source to its audio streams. The streams of a source are summed. A source
             without streams is silent.
-        mixture: audio stream of the mixture, which may differ from the sum of the sources. None: the mixture is this sum.
+        mixture: audio stream of the mixture. None: there is no such stream, and the mixture is the sum of the sources.
         residual: name of an additional source, which is the mixture minus all other sources. None: no additional source.
         lengths: handling of streams of unequal length. `pad` appends silence up to the longest stream. `trim` cuts all streams
             to the shortest stream. `error` raises an error. `auto` pads differences of up to one second, and raises an error

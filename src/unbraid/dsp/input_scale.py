@@ -34,7 +34,7 @@ class InputScale(NamedTuple):
             blocks [C, n], with C channels and any lengths n.
 
         Returns:
-            Mean and standard deviation of the signal, whose channels are averaged first.
+            Mean and standard deviation of the average of all channels.
         """
         count, mean, squares = 0, 0.0, 0.0  # squares: sum of squared differences from the mean
         for block in blocks:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def mel_filterbank(bins: int, fmin: float, fmax: float, bands: int, sample_rate: int) -> Tensor:
-    """Return the weight of each frequency bin in each mel band. A narrow band can contain no bins.
+    """Return the weight of each frequency bin in each mel band. A narrow band may be empty, without any bin.
 
     Args:
         bins: number of frequency bins, from 0 Hz to half the sample rate.
@@ -50,7 +50,7 @@ def cosine_transform(count: int, bands: int) -> Tensor:
         [bands, count]
 
     Returns:
-        The matrix M. The product x M of a row x of `bands` values and the matrix contains the coefficients of x.
+        The matrix M. For a row vector x of `bands` values, the product x M contains the coefficients of x.
     """
     position, order = torch.arange(float(bands)), torch.arange(float(count)).unsqueeze(1)
     rows = torch.cos(math.pi / float(bands) * (position + 0.5) * order)

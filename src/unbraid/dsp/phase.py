@@ -42,7 +42,7 @@ class Phase(ABC):
 
 @dataclass(frozen=True)
 class MixturePhase(Phase):
-    """Apply the inverse STFT to the spectra of the sources. With real masks, the spectra have the phase of the mixture."""
+    """Apply the inverse STFT to the spectra of the sources. Usually, the spectra have the phase of the mixture."""
 
     def __call__(self, spectra: Tensor, mixture: Tensor, stft: STFT, samples: int) -> Tensor:
         """Return the inverse STFT of the spectra, see `Phase`."""

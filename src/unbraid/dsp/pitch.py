@@ -80,10 +80,10 @@ class Crepe:
         return hz.astype(np.float32), np.interp(points, evaluated, periodicity.numpy()).astype(np.float32)
 
     def _decode(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute pitch and periodicity from CREPE's class probabilities. Shape: [n, 360] -> [n], [n].
+        """Compute pitch and periodicity from the output of CREPE: a probability for each of 360 pitches.
 
-        The pitch is in cents above 10 Hz. The periodicity is the largest probability. Only classes between `fmin` and `fmax`
-        are considered.
+        The pitch is in cents above 10 Hz. The periodicity is the largest probability of a pitch between `fmin` and `fmax`.
+        Shape: [n, 360] -> [n], [n].
         """
         cents = FIRST_CENTS + CENTS_PER_BIN * torch.arange(BINS, dtype=torch.float64)
         hz = 10 * 2 ** (cents / 1200)
@@ -95,7 +95,7 @@ class Crepe:
 
 @torch.inference_mode()
 def _class_probabilities(samples: Tensor, centres: Tensor, model: str) -> Tensor:
-    """Compute CREPE's pitch class probabilities for a window around each of n positions. Shape: [samples], [n] -> [n, 360]."""
+    """Return the output of CREPE at n positions: a probability for each of 360 pitches. Shape: [samples], [n] -> [n, 360]."""
     import torchcrepe
 
     half = CREPE_WINDOW // 2

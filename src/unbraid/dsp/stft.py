@@ -95,7 +95,7 @@ class STFT(nn.Module):
 
 
 def up_to(size: int, unit: int) -> int:
-    """Return the difference between `size` and the next multiple of `unit`: -size % unit.
+    """Return the smallest number >= 0 whose sum with `size` is a multiple of `unit`: -size % unit.
 
     `torch.export` can trace this formula with symbolic sizes.
     """

@@ -233,7 +233,7 @@ def _with_tail(whole: Tensor, samples: int, tail: Tensor | None) -> tuple[Tensor
 
 
 def a_weighting_db(hz: Tensor) -> Tensor:
-    """Compute the A-weighting of IEC 61672-1: the perceived level, in dB, of a tone relative to an equally strong 1 kHz tone.
+    """Compute the A-weighting of IEC 61672-1 in dB. It estimates how loud a tone sounds, compared with a 1 kHz tone.
 
     Args:
         hz: frequencies in Hz.
@@ -252,7 +252,7 @@ def a_weighting_db(hz: Tensor) -> Tensor:
 
 
 def loudness(waveform: Tensor, sample_rate: int, hop_length: int, n_fft: int = 2048) -> Tensor:
-    """Measure loudness as the A-weighted mean square around each control point in dB. A full-scale tone of 1 kHz has -3 dB.
+    """Measure the loudness around each control point: the A-weighted mean square. A full-scale tone of 1 kHz has -3 dB.
 
     Args:
         waveform: waveform.
@@ -301,7 +301,7 @@ def mfccs(waveform: Tensor, sample_rate: int, hop_length: int, count: int, n_fft
 
 
 def _spectrum(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Compute the float32 STFT of a waveform with zeros at both ends. Shape: [..., samples] -> complex [..., bins, frames]."""
+    """Pad a waveform with zeros at both ends, and compute the STFT. Shape: [..., samples] -> complex [..., bins, frames]."""
     with torch.autocast(waveform.device.type, enabled=False):
         flat = waveform.float().reshape(-1, waveform.shape[-1])
         spectrum = torch.stft(

@@ -1,9 +1,10 @@
 """Multichannel Wiener filter with expectation maximisation (Nugraha, Liutkus & Vincent, EUSIPCO 2016).
 
-A source is modelled by a power v in each bin (mean over the channels) times a spatial covariance R (between the channels) at
-each frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over sources. Then v and R
-are updated from the estimates. Regularisation and scaling follow Open-Unmix (Stöter et al., JOSS 2019). Separators use this
-filter through the class `unbraid.dsp.phase.Wiener`. The class `MixturePhase`, which uses the phase of the mixture, is faster
+The model of a source has two parts. v is the power in each bin, averaged over the channels. R is the covariance matrix of
+the channels at each frequency. The filter estimates a source as v R (Σ v R)⁻¹ times the mixture, where Σ is the sum over
+sources. Then v and R are updated from the estimates. Regularisation and scaling follow Open-Unmix (Stöter et al., JOSS 2019).
+
+Separators use this filter through the class `unbraid.dsp.phase.Wiener`. The class `unbraid.dsp.phase.MixturePhase` is faster
 and seldom gives much worse results.
 """
 

@@ -60,10 +60,10 @@ class Detector:
 
     @torch.inference_mode()
     def fit(self, train: Iterable[Tensor], valid: Iterable[Tensor], quantile: float) -> None:
-        """Learn the error profiles of normal frames, and a limit for the distance from these error profiles.
+        """Learn the error profiles of normal frames, and a limit: a frame with a distance above the limit is anomalous.
 
-        The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave. A frame is
-        anomalous if the distance exceeds the limit.
+        The error profile of a frame is the logarithm of the autoencoder's reconstruction error in each octave. The distance
+        is between the error profile of a frame and the learned error profiles.
 
         Args:
             train: waveforms of normal sounds, from which the error profiles are learned.
@@ -119,7 +119,7 @@ class Detector:
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:
-    """Return the moving average over `width` values; at both ends, over fewer values. Shape: [n] -> [n]."""
+    """Return the moving average over `width` values. Near both ends, fewer values are averaged. Shape: [n] -> [n]."""
     sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
     centre = torch.arange(len(values))
     low, high = (centre - (width - 1) // 2).clamp(min=0), (centre + width // 2 + 1).clamp(max=len(values))
@@ -151,7 +151,7 @@ def intervals(scores: Tensor, seconds_per_frame: float, longest_gap_seconds: flo
 
 
 def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float) -> np.ndarray:
-    """Return, for each frame, True if the frame is within a known anomaly.
+    """Find the frames that are within a known anomaly.
 
     Args:
         anomalies: known anomalies.
@@ -159,7 +159,7 @@ def labelled(anomalies: Sequence[Anomaly], frames: int, seconds_per_frame: float
         seconds_per_frame: time between two frames, in seconds.
 
     Returns:
-        Array of booleans: True for a frame within an anomaly.
+        Array with one boolean for each frame: True if the frame is within a known anomaly.
 
     Shape:
         Result [frames].

@@ -17,7 +17,7 @@ from unbraid.runs.errors import InputError
 class EstimateFolder:
     """Read estimated sources from a folder with one audio file for each target of each track.
 
-    Each file is searched at three paths, in this order: `<track>/<target>.*`, `test/<track>/<target>.*` and
+    The path of a file is the first existing path of these three: `<track>/<target>.*`, `test/<track>/<target>.*` and
     `<target>/<track>.*`. Every audio format is accepted.
 
     Args:

@@ -69,8 +69,8 @@ class SeparatorMethod(Method):
     Args:
         separator: separator. The computation runs on its device.
         weights: text that identifies the weights of the separator, such as a part of the hash of the weights file.
-        mixtures: dictionary from the name of each track to the track. The tracks have the sample rate of the protocol. They
-            have as many channels as the protocol or as the separator, whichever number is larger.
+        mixtures: dictionary from the name of each track to the track. The tracks have the given sample rate. They
+            have as many channels as the protocol of the scores or as the separator, whichever number is larger.
         sample_rate: sample rate of the mixtures in Hz.
         options: options of the separation, such as the chunk length.
     """
@@ -132,7 +132,7 @@ class SeparatorMethod(Method):
 def mixtures_for(
     separator: Separator, protocol: Protocol, tracks: Sequence[StoredTrack], whole: Callable[[int, int], Sequence[StoredTrack]]
 ) -> Sequence[StoredTrack]:
-    """Return the tracks from which a separator reads the mixtures, with enough channels for the separator.
+    """Return the tracks whose mixtures a separator reads. The tracks have enough channels for the separator.
 
     The returned tracks have the sample rate of the protocol. They have as many channels as the protocol or as the separator,
     whichever number is larger.
@@ -190,7 +190,7 @@ class EstimateFiles(Method):
     sample_rate: int
 
     def origin(self, track: StoredTrack) -> str:
-        """Return a text that identifies the estimates of a track: hash of the audio files, and hash of the decoded track."""
+        """Return a text that identifies the estimates of a track: hash of the estimate files, and hash of the true sources."""
         return f"files {self.files.fingerprint(track.name)}, {track.entry.name}"
 
     def __call__(self, track: StoredTrack, source_group: SourceGroup, mixture: Tensor, references: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def baselines(stft: STFT, protocol: Protocol) -> dict[str, Method]:
             scores of silence.
 
     Returns:
-        Dictionary from the name of each table row to its method.
+        Dictionary from the name of each table row to the baseline, an object of the class `Method`.
     """
     return {name: Oracle(name, stft) for name in BASELINES if name != SILENCE or protocol.measure != "bss_eval"}
 

@@ -47,7 +47,7 @@ class Gathered:
         columns: largest number of patches in a row of a picture.
         rows: dictionary from the name of each row, such as `input` or `rebuilt`, to the patches in this row.
         codes: codes of all patches, one tensor per batch.
-        labels: label of each code, one tensor per batch. A label is the number of a class (images) or of a source (audio).
+        labels: label of each code, one tensor per batch. A label is the index of a class (images) or of a source (audio).
     """
 
     columns: int
@@ -70,7 +70,7 @@ class Gathered:
         Args:
             task: autoencoder.
             clean: clean patches, [N, C, H, W].
-            labels: label of each patch, [N]. A label is the number of a class (images) or of a source (audio).
+            labels: label of each patch, [N]. A label is the index of a class (images) or of a source (audio).
         """
         code = task.net.encode(task.as_items(clean)).flatten(start_dim=1)
         self.codes.append(code.cpu())
@@ -84,7 +84,7 @@ class Reconstructions:
     (momentum).
 
     Args:
-        examples: number of spectrogram patches or images in the picture, at least 1.
+        examples: number of spectrogram patches or images that a picture shows, at least 1.
         clips: number of tracks whose audio is written. The first tracks are used.
         phase: origin of the phase of the written audio; the autoencoder reconstructs only magnitudes. `input`: the phase of the
             input is used; `griffin_lim`: the phase is estimated from the reconstructed magnitudes.

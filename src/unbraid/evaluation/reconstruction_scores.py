@@ -36,7 +36,7 @@ class Unit:
     versions: Mapping[str, Tensor]
 
     def measures(self, row: str) -> dict[str, float | None]:
-        """Compute the error and the signal-to-noise ratio of one version of the vectors. The reference is the true vectors.
+        """Compute the error and the signal-to-noise ratio of one version of the vectors. The true vectors are the reference.
 
         Args:
             row: name of the version: `rebuilt`, `pca` or `corrupted`.
@@ -62,7 +62,7 @@ def units_of(
         track: name of the track; None for images.
         clean: true patches of the batch.
         patches: dictionary from the name of a version (`rebuilt`, `pca` or `corrupted`) to the patches of this version.
-        labels: label of each patch. A label is the number of a class (images) or of a source (audio).
+        labels: label of each patch. A label is the index of a class (images) or of a source (audio).
         names: names of the classes (images) or of the sources (audio). Class or source n has the name at index n.
 
     Yields:

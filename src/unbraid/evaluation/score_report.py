@@ -17,7 +17,7 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     Args:
         scores: scores of the model, the result of `Scorer.scores`.
         label: label of the model's row.
-        beside: scores of other models, by the label of the row.
+        beside: dictionary from the label of a row to the scores of another model, which are shown in this row.
 
     Returns:
         The table, followed by lines about tracks with undefined scores and lines with warnings.

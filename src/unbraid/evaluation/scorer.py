@@ -183,7 +183,7 @@ class Scorer:
         return read_track(self._path(row, method, track), self.record, method.origin(track), self.protocol.measures)
 
     def score(self, rows: Mapping[str, Method], track: StoredTrack, wait: bool) -> bool:
-        """Score a track with each method that has no valid stored scores of this track, and store the scores.
+        """Score the estimates of a track by each method, and store the scores. Valid stored scores are not computed again.
 
         Args:
             rows: dictionary from the name of each row in the table of scores to its method.

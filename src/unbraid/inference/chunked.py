@@ -4,9 +4,9 @@
 A separator with the option `scaling: patch` divides its input by the largest magnitude in the chunk, as in training. A loud
 chorus in one chunk therefore does not change the estimate of a verse in another chunk.
 
-If a separator has a finite receptive field and not the option `scaling: patch`, the result equals the separation of the whole
-signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation of the
-whole signal.
+If a separator has a finite receptive field, but not the option `scaling: patch`, the chunks give the same result as the whole
+signal at once, up to rounding. For a recurrent network, a longer overlap brings the result closer to the separation
+of the whole signal.
 
 A separator with `normalisation: song` needs mean and standard deviation of the whole signal. `song_scale` computes them before
 the separation, so a file is then read twice.
@@ -54,8 +54,8 @@ class InferenceOptions:
             receptive field of the network, and may exceed 0.75; it is 0.25 if the receptive field is not finite.
         batch_size: number of chunks that the network processes at once. None: 1 on a CPU; on other devices, as many chunks as
             fit into 48 seconds of audio.
-        shifts: number of estimates of each chunk. Each estimate is computed with another delay of less than 0.5 s, and the
-            result is the mean of all estimates.
+        shifts: number of estimates of each chunk. For each estimate, the chunk is delayed by a different time below 0.5 s.
+            The result is the mean of all estimates.
         precision: `32` for float32. `bf16` for bfloat16 in the operations in which PyTorch's autocast allows bfloat16.
 
     Raises:
@@ -87,8 +87,8 @@ def chunk_sizes(model: Separator, options: InferenceOptions) -> ChunkSizes:
     """Compute the lengths of chunks, overlap and cross-fade with which a separator processes a long signal.
 
     If `options.overlap` is a number, the overlap is this share of a chunk. If `options.overlap` is None, the overlap depends on
-    the receptive field of the network. With a finite receptive field, the overlap is at least twice the receptive field plus a
-    cross-fade of 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
+    the receptive field of the network. With a finite receptive field, the overlap is at least 2 R + 512 samples: R is
+    the receptive field, and the cross-fade takes 512 samples. With an infinite receptive field, the overlap is 25 % of a chunk.
 
     A chunk is at least as long as the shortest input of the network. The distance between the starts of adjacent chunks is a
     multiple of `model.chunk_alignment`.
@@ -183,7 +183,7 @@ def _estimates(
 
 
 class _BatchSeparator:
-    """Separate a batch of chunks. Chunks of zeros are not passed to the network, and get sources of zeros."""
+    """Separate a batch of chunks. For a chunk of zeros, the sources are zeros, and the network is not called."""
 
     def __init__(self, model: Separator, options: InferenceOptions, device: torch.device) -> None:
         self.model, self.options, self.device = model, options, device

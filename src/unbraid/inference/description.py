@@ -150,9 +150,9 @@ def layers_of(tensors: Mapping[str, Any]) -> dict[str, int]:
         tensors: tensors by name.
 
     Returns:
-        Dictionary from the name of each part to the number of its values. The name of a tensor starts with the name of its
-        part: the tensor `encoder.0.weight` belongs to the part `encoder`. If all tensors belong to the same part, the parts
-        have longer names, such as `encoder.0`.
+        Dictionary from the name of each part to the number of values in the part. The name of a part is the first word of the
+        names of its tensors: the tensor `encoder.0.weight` belongs to the part `encoder`. If all names start with the same
+        word, the name of a part has more words, such as `encoder.0`.
     """
     sizes = {name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     layers: dict[str, int] = {}

@@ -1,7 +1,8 @@
 """Load a trained separator or instrument for use in Python, with the function `unbraid.load`.
 
 Model files from other people are safe to load, because no code in these files is executed. Weights are read as tensors only. A
-config can build only classes of the modules in the list `BUILT`, and classes of the plugins that the caller allows.
+config can build only two kinds of classes: classes in the modules of the list `BUILT`, and classes in plugins. The caller lists
+the allowed plugins.
 """
 
 from collections.abc import Callable, Sequence
@@ -170,15 +171,15 @@ def load(
     - a YAML file that translates the parameter names of weights from another toolkit.
 
     An `unbraid.runs.errors.InputError` is raised in three cases: the path or the device does not exist, the weights do not
-    fit the model, or the config contains a class of a module that is not allowed.
+    fit the model, or the config contains a class whose module is not allowed.
 
     Args:
         path: folder or file of the model.
         checkpoint: `best`, `last` or the path of a checkpoint. It is used only if `path` is a run folder.
         device: PyTorch device of a separator, such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU. Instruments
             always run on the CPU.
-        plugins: packages of this machine whose classes the model may use. The code of these packages is run, so list only
-            packages that you trust. The key `plugins` in the config of the run is ignored.
+        plugins: names of installed packages. The model may use the classes of these packages. The code of the packages is run,
+            so list only packages that you trust. The key `plugins` in the config of the run is ignored.
         config: config file (yaml) of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
 
     Returns:

@@ -125,7 +125,7 @@ def read_translation(path: Path) -> Translation:
 
 
 def translated_tensors(path: Path, translation: Translation) -> dict[str, Tensor]:
-    """Read the weights file that a translation file names, and rename the tensors to their names in unbraid.
+    """Read the weights file of a translation file, and give each tensor its name in unbraid.
 
     Args:
         path: path of the translation file.
@@ -190,7 +190,7 @@ def _translated(given: Mapping[str, Any], translation: Translation, path: Path) 
 
 
 def _translate(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str | None:
-    """Return the name in unbraid of the tensor `name`. The first matching pattern is used; None if no pattern matches."""
+    """Convert a tensor name to unbraid. The first pattern that matches `name` is used; None if no pattern matches."""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(name):
             parts = iter(match.groups())

@@ -35,10 +35,11 @@ class Init:
             weights; None: random weights.
         config: config file of Music-Source-Separation-Training, if `path` is a checkpoint of that tool.
         weights: checkpoint that is read if `path` is a run folder.
-        only: beginnings of the names of the tensors that are loaded, such as `nets.0.encoder`; empty: all tensors.
-        skip: beginnings of the names of tensors that are not loaded.
+        only: prefixes, such as `nets.0.encoder`. Only tensors whose names begin with one of these prefixes are loaded;
+            empty: all tensors.
+        skip: prefixes. Tensors whose names begin with one of these prefixes are not loaded.
         partial: True: tensors that do not fit keep their random values. False: such tensors raise InputError.
-        sha256: SHA-256 hash that the file must have. None: any hash, which is then written to the config.
+        sha256: required SHA-256 hash of the weights file. None: the hash is not checked, but is written to the config.
     """
 
     path: str | None = None
@@ -85,7 +86,7 @@ class Init:
 
     @property
     def is_published(self) -> bool:
-        """True if the path is the name of published weights, or a folder with a file `<target>.pth` for each target."""
+        """True if `path` is the name of published weights, or a folder that contains a file `<target>.pth` for each target."""
         if self.path in (*PUBLISHED, HDEMUCS):
             return True
         folder = self.place
@@ -119,7 +120,7 @@ class Started:
     Args:
         name: last part of the path of the weights, or name of published weights.
         kind: kind of the origin, see `Origin`, or `published`.
-        sha256: SHA-256 hash of the file; None for weights that were downloaded.
+        sha256: SHA-256 hash of the weights file; None for weights that were downloaded.
         loaded: number of tensors that were loaded.
         random: names of the tensors that were not loaded and kept their random values.
     """
@@ -162,10 +163,10 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
     """Load initial weights into a model.
 
     Args:
-        module: separator, or the task of another kind of model.
-        options: options of the initial weights, with a path.
-        make: function that builds the same kind of separator with the given target names. It is called only if the targets of
-            the model and of the weights differ.
+        module: separator, or another model as a task (LightningModule).
+        options: options of the initial weights. `options.path` must not be None.
+        make: function that takes target names, and builds a separator like `module` with these targets. The function is called
+            only if `module` and the weights have different targets.
 
     Returns:
         A description of the loaded weights.
@@ -201,7 +202,7 @@ def initialise(module: nn.Module, options: Init, make: Callable[[Sequence[str]],
 
 
 def _given(module: nn.Module, options: Init, where: str) -> tuple[dict[str, Tensor], str, list[str] | None]:
-    """Read the initial weights. Return a dictionary from name to tensor, the kind of the origin, and the targets if known."""
+    """Read the initial weights. Return a dictionary from name to tensor, the kind of the origin, and the targets (or None)."""
     if options.is_published:
         if not isinstance(module, Separator):
             problem = "this model is not a separator and cannot use published weights"

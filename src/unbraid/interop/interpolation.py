@@ -21,8 +21,8 @@ def check_interpolation(interpolate: float | None, start: str | None) -> None:
     """Check the keys `interpolate` and `start` of a command.
 
     Args:
-        interpolate: factor A of the fine-tuned weights. The other weights have the factor 1 - A. None: the weights are not
-            mixed.
+        interpolate: factor A of the fine-tuned weights. The weights in `start` have the factor 1 - A. None: only the fine-tuned
+            weights are used.
         start: path of the weights before the fine-tuning.
 
     Raises:
@@ -41,7 +41,7 @@ def check_interpolation(interpolate: float | None, start: str | None) -> None:
 
 @torch.no_grad()
 def interpolated(separator: Separator, config: DictConfig | None, start: str, share: float) -> str:
-    """Mix the weights of a fine-tuned separator with the weights before the fine-tuning.
+    """Replace the weights of a fine-tuned separator by a weighted mean of the weights before and after the fine-tuning.
 
     Args:
         separator: fine-tuned separator, which is changed in place.
@@ -50,7 +50,7 @@ def interpolated(separator: Separator, config: DictConfig | None, start: str, sh
         share: factor A of the fine-tuned weights. The weights of `start` have the factor 1 - A.
 
     Returns:
-        A text that identifies the mixture: the factor A, and the hash of the weights in `start`.
+        A text that contains the factor A and the hash of the weights in `start`.
 
     Raises:
         InputError: the names, shapes or targets of the weights differ, or the fine-tuning has started from other weights.

@@ -75,7 +75,7 @@ class Origin:
         return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
 
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add the tensors that checkpoints of another tool do not store, see `msst.checkpoint.with_spare`."""
+        """Complete the tensors of a checkpoint of another tool, see `msst.checkpoint.with_spare`."""
         return dict(tensors) if self.foreign is None else with_spare(self.foreign, tensors, module)
 
     @property
@@ -92,7 +92,7 @@ class Origin:
 
 
 def find_origin(path: Path, checkpoint: str = "best", config: str | None = None) -> Origin:
-    """Find the file with the weights, and read the config of the model. The weights of runs are not read yet.
+    """Find the file with the weights, and read the config of the model.
 
     Args:
         path: run folder, folder or safetensors file of `scripts/publish.py`, checkpoint file of a run, or checkpoint of another

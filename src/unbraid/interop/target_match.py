@@ -1,9 +1,9 @@
 """Load weights into a separator whose targets have another order or number than the targets of the weights.
 
-Each part of the separator that estimates a target gets the weights of the target with the same name. To find these parts, the
-separator is built twice: with two and with three targets. If a module list has one more entry in the second case, the list
-contains a network for each target. If an axis of a tensor is longer in the second case, the axis contains a block of the same
-length for each target.
+Some parts of the separator belong to one target. Such a part gets the weights of the target with the same name. To find these
+parts, the separator is built twice: with two and with three targets. If a module list has one more entry in the second case,
+the list contains a network for each target. If an axis of a tensor is longer in the second case, the axis contains a block of
+the same length for each target.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -22,9 +22,10 @@ FIRST_NOISE = 10 ** (-45 / 20)  # gain of all noise bands before the fit; the am
 
 
 class Piece(NamedTuple):
-    """Hold one second of training data: the sound, and pitch `f0` in Hz and loudness in dB at F + 1 control points.
+    """Hold one second of training data: sound, pitch and loudness.
 
-    `hop_length` is the number of samples between two control points.
+    Pitch (`f0`) in Hz and loudness in dB are given at F + 1 control points. The distance of two control points is `hop_length`
+    samples.
 
     Shape: sound [F * hop_length], f0 and loudness [F + 1].
     """
@@ -45,7 +46,10 @@ class Sample:
         self.offered, self.generator = 0, torch.Generator().manual_seed(0)
 
     def offer(self, piece: Piece) -> None:
-        """Store a piece if fewer than `PIECES` pieces are stored. Otherwise, drop it or replace a stored piece, at random."""
+        """Store a piece if fewer than `PIECES` pieces are stored.
+
+        Otherwise, decide at random: drop the new piece, or replace a stored piece by the new piece.
+        """
         self.offered += 1
         if len(self.pieces) < PIECES:
             self.pieces.append(piece)
@@ -76,7 +80,7 @@ class ConstantSpectrum:
     ) -> "ConstantSpectrum":
         """Fit the spectra of harmonics and noise to training data.
 
-        The fit starts with the mean share of each harmonic in the training data.
+        The fit starts with the mean relative amplitudes of the harmonics in the training data.
 
         Args:
             sounds: pairs of a waveform [samples] and its controls: pitch and loudness [F] at F control points.
@@ -152,7 +156,9 @@ def _pieces(sound: Tensor, controls: Controls, features: Extraction) -> Iterable
 
 
 def _shares(sound: Tensor, controls: Controls, harmonics: int, features: Extraction) -> tuple[Tensor, Tensor]:
-    """Measure the share of each harmonic in the sum of all harmonics of a sound. Control points without a pitch are left out.
+    """Measure the share of each harmonic: its amplitude divided by the sum of all amplitudes of harmonics.
+
+    Control points without a pitch are left out.
 
     Return two arrays [points, harmonics]: the shares, and booleans. A boolean is True if the frequency of the harmonic is below
     half the sample rate.

@@ -33,7 +33,7 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute the N patches [N, C, H, W] of a batch, and for each patch the number of its class or source [N]."""
+        """Compute the N patches [N, C, H, W] of a batch, and for each patch the index of its class or source [N]."""
 
     @abstractmethod
     def vectors(self, patches: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Spectra(Features):
         self.full_scale = float(stft.window.sum()) / 2
 
     def items(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Compute N patches [N, C, H, W] from all sources in a batch, and for each patch the number of its source [N]."""
+        """Compute N patches [N, C, H, W] from all sources in a batch, and for each patch the index of its source [N]."""
         sources = batch.sources
         spectra = self.analyse(sources.flatten(0, 1))
         patches = self.cut(spectra)
@@ -159,7 +159,7 @@ class Spectra(Features):
         return padded.unflatten(-1, (-1, w)).permute(0, 3, 1, 2, 4).reshape(-1, c, h, w)
 
     def join(self, patches: Tensor, frames: int) -> Tensor:
-        """Join patches to one spectrum of `frames` frames, the inverse of `cut`. Shape: [n, C, H, W] -> [C, bins, frames]."""
+        """Join patches to one spectrum of `frames` frames, the inverse of `cut`. Shape: [n, C, H, W] -> [C, H, frames]."""
         return patches.permute(1, 2, 0, 3).flatten(-2)[..., :frames]
 
     def vectors(self, patches: Tensor) -> Tensor:

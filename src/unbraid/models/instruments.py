@@ -108,8 +108,8 @@ class Player:
             raise InputError(
                 "timbre",
                 "the waveform is shorter than the curve 'f0'",
-                found=f"a waveform of {len(coefficients)} control points",
-                expected=f"at least {points} control points",
+                found=f"a waveform as long as {len(coefficients)} control points",
+                expected=f"at least {points}, the number of control points of 'f0'",
             )
         return coefficients[:points]
 
@@ -177,7 +177,7 @@ def load_player(config: DictConfig, folder: Path, checkpoint: str) -> Player:
         checkpoint: `best`, `last` or the path of a checkpoint file.
 
     Returns:
-        The instrument in evaluation mode.
+        A `Player` with the synthesizer in evaluation mode.
 
     Raises:
         InputError: the config names a class outside of `BUILT`, or the weights do not fit the model of the config.

@@ -41,7 +41,7 @@ class MagnitudeL1(nn.Module):
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the mean absolute error of magnitudes. Shape: both magnitudes [B, S, C, F, T] -> scalar."""
+        """Return the mean absolute error of the estimated magnitudes. Shape: magnitudes [B, S, C, F, T] -> scalar."""
         return functional.l1_loss(required_field(estimate, "magnitudes"), reference.magnitudes)
 
 
@@ -132,7 +132,7 @@ class DeepClustering(nn.Module):
 
 
 class ChimeraLoss(nn.Module):
-    """Compute α · (loss of the embeddings) + (1 − α) · (loss of the masks) for a Chimera network (Luo et al., ICASSP 2017).
+    """Compute α · `clustering` + (1 − α) · `inference`, two losses of a Chimera network (Luo et al., ICASSP 2017).
 
     If both losses are of order 1, as `DeepClustering` and `RelativeMagnitudeL1` are, α = 0.5 balances their gradients.
     Published implementations use values of α between 0.1 and 0.9.
@@ -140,7 +140,7 @@ class ChimeraLoss(nn.Module):
     Args:
         clustering: loss of the embeddings.
         inference: loss of the masks.
-        alpha: weight of the clustering loss, in [0, 1].
+        alpha: weight α of the loss `clustering`, in [0, 1].
 
     Raises:
         InputError: `alpha` is not in [0, 1].
@@ -153,16 +153,16 @@ class ChimeraLoss(nn.Module):
         self.clustering, self.inference, self.alpha = clustering, inference, alpha
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
-        """Return the weighted sum of clustering loss and mask loss, a scalar."""
+        """Return the weighted sum of the losses `clustering` and `inference`, a scalar."""
         return self.alpha * self.clustering(estimate, reference) + (1 - self.alpha) * self.inference(estimate, reference)
 
 
 class MagnitudeMSE(nn.Module):
     """Compute the mean of (M ⊙ X − Y)² over bins, summed over targets, for mask M, mixture X and true magnitudes Y.
 
-    This is the loss of Open-Unmix (Stöter et al., JOSS 2019), in which each target has its own network. Because the targets are
-    summed, each network has the same gradient as if it were trained alone. A mean over S
-    targets would divide the gradients by S, so that weight decay would have more effect.
+    This is the loss of Open-Unmix (Stöter et al., JOSS 2019). Open-Unmix has one network for each target. With the sum over
+    targets, each network gets the same gradient as in a training of this network alone. A mean over S targets would divide
+    the gradients by S, so that weight decay would have more effect.
     """
 
     def forward(self, estimate: Any, reference: Any) -> Tensor:
@@ -206,7 +206,9 @@ class SISDR(nn.Module):
 
 
 class MultiResolutionSTFT(nn.Module):
-    """Compute L1 of waveforms plus L1 of complex spectra at several window sizes (Lu et al., ICASSP 2024; Gusó et al. 2022).
+    """Compute the L1 distance of waveforms plus the L1 distances of complex spectra at several window sizes.
+
+    Sources: Lu et al., ICASSP 2024; Gusó et al. 2022.
 
     Args:
         window_sizes: lengths of the Hann windows in samples, each above `hop_length`.

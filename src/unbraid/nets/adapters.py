@@ -20,8 +20,8 @@ class HDemucs(nn.Module):
         audio_channels: number of channels of the waveforms.
         channels: number of channels of the first layer.
         growth: factor by which the number of channels grows from layer to layer.
-        n_fft: length of the STFT window in samples; the hop is n_fft / 4. The encoder has `depth` layers, which must
-            reduce the frequency bins to one. For 4096 samples, 6 layers are needed.
+        n_fft: length of the STFT window in samples; the hop is n_fft / 4. All encoder layers
+            together must reduce the frequency bins to one. For 4096 samples, `depth` is therefore 6.
         depth: number of encoder layers.
         freq_emb: weight of the frequency embedding (a learned vector for each frequency); 0: no frequency embedding.
         emb_scale: factor of the learning rate of the frequency embedding.

@@ -1,4 +1,4 @@
-"""Autoencoders of vectors: with one hidden layer, with several hidden layers (deep), and variational.
+"""Autoencoders of vectors: shallow (one hidden layer), deep (several hidden layers) and variational.
 
 Deep autoencoders are from Hinton & Salakhutdinov (Science 2006). The decoder has its own weights, or uses the transposed
 weights of the encoder (tied weights).
@@ -233,7 +233,7 @@ class FrameAutoencoder(nn.Module):
         self.net = DenseAutoencoder(size, code, hidden, activation, output="linear", tied=tied)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the magnitudes of a source from the mixture's magnitudes. Shape of both: [batch, channels, bins, frames]."""
+        """Estimate the magnitudes of a source from the magnitudes of the mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame
         b, c, f, t = magnitudes.shape
         if f != self.size:

@@ -27,8 +27,8 @@ class ConvolutionalAutoencoder(Autoencoder):
 
     Args:
         shape: shape (C, H, W) of a patch. H and W are multiples of `2 ** len(channels)`.
-        channels: number of channels of each level. Each level halves height and width. The code, which is the last level, must
-            not have more values than a patch.
+        channels: number of channels of each level. Each level halves height and width. The code, which is the output of the
+            last level, must not have more values than a patch.
         kernel_size: height and width of all kernels, an odd number.
         down: method of halving height and width. `stride`: a convolution with stride 2; `max_pool`: maximum of 2 × 2 values.
         up: method of doubling height and width. `transposed`: a transposed convolution with stride 2; `max_unpool`: each value

@@ -44,7 +44,7 @@ class CrossTransformer(nn.Module):
         self.waveform_layers = nn.ModuleList(TransformerLayer(*options, cross=bool(n % 2)) for n in range(layers))
 
     def forward(self, spectrogram: Tensor, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Process a spectrogram and a waveform. Shape: [B, C, F, T], [B, C, N] -> [B, C, F, T], [B, C, N]."""
+        """Apply both transformers, and return spectrogram and waveform. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
         # b batch, c channel, f bin, t frame, n sample
         channels, bins, frames = spectrogram.shape[1:]
         x = self.spectral_norm(spectrogram.permute(0, 3, 2, 1).flatten(1, 2))  # b (t f) c
@@ -88,7 +88,7 @@ class TransformerLayer(nn.Module):
         self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, sequence: Tensor, other: Tensor | None) -> Tensor:
-        """Process a sequence. The sequence attends to the sequence `other`, or to itself if `other` is None."""
+        """Apply the layer to a sequence. The sequence attends to the sequence `other`, or to itself if `other` is None."""
         if self.other_norm is not None and other is not None:
             other = self.other_norm(other)
         attended = self.attention(self.attention_norm(sequence), other)
@@ -120,7 +120,10 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, sequence: Tensor, other: Tensor | None) -> Tensor:
-        """Apply attention: queries from `sequence`, keys and values from `other`, or from `sequence` if `other` is None."""
+        """Apply attention. The queries are from `sequence`, the keys and values are from `other`.
+
+        If `other` is None, the keys and values are from `sequence`, too.
+        """
         if other is None:
             queries, keys, values = self.inputs(sequence).chunk(3, dim=-1)
         else:
@@ -154,9 +157,10 @@ def embed_line(length: int, channels: int, device: torch.device) -> Tensor:
 
 
 def embed_grid(frames: int, bins: int, channels: int, device: torch.device) -> Tensor:
-    """Compute the position embedding of a spectrogram: the frame in the first half of the channels, the bin in the second half.
+    """Compute the position embedding of a spectrogram.
 
-    Sines and cosines alternate in each half.
+    The first half of the channels encodes the number of the frame. The second half encodes the number of the bin. Sines and
+    cosines alternate in each half.
 
     Args:
         frames: number of frames T.

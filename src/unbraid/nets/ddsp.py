@@ -85,7 +85,7 @@ def semitones(hz: Tensor) -> Tensor:
 
 
 def positive(x: Tensor) -> Tensor:
-    """Compute 2 σ(x)^ln 10 + 1e-7, which maps any value to a positive amplitude (Engel et al., Eq. 5)."""
+    """Map any value x to a positive amplitude: 2 sigmoid(x)^(ln 10) + 1e-7 (Engel et al., Eq. 5)."""
     return 2 * torch.sigmoid(x) ** math.log(10) + 1e-7
 
 
@@ -278,10 +278,11 @@ class Instrument(nn.Module):
 
         Shape:
             f0, loudness and gate [F], coefficients [F, 30], for F control points. All pieces together have F * hop_length
-            samples and F control points.
+            samples.
 
         Yields:
             The samples of a piece, and the parameters of the synthesizer at the control points of the piece [1, points, …].
+            The last piece is the sound after the last control point. It has no control points.
         """
         state = Playing(dry, torch.Generator(f0.device).manual_seed(seed))
 

@@ -130,7 +130,7 @@ class HTDemucs(nn.Module):
         return (y + self._waveforms(x, samples))[..., :length]
 
     def _transform(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply linear layers, the transformers, and linear layers. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
+        """Apply the transformers, with linear layers before and after. Shape: [B, C, F, T], [B, C, N] -> the same shapes."""
         bins = x.shape[2]
         x = self.spectral_widening(x.flatten(2)).unflatten(2, (bins, -1))
         x, y = self.transformer(x, self.waveform_widening(y))

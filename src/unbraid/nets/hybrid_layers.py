@@ -48,7 +48,7 @@ class ResidualBranch(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process a waveform or a spectrogram. The shape does not change."""
+        """Apply the dilated convolutions to a waveform or a spectrogram. The shape does not change."""
         # b batch, c channel, f bin, t sample or frame
         if not self.blocks:
             return x

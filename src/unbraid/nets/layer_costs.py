@@ -50,7 +50,7 @@ def layer_costs(net: nn.Module, forward: Callable[[], object]) -> list[LayerCost
 
     Returns:
         One cost for each module that has parameters or operations of its own, in the order of the modules in the network. If
-        the list is longer than `MOST_ROWS`, the costs of inner modules are added to the modules that contain them.
+        the list is longer than `MOST_ROWS`, the costs of inner modules are added to the outer modules.
     """
     names = {module: name for name, module in net.named_modules()}
     counter = _Counter()
@@ -76,7 +76,7 @@ def _is_leaf(module: nn.Module) -> bool:
 
 
 def _summed(costs: list[LayerCost], modules: Mapping[str, nn.Module]) -> list[LayerCost]:
-    """Add the costs of inner modules to the modules that contain them, until at most `MOST_ROWS` costs are left."""
+    """Add the costs of inner modules to the outer modules, until at most `MOST_ROWS` costs are left."""
     depth = max((cost.name.count(".") for cost in costs), default=0)
     while len(costs) > MOST_ROWS and depth >= 0:
         rows: dict[str, LayerCost] = {}

@@ -90,7 +90,7 @@ class OpenUnmix(nn.Module):
         self.input_scale.copy_(1 / scale.clamp(min=1e-4 * float(scale.max()))[: self.max_bin])
 
     def forward(self, magnitudes: Tensor) -> Tensor:
-        """Estimate the mask of the target from the mixture's magnitudes. Shape of both: [batch, channels, bins, frames]."""
+        """Estimate the mask of the target from the magnitudes of the mixture. Shape: [B, C, F, T] -> [B, C, F, T]."""
         # b batch, c channel, f bin, t frame, h hidden
         batch, channels, bins, frames = magnitudes.shape
         if (channels, bins) != (self.audio_channels, self.bins):

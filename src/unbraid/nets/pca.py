@@ -1,7 +1,7 @@
 """Principal component analysis (PCA): the linear autoencoder with the smallest squared error, in closed form.
 
-Mean and covariance are accumulated batch by batch in float64 (update of Chan, Golub & LeVeque). The memory does not grow with
-the amount of data: it is one matrix of `size` times `size` values. The components are the eigenvectors of the covariance.
+Mean and covariance are accumulated batch by batch in float64 (update of Chan, Golub & LeVeque). Any amount of
+data therefore needs only the memory of one matrix, `size` × `size`. The components are the eigenvectors of the covariance.
 """
 
 import torch

@@ -128,11 +128,14 @@ class BandRoformer(nn.Module):
         return self.stft.inverse(sources, samples)
 
     def in_bands(self, pairs: Tensor) -> Tensor:
-        """Sort frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2]. N: total number of bins of all bands."""
+        """Return the frequency bins in the order of the bands. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2].
+
+        N is the total number of bins of all bands. If bands overlap, a bin occurs once for each band that contains the bin.
+        """
         return pairs
 
     def in_bins(self, masks: Tensor) -> Tensor:
-        """Sort the masks by frequency bin, the inverse of `in_bands`. Shape: [B, S, T, N, C, 2] -> [B, S, T, F, C, 2]."""
+        """Return the masks in the order of the frequency bins. Shape: [B, S, T, N, C, 2] -> [B, S, T, F, C, 2]."""
         return masks
 
 
@@ -166,7 +169,7 @@ class BSRoformer(BandRoformer):
         sources: number of sources.
         audio_channels: number of channels of the waveforms.
         dim: number of features of a band in a frame.
-        depth: number of blocks. A block is one transformer over frames and one over bands.
+        depth: number of blocks. A block is a transformer over frames and a transformer over bands.
         time_transformer_depth: number of layers of each transformer over frames.
         freq_transformer_depth: number of layers of each transformer over bands.
         linear_transformer_depth: number of layers of an additional transformer in each block, with linear attention over all
@@ -240,7 +243,7 @@ class MelBandRoformer(BandRoformer):
         sources: number of sources.
         audio_channels: number of channels of the waveforms.
         dim: number of features of a band in a frame.
-        depth: number of blocks. A block is one transformer over frames and one over bands.
+        depth: number of blocks. A block is a transformer over frames and a transformer over bands.
         time_transformer_depth: number of layers of each transformer over frames.
         freq_transformer_depth: number of layers of each transformer over bands.
         linear_transformer_depth: number of layers of an additional transformer in each block, with linear attention over all
@@ -250,7 +253,7 @@ class MelBandRoformer(BandRoformer):
         heads: number of attention heads.
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
-        sample_rate: sample rate of the waveforms in Hz, which determines the mel bands.
+        sample_rate: sample rate of the waveforms in Hz. The sample rate determines the mel bands.
         n_fft: length of the transform in samples.
         hop_length: step between frames in samples.
         win_length: length of the window in samples; None: `n_fft`.
@@ -319,7 +322,10 @@ class MelBandRoformer(BandRoformer):
         self.register_buffer("bands_per_bin", member.sum(dim=0)[:, None, None], persistent=False)
 
     def in_bands(self, pairs: Tensor) -> Tensor:
-        """Sort frequency bins by band. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2]. N: total number of bins of all bands."""
+        """Return the frequency bins in the order of the bands. Shape: [B, T, F, C, 2] -> [B, T, N, C, 2].
+
+        A bin occurs once for each band that contains the bin. N is the total number of bins of all bands.
+        """
         return pairs.index_select(2, self.bins)
 
     def in_bins(self, masks: Tensor) -> Tensor:

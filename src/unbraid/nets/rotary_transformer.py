@@ -32,7 +32,7 @@ class RMSNorm(nn.RMSNorm):
         super().__init__(features, eps=SMALLEST_NORM**2 / features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale vectors. Shape: [..., D] -> [..., D]."""
+        """Scale vectors to a root mean square of 1, and apply the weights. Shape: [..., D] -> [..., D]."""
         return super().forward(x.to(self.weight.dtype))
 
 
@@ -160,13 +160,13 @@ class Layer(nn.Module):
         self.attention, self.feed_forward = attention, feed_forward
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """Process a sequence. Shape: x [B, N, D], rotation [N, `dim_head` / 2] -> [B, N, D]."""
+        """Apply the layer to sequences. Shape: x [B, N, D], rotation [N, `dim_head` / 2] -> [B, N, D]."""
         x = x + self.attention(x, rotation)
         return x + self.feed_forward(x)
 
 
 class Transformer(nn.Module):
-    """Process sequences by layers of attention and feed-forward networks.
+    """Apply layers to sequences. Each layer consists of attention and a feed-forward network.
 
     Args:
         depth: number of layers.
@@ -202,7 +202,7 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(dim) if norm_output else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process a batch of sequences."""
+        """Apply all layers to a batch of sequences. Shape: [B, N, D] -> [B, N, D]."""
         rotation = rotations(x.shape[1], self.dim_head, x)
         for layer in self.layers:
             x = layer(x, rotation)
@@ -210,7 +210,7 @@ class Transformer(nn.Module):
 
 
 class AxialTransformer(nn.Module):
-    """Process a grid of frames and bands by blocks. A block is a transformer over the frames and a transformer over the bands.
+    """Apply blocks to a grid of frames and bands. A block is a transformer over the frames and a transformer over the bands.
 
     Args:
         dim: number of features of a band in a frame.
@@ -273,7 +273,7 @@ class AxialTransformer(nn.Module):
         self.norm = nn.Identity() if norm_each else RMSNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process a batch of grids."""
+        """Apply all blocks to a batch of grids. Shape: [B, T, K, D] -> [B, T, K, D]."""
         # b batch, t frame, k band, d feature
         b, t, k, _ = x.shape
         outputs: list[Tensor] = []

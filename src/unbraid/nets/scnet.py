@@ -1,8 +1,9 @@
 """SCNet, a sparse compression network for music source separation (Tong et al., ICASSP 2024).
 
 The encoder divides the spectrum into bands. High bands are compressed more than low bands, because low bands contain more
-information. Dual-path layers then process the bands over frequency and over time. Every second layer processes the Fourier
-transform over time instead of the frames. The decoder expands the bands and returns the complex spectra of all sources.
+information. Dual-path layers then process the bands over frequency and over time. Layers 1, 3, 5, … process frames. Layers
+2, 4, 6, … process the Fourier transform of the frames over time. The decoder expands the bands and returns the complex spectra
+of all sources.
 
 With the option `mask`, the decoder returns complex masks of the mixture, as in a variant of Music-Source-Separation-Training
 (MSST). `unbraid.nets.scnet_transformer` has attention instead of LSTMs. For a network with fewer operations per second of
@@ -46,8 +47,8 @@ class SCNet(nn.Module):
         expand: number of units of an LSTM in each direction, divided by the number of input channels of the LSTM.
         standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1), as in the authors' code.
             MSST standardises only waveforms.
-        mask: True: the network estimates complex masks, whose real and imaginary parts are in [-1, 1], and adds a learned
-            vector to each bin of the input. False: the network estimates spectra.
+        mask: True: the network estimates complex masks with real and imaginary parts in [-1, 1]. In this case, a learned
+            vector is added to each bin of the input. False: the network estimates spectra.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -153,7 +154,7 @@ class SCNet(nn.Module):
         return self.mask_head(x) if self.mask else x
 
     def padded_length(self, samples: int) -> int:
-        """Return the length of a mixture after padding, in samples: an odd number of hops, and longer than `samples`."""
+        """Return the length, in samples, to which a mixture is padded: an odd number of hops, more than `samples` samples."""
         hops = max(samples, self.n_fft // 2) // self.hop_length + 1  # the frames, hops + 1, are halved by the FFT over time
         return (hops + 1 - hops % 2) * self.hop_length
 
@@ -193,12 +194,12 @@ class RecurrentPath(nn.Module):
         self.linear = nn.Linear(2 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
+        """Apply the LSTM and the linear layer to sequences. Shape: [N, L, D] -> [N, L, D]."""
         return self.linear(self.lstm(x)[0])
 
 
 class DualPath(nn.Module):
-    """Process a spectrum by a network over frequency, then by a network over time, each with a residual connection.
+    """Apply a network over frequency and then a network over time, each with a residual connection.
 
     Args:
         channels: number D of channels.
@@ -215,7 +216,7 @@ class DualPath(nn.Module):
         self.time_norm, self.time = nn.GroupNorm(1, channels), time
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process frequency, then time. Shape: [B, D, F, T] -> [B, D, F, T]."""
+        """Apply the network over frequency, then the network over time. Shape: [B, D, F, T] -> [B, D, F, T]."""
         # b batch, d channel, f bin, t frame
         b, _, f, t = x.shape
         sequences = self.frequency_norm(x).permute(0, 3, 2, 1).reshape(b * t, f, -1)  # (b t) f d

@@ -86,7 +86,7 @@ class ConvolutionModule(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process sequences. Shape: [N, D, T] -> [N, D, T]."""
+        """Apply the convolutions to sequences, and add the input. Shape: [N, D, T] -> [N, D, T]."""
         return x + super().forward(x)
 
 
@@ -112,7 +112,8 @@ class Compression(nn.Module):
         super().__init__()
         check_counts(compress=compress)
         if outs < compress:
-            raise InputError("SCNet.channels", found=outs, expected=f"at least compress = {compress} channels in each layer")
+            expected = f"at least {compress} channels in each layer, the value of SCNet.compress"
+            raise InputError("SCNet.channels", found=outs, expected=expected)
         if kernel < 1 or kernel % 2 == 0:
             raise InputError("SCNet.conv_kernel", found=kernel, expected="an odd number")
         self.sizes = bands.sizes(bins)
@@ -146,7 +147,7 @@ class Expansion(nn.Module):
     """Add a skip connection, mix all bands by a gated convolution, and expand each band by a transposed convolution.
 
     The authors' code applies the gated convolution to two copies of the input. This class adds the two halves of the
-    weights instead, which takes half the operations and gives the same result.
+    weights instead. The result is the same, with half the operations.
 
     Args:
         ins: number D of input channels.

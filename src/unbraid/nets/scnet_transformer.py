@@ -40,8 +40,8 @@ class SCNetTransformer(SCNet):
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
         standardize: whether the spectrum of a chunk is standardised (mean 0, standard deviation 1).
-        mask: True: the network estimates complex masks, whose real and imaginary parts are in [-1, 1], and adds a learned
-            vector to each bin of the input. False: the network estimates spectra.
+        mask: True: the network estimates complex masks with real and imaginary parts in [-1, 1]. In this case, a learned
+            vector is added to each bin of the input. False: the network estimates spectra.
         gradient_checkpointing: whether the backward pass computes activations again, to save memory.
 
     Shape:
@@ -134,7 +134,7 @@ class TransformerPath(nn.Module):
         self.norm = PathNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
+        """Apply the attention and feed-forward layers to sequences. Shape: [N, L, D] -> [N, L, D]."""
         for attention, feedforward in zip(self.attention, self.feedforward, strict=True):
             x = x + attention(x)
             x = x + feedforward(x)
@@ -167,7 +167,7 @@ class PathAttention(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process the sequences. Shape: [N, L, D] -> [N, L, D]."""
+        """Apply attention to sequences. Shape: [N, L, D] -> [N, L, D]."""
         # n sequence, l position, h head, d value of a head
         x = self.norm(x)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.dim_head)).permute(2, 0, 3, 1, 4)  # n h l d each
@@ -189,7 +189,7 @@ class PathNorm(nn.RMSNorm):
         super().__init__(dim, eps=1e-24)  # avoids a division by zero for vectors of zeros
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise vectors. Shape: [..., dim] -> [..., dim]."""
+        """Divide vectors by their root mean square, and apply the weights. Shape: [..., dim] -> [..., dim]."""
         return super().forward(x.float())
 
 

@@ -18,7 +18,7 @@ from unbraid.runs.errors import InputError
 
 
 class SegmentationUNet(nn.Module):
-    """Estimate the class of each time-frequency bin, as one logit per class, from magnitudes.
+    """Estimate the class of each time-frequency bin from magnitudes. The output has one logit for each class and bin.
 
     Args:
         classes: number of classes.

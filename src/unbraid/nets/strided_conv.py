@@ -1,13 +1,13 @@
-"""Layers of a U-Net that halve or double a feature map. On a CPU, training is faster than with torch's layers.
+"""U-Net layers that halve or double a feature map. On a CPU, training is faster than with torch's layers.
 
 Three cases are computed in another way than in torch:
 
-- Small maps: at the coarsest levels, a map has hundreds of channels, but is only two pixels wide. Torch's convolutions are slow
-  for such maps, because they are vectorised along the width. Here the convolution is one matrix product with the windows of the
-  map (im2col; Chellapilla, Puri & Simard, 2006).
+- Small maps: at the coarsest levels, a map has hundreds of channels, but is only two pixels wide. Torch vectorises convolutions
+  along the width, so convolutions of such maps are slow. Here the convolution is one matrix product with the windows of the map
+  (im2col; Chellapilla, Puri & Simard, 2006).
 - Few output channels: the last layer has one channel, so torch uses only a part of the CPU's vector units. Here the 2 × 2
   output pixels of an input pixel are computed as four channels. The channels are then rearranged to pixels (pixel shuffle,
-  Shi et al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated, which saves a
+  Shi et al., CVPR 2016). At the largest skip connection, the maps of encoder and decoder are not concatenated. This saves a
   copy.
 - Dropout: torch draws one random number per value. Here one 64-bit number serves four values.
 
@@ -133,7 +133,8 @@ def joined(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _is_faster(module: nn.Module, x: Tensor) -> bool:
-    return module.training and x.device.type == "cpu"
+    # The compiler of PyTorch writes its own fast operations, and refuses some of these.
+    return module.training and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def windows_of(x: Tensor, size: int) -> Tensor:

@@ -161,7 +161,7 @@ class TFCTDFBlock(nn.Module):
         self.shortcut = nn.Conv2d(ins, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Process feature maps. Shape: [B, ins, T, F] -> [B, D, T, F]."""
+        """Apply the block to feature maps. Shape: [B, ins, T, F] -> [B, D, T, F]."""
         y = self.tfc1(x)
         return self.tfc2(y + self.tdf(y)) + self.shortcut(x)
 

@@ -39,7 +39,7 @@ class UNet(nn.Module):
             (highest bin). The mask of this bin is copied from the adjacent bin. The paper does not specify which bin is left
             out.
         up: method of doubling height and width. `transposed`: transposed convolutions as in the paper; `nearest`, `bilinear`:
-            interpolation followed by a convolution, which avoids checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
+            interpolation followed by a convolution, against checkerboard artefacts (Odena, Dumoulin & Olah, 2016).
         masks: `sigmoid`: each mask is in [0, 1]; `softmax`: the masks of all sources also sum to one.
 
     Shape:
@@ -116,7 +116,7 @@ def crop(magnitudes: Tensor, levels: int, drop_bin: DropBin) -> Tensor:
 
     Args:
         magnitudes: magnitudes of the mixture.
-        levels: number of layers of the network that halve the spectrogram.
+        levels: number of encoder layers of the network. Each encoder layer halves the spectrogram.
         drop_bin: bin to remove.
 
     Shape:

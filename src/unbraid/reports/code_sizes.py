@@ -1,4 +1,4 @@
-"""Compare autoencoders with different code sizes: table and picture of a sweep (a group of training runs).
+"""Write a table and a picture of a sweep (a group of training runs) of autoencoders with different code sizes.
 
 The code is the bottleneck of an autoencoder, and the code size is the number of values in the code. For each code size, the
 table and the picture show two test errors: the error of the autoencoder, and the error of PCA. The number of principal
@@ -64,7 +64,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def _row(size: int, scores: list[Scores]) -> dict[str, Any]:
     """Compute the table row of one code size: the mean errors of the autoencoder and of PCA.
 
-    The mean is taken over all runs with this code size. In each run, the error is first averaged over the sources.
+    First, the error of each run is averaged over the sources. These averages are then averaged over all runs with this code
+    size.
     """
     errors, pca_errors = (
         [fmean(s["error"]["mean"] for s in run[key].values()) for run in scores] for key in ("summary", "pca")

@@ -1,4 +1,4 @@
-"""Compare the scores of two trained models on the same tracks by a paired test."""
+"""Compare the scores of a model with the scores of other models by a paired test. All models have the same test tracks."""
 
 from collections.abc import Mapping
 from pathlib import Path

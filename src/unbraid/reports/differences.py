@@ -1,4 +1,4 @@
-"""Find the config keys that differ between the variants of a report, and the names of the losses of the variants."""
+"""Find the config keys whose values differ between the variants of a report, and the names of the losses of the variants."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,9 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
 
 
 def loss_names(variants: Sequence[Variant]) -> dict[str, str]:
-    """Find the losses of the variants, if they differ. The learning curves of different losses cannot be compared.
+    """Find the name of the loss of each variant, if the variants have different losses.
+
+    The learning curves of different losses cannot be compared.
 
     Args:
         variants: variants of a report.

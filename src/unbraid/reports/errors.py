@@ -1,4 +1,4 @@
-"""Table of the test errors of a sweep of autoencoders or instruments: mean and standard deviation over seeds."""
+"""Table of the test errors of autoencoders or instruments (DDSP synthesizers): mean and standard deviation over seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,9 @@ BASELINES = {"pca": "PCA", "constant": "constant spectrum", "corrupted": "corrup
 
 
 def report_errors(folders: Sequence[Path], output: Path) -> None:
-    """Print the table of test errors of autoencoders or instruments, and write the table to `errors.csv`.
+    """Print a table of test errors, and write the table to `errors.csv`.
+
+    The models of the runs are autoencoders or instruments (DDSP synthesizers).
 
     InputError is raised if no run contains test errors, or if the test errors of two runs cannot be compared.
 
@@ -74,14 +76,17 @@ def error_rows(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Sp
 
 
 def _spreads(tables: Sequence[dict[str, Any]]) -> dict[str, Spread]:
-    """Compute mean and standard deviation of each measure over the runs. The value of a run is the mean over the test items."""
+    """Compute mean and standard deviation of each measure over several runs.
+
+    Each of the tables belongs to one run. The value of a run is the mean error over the test items.
+    """
     measures = dict.fromkeys(measure for table in tables for measure in table)
     spreads = {measure: Spread.of([table.get(measure, {}).get("mean") for table in tables]) for measure in measures}
     return {measure: spread for measure, spread in spreads.items() if spread is not None}
 
 
 def as_text(rows: Sequence[tuple[str, str, dict[str, Spread]]]) -> str:
-    """Format the rows of the table of test errors as text for a terminal, one block of lines per source."""
+    """Format the rows of the table of test errors as text for a terminal, one block of lines per source or image set."""
     width = max(len(text) for target, name, _ in rows for text in (target, name)) + 2
     lines = []
     for target in dict.fromkeys(target for target, _, _ in rows):

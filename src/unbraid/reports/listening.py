@@ -59,7 +59,7 @@ class AudioClip:
 
 @dataclass(frozen=True)
 class ListeningSet:
-    """Store a variant, and the run of this variant that the listening page plays.
+    """Store a variant, and one run of this variant. The listening page plays the audio of this run.
 
     A variant is a group of runs that differ only in the seed.
 
@@ -86,7 +86,7 @@ class ListeningSet:
 
 
 def heard(variants: Sequence[Variant]) -> list[ListeningSet]:
-    """Choose one run of each variant that has scores, for the listening page.
+    """Choose one run of each variant for the listening page. Variants without scores are left out.
 
     A variant is a group of runs that differ only in the seed.
 
@@ -121,7 +121,7 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
     Args:
         players: the chosen run of each variant.
         track: name of the track.
-        number: number of the track on the page. It is also the first part of the names of the track's folders.
+        number: number of the track on the page. The names of the track's folders begin with this number.
         folder: folder of the report.
 
     Returns:
@@ -145,7 +145,8 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
 def _targets(players: Sequence[ListeningSet]) -> list[str]:
     """List the targets that the page plays: all targets of all runs, except the residual.
 
-    The residual is the mixture minus all targets. Only some protocols score the residual like a target.
+    The residual is the mixture minus all targets. If the protocol scores the residual, `scores.json` lists the
+    residual as a target.
     """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
@@ -195,7 +196,7 @@ class _TrackClips:
     def _read(self, key: Key, player: ListeningSet, track: str, name: str) -> tuple[np.ndarray, int] | None:
         """Read an audio file of a run, and return the samples and the sample rate.
 
-        If the file cannot be read, store the reason in `missing` and return None.
+        If the file cannot be read, return None, and store the reason in the attribute `missing`.
         """
         try:
             samples, rate = _read_whole(player.file(track, name))
@@ -271,7 +272,10 @@ def _rows(
 
 
 def _stft(rate: int) -> STFT:
-    """Return the STFT object that computes the spectrograms. The window has about 0.06 s, rounded to a power of two samples."""
+    """Return the STFT object that computes the spectrograms.
+
+    The window is about 0.06 s long. The number of samples in the window is a power of two.
+    """
     size = 2 ** round(np.log2(WINDOW_SECONDS * rate))
     return STFT(size, size // 4)
 

@@ -68,7 +68,8 @@ def report_of(sweep: Path, protocol: str | None = None) -> Path:
 
     Args:
         sweep: folder of the sweep.
-        protocol: name of the protocol whose scores the report shows; None: the protocol of the training.
+        protocol: name of the protocol whose scores the report shows; None: the protocol with which each run was scored after
+            training.
 
     Returns:
         The path `report` or `report-<protocol>` in the sweep folder. The report folder may not exist yet.
@@ -93,7 +94,7 @@ def kinds_of(folders: Sequence[Path]) -> set[bool]:
     """Return which kinds of test results the run folders contain, as a set.
 
     The set contains True if a run contains scores of separated tracks. It contains False if a run contains test errors of
-    another model, such as an autoencoder.
+    a model that is not a separator, such as an autoencoder.
     """
     kinds = set()
     for folder in folders:

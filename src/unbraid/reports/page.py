@@ -111,7 +111,7 @@ class Report:
 def write(report: Report, folder: Path, songs: int) -> None:
     """Write the folder of a report. An older report in the folder is replaced. After an error, the folder is unchanged.
 
-    For the errors about the folder, see `refuse_to_replace`.
+    If the folder must not be replaced, InputError is raised, see `refuse_to_replace`.
 
     Args:
         report: content of the report.
@@ -305,7 +305,7 @@ def _mean(spread: Spread | None) -> float | None:
 
 
 def _means(variant: Variant, target: str, measure: str, tracks: Sequence[str]) -> list[float | None]:
-    """Return the scores of a variant, one per track, as means over the seeds. None for a track without a defined score."""
+    """Return a list of scores of a variant: for each track, the mean over the seeds, or None if no seed has a defined score."""
     scores = variant.of_tracks(target, measure, tracks)
     return [round(float(column[np.isfinite(column)].mean()), 4) if np.isfinite(column).any() else None for column in scores.T]
 

@@ -111,7 +111,7 @@ def _mixture_and_oracles(target: str, variants: Sequence[Variant]) -> list[Table
     """Return table rows with the scores of the unprocessed mixture and of the oracles (ideal masks from the true sources).
 
     The score of an oracle depends on the STFT, which can differ between variants. If an oracle has different scores for two
-    variants, the table has two rows for this oracle. The name of the second row contains the name of the variant, too.
+    variants, the table has two rows for this oracle. The second row is named after the oracle and its variant.
     """
     kinds: dict[Kind, list[TableRow]] = {"mixture": [], "oracle": []}
     for variant in variants:
@@ -212,7 +212,7 @@ class Markup:
     def rows(self, table: ScoreTable) -> list[list[str]]:
         """Return the text of all cells of each row. The first cell is the name of the row.
 
-        In each column, the best variant is bold.
+        In each column, the score of the best variant is bold.
         """
         return [[self.plain(row.name), *(self._cell(table, row, measure) for measure in table.measures)] for row in table.rows]
 

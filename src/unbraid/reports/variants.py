@@ -83,7 +83,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Compute mean and standard deviation of the values that are not None. If all values are None, return None."""
+        """Compute mean and standard deviation of the values. Ignore values that are None. If all are None, return None."""
         defined = [value for value in values if value is not None]
         if not defined:
             return None
@@ -110,7 +110,7 @@ class Variant:
         return [*self.runs, *self.without][0]
 
     def of_tracks(self, target: str, measure: str, tracks: Sequence[str]) -> np.ndarray:
-        """Return the score of each run in `runs` on each of the tracks, as an array [runs, tracks]. NaN: undefined score."""
+        """Return the score of each run on each track, as an array [runs, tracks]. An undefined score is NaN."""
         scores = [[run.scores["tracks"][track].get(target, {}).get(measure) for track in tracks] for run in self.runs]
         return np.array(scores, dtype=float)
 
@@ -140,7 +140,7 @@ class Variant:
 
     @property
     def gpu_hours(self) -> Spread | None:
-        """GPU hours: mean and standard deviation over seeds; None if no run has recorded the time. 0 for runs on the CPU."""
+        """GPU hours: mean and standard deviation over seeds; None if no run has recorded the time. A CPU run has 0 hours."""
         return Spread.of([_gpu_hours(run) for run in self.runs])
 
 
@@ -190,8 +190,8 @@ def read(folder: Path, protocol: str | None = None, wanted: Wanted = separates) 
     Args:
         folder: folder of the run.
         protocol: name of the protocol whose scores are read; None: the protocol with which the run was scored after training.
-        wanted: function from the content of `scores.json` to a bool. If it is False, the report does not show these scores:
-            the run counts as a run without scores.
+        wanted: function from the content of `scores.json` to a bool. False: the report does not show these scores, and the
+            run counts as a run without scores.
 
     Returns:
         The run. If `scores.json` is damaged, the field `missing` contains the reason.
@@ -320,7 +320,7 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
 
 
 def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Return the config of each run without `seed`, `name`, and the keys whose value is copied from `seed`."""
+    """Return the config of each run, but leave out `seed`, `name`, and the keys whose value is copied from `seed`."""
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]

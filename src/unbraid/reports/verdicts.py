@@ -21,8 +21,8 @@ class Verdict:
 
     Args:
         variant: name of the variant.
-        difference: score of the variant minus score of the baseline, as mean over the songs with a 95 % interval. None: no song
-            has scores of both.
+        difference: score of the variant minus score of the baseline, as mean over the songs with a 95 % interval. None: no
+            song has a score for the variant and a score for the baseline.
         p: p-value after Holm's correction for the number of variants; None if the p-value cannot be computed.
         words: sentence that describes the result of the comparison.
     """

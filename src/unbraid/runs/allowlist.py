@@ -27,7 +27,7 @@ COPIES_LAYERS = "torch.nn.modules.transformer"  # its classes copy layers, which
 
 
 def resolve(target: str, where: str, allowed: Sequence[str] = (*ALLOWED, *TRAINING_ONLY)) -> Callable[..., Any]:
-    """Import the class that the key `_target_` of a config node names, if the class is allowed.
+    """Import the class at the key `_target_` of a config node, if the class is allowed.
 
     Only classes with public names are allowed. Functions are not allowed, because functions could have side effects. The name
     in the config must begin with an allowed package, and an allowed package must also define the class. Trusted plugins are

@@ -36,7 +36,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
     """Check names and types of all keys in a config.
 
     The keys of the top level are compared with `schema`. The keys of each node are compared with the signature of the class
-    that its `_target_` names.
+    at the key `_target_` of the node.
 
     Args:
         config: composed config.
@@ -200,8 +200,8 @@ def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
 def _with_key(node: DictConfig, message: str, where: str) -> str:
     """Put the key of a config node in front of `where`, the first part of a constructor's error message.
 
-    If `where` begins with the name of an argument, such as `batch_size`, a dot follows the key: `data.batch_size`. Otherwise a
-    colon follows the key.
+    If `where` begins with the name of an argument, a dot joins the two: the key `data` and the argument `batch_size` give
+    `data.batch_size`. Otherwise a colon joins the two.
     """
     key = re.search(r"full_key: (\S+)", message)
     place = key[1] if key else node._get_full_key(None)

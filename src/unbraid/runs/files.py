@@ -48,6 +48,22 @@ def check_name(where: object, text: object) -> None:
         raise InputError(where, "this name is not a safe file name", found=repr(text)[:80], expected=expected)
 
 
+def check_folder(where: str, folder: Path) -> None:
+    """Check that a folder exists.
+
+    Args:
+        where: key and value that name the folder, such as `data.root=songs`, for the error message.
+        folder: path of the folder.
+
+    Raises:
+        InputError: the folder does not exist, or the path is a file.
+    """
+    if not folder.exists():
+        raise InputError(where, "the folder does not exist")
+    if not folder.is_dir():
+        raise InputError(where, "the path is a file", expected="a folder")
+
+
 def below(folder: Path, *names: str) -> Path:
     """Join a folder and names from an untrusted file, and check that the resulting path is below the folder.
 

@@ -1,4 +1,4 @@
-"""Lock a run folder, so that one process at a time trains in it.
+"""Lock a run folder, so that only one process at a time can train the run.
 
 A process locks the file `.lock` in the run folder with a file lock of the kernel. The kernel releases the lock when the process
 ends, even after `kill -9`. On Windows, the file is locked with a function of the C runtime (not tested).

@@ -35,5 +35,5 @@ def below(names: Iterable[str], prefixes: Sequence[str], key: str) -> set[str]:
 
 
 def pattern_of(prefix: str) -> re.Pattern[str]:
-    """Convert a prefix of names to a regular expression. The prefix must end at a dot or at the end of a name."""
+    """Convert a prefix to a regular expression. It matches the prefix, and all names that begin with the prefix and a dot."""
     return re.compile(re.escape(prefix).replace(r"\*", r"[^.]+") + r"(\.|$)")

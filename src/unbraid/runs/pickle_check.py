@@ -1,4 +1,4 @@
-"""Check the pickle (serialized Python objects) in a torch file without running it.
+"""Check the pickle (serialized Python objects) in a torch file. The pickle is not run.
 
 The check follows the operations of the pickle as `torch.load(weights_only=True)` would, but makes placeholders instead of
 tensors. Errors are raised for too many operations, too deep nesting and too large sizes. The module `torch_files` describes the
@@ -62,16 +62,14 @@ class _Group:
         Raise ValueError if the group is too large, has too many levels, or is part of another group.
         """
         if self.is_part:
-            raise ValueError(
-                "the file is damaged: its pickle changes a list or dictionary that is already part of another object"
-            )
+            raise ValueError("the file is damaged: its pickle contains an invalid step. Copy or download the file again")
         for value in values:
             if isinstance(value, _Group):
                 self.size, self.depth, value.is_part = self.size + value.size, max(self.depth, value.depth + 1), True
             else:
                 self.size += 1 + (len(value) // 64 if isinstance(value, str) else 0)
         if self.is_part:
-            raise ValueError("the file is damaged: its pickle contains a list or dictionary that contains itself")
+            raise ValueError("the file is damaged: a list or dictionary contains itself. Copy or download the file again")
         if self.size > MOST_VALUES:
             raise ValueError(f"the pickle of the file is too large, found {self.size} values, expected at most {MOST_VALUES}")
         if self.depth > DEEPEST:
@@ -109,7 +107,7 @@ class PickleMachine:
         self.work = self.tensor_bytes = 0
 
     def run(self, file: io.BytesIO) -> Any:
-        """Check all operations of one pickle. A malformed pickle raises an exception of `torch_files.BROKEN`.
+        """Check all operations of one pickle. A damaged pickle raises one of the exceptions in the tuple `torch_files.BROKEN`.
 
         Args:
             file: file at the start of the pickle.
@@ -226,7 +224,7 @@ class PickleMachine:
         if name in MAPS | COPIES:
             kind = dict if name in MAPS or name.endswith("Counter") else tuple
             if name in MAPS and values:
-                raise ValueError("the file was not written by torch.save: its pickle makes an OrderedDict from another object")
+                raise ValueError("the file was not written by torch.save: its pickle creates an OrderedDict with arguments")
             items = values[0].items if values and kind is tuple else ()
             self.stack.append(_Group(kind, items).add(values))
         elif name == "torch device":
@@ -250,13 +248,11 @@ class PickleMachine:
         count = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if count and (count > storage.elements or last >= storage.elements):
-            raise ValueError(
-                f"the file is damaged: it stores only {storage.elements} elements for a tensor of {count} elements"
-            )
+            raise ValueError("the file is damaged: it stores only a part of a tensor. Copy or download the file again")
         self.tensor_bytes += count * storage.item_bytes
 
     def _build(self, _: None) -> None:
-        """Count the attributes that the pickle adds to an OrderedDict, such as the module versions of a state dict."""
+        """Count the attributes that the pickle adds to an OrderedDict."""
         state = self.stack.pop()
         if state.kind is not dict or self.stack[-1].kind is not dict:
             raise ValueError("the file is damaged: its pickle adds attributes to an object that cannot have attributes")

@@ -2,7 +2,7 @@
 
 The user can name a plugin in three ways:
 
-- with the key `plugins=[mypkg]` on the command line,
+- with the key `plugins=mypkg` on the command line,
 - with the environment variable `UNBRAID_PLUGINS`,
 - by installing a package with an entry point in the group `unbraid.plugins`.
 
@@ -178,7 +178,7 @@ def advice(target: object) -> str:
     top = str(target).partition(".")[0]
     if NAME.fullmatch(str(target)) is None or top in sys.stdlib_module_names | OURS | LIBRARIES | STARTUP:
         return ""
-    return f'If you trust the package {top}, add plugins=[{top}] to the command, or plugins=["{top}"] to unbraid.load'
+    return f'If you trust the package {top}, add plugins={top} to the command, or plugins=["{top}"] to unbraid.load'
 
 
 def used(tree: Any) -> dict[str, dict[str, str | None]]:

@@ -135,7 +135,7 @@ def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> No
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.compress_type != ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
-            raise ValueError("the file was not written by torch.save: its zip archive is compressed or encrypted")
+            raise ValueError("the zip archive of the file is compressed or encrypted. Save the weights again with torch.save")
         if entry.filename != entry.orig_filename or entry.header_offset < end:
             raise ValueError("the file is damaged: entries of its zip archive overlap")
         file.seek(entry.header_offset)
@@ -146,7 +146,7 @@ def _check_entries(file: BinaryIO, entries: list[ZipInfo], directory: int) -> No
 
 
 def _check_legacy(file: BinaryIO, path: Path) -> None:
-    """Check a file in torch's format before version 1.6: five pickles, then the data of the tensors."""
+    """Check a file in the old format of torch (before version 1.6): five pickles, then the data of the tensors."""
     data, machine = file.read(LARGEST_PICKLE), PickleMachine()
     if _is_tar(data):  # torch would extract it
         raise ValueError(

@@ -73,7 +73,7 @@ def merged(state: Mapping[str, Tensor], scale: float, where: object) -> dict[str
     """Add the product of both LoRA (low-rank adaptation) matrices of each layer to the weight of the layer.
 
     Args:
-        state: dictionary from name to tensor. The package peft has made the names.
+        state: dictionary from name to tensor. The names have the form that the package peft uses.
         scale: factor by which the product of the matrices is multiplied.
         where: file of the tensors, for error messages.
 
@@ -165,8 +165,8 @@ def misfits(state: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, 
         expected: state dict of the module.
 
     Returns:
-        A dictionary from the name of each tensor that does not fit to a pair of texts: the found shape and the expected shape.
-        The shape of a missing tensor is `missing`.
+        A dictionary whose keys are the names of the tensors that do not fit. Each value is a pair of texts: the found shape and
+        the expected shape. For a missing tensor, the text is `missing`.
     """
     shapes = {name: (_shape(state.get(name)), _shape(expected.get(name))) for name in dict(expected) | dict(state)}
     return {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}

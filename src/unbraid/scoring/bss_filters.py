@@ -36,10 +36,9 @@ def fit_filters(reference: Tensor, estimate: Tensor, taps: int, pairs: Sequence[
         reference and estimate [S, C, T] (sources, channels, samples) -> filters [S * C, taps, S * C + C * pairs].
 
     Returns:
-        The filters. The first index is the reference channel, and the last index is the output. An output is an estimate
-        channel that the sum of the filtered references approximates. The first S * C outputs are all estimate channels, with
-        filters for all references. C outputs for each pair follow: the channels of the estimate of the pair. Here, the filters
-        are 0 for all references except the source of the pair.
+        The filters. The first index is the reference channel, and the last index is the output: the estimate channel that is
+        approximated. The first S * C outputs belong to the filters that use all references. For each pair, C outputs follow.
+        In the filters of these outputs, all references except the source of the pair have the filter 0.
     """
     sources, channels, _ = reference.shape
     count = sources * channels
@@ -72,7 +71,7 @@ def frequency_response(filters: Tensor) -> Tensor:
 
 
 def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
-    """Filter each window separately by overlap-save.
+    """Filter the reference channels in each window by overlap-save, and sum the filtered channels of each output.
 
     A filtered window is `taps - 1` samples longer than the window.
 
@@ -86,8 +85,7 @@ def apply_filters(windows: Tensor, response: Tensor, taps: int) -> Tensor:
         1].
 
     Returns:
-        The sum of the filtered reference channels, for each output and window. The outputs are the entries of the last
-        dimension of the filters from `fit_filters`.
+        The sum of the filtered reference channels, for each output and window. `fit_filters` describes the outputs.
     """
     step, size = _steps(taps)
     tail = taps - 1

@@ -54,8 +54,8 @@ class Measure(ABC):
 def usdr(reference: Tensor, estimate: Tensor) -> float | None:
     """Compute uSDR, the signal-to-error ratio over all samples and channels (Music Demixing Challenge, Mitsufuji et al. 2022).
 
-    The challenge adds 1e-7 to the energy of the signal and to the energy of the error. This function does not. A silent
-    reference gives None, and a perfect estimate gives 120 dB.
+    The challenge adds 1e-7 to the energy of the signal and to the energy of the error. This function adds nothing, but limits
+    the ratio to 120 dB.
 
     Args:
         reference: true source.
@@ -65,7 +65,7 @@ def usdr(reference: Tensor, estimate: Tensor) -> float | None:
         each [C, T], with C channels and T samples.
 
     Returns:
-        The ratio in dB; None if the reference is silent.
+        The ratio in dB, at most 120; None if the reference is silent.
     """
     return _ratio(reference, estimate - reference)
 
@@ -103,8 +103,8 @@ def _ratio(signal: Tensor, error: Tensor) -> float | None:
 def log_spectral_distance(reference: Tensor, estimate: Tensor, stft: STFT) -> float:
     """Compute the log-spectral distance of two signals in dB (Gray & Markel, IEEE TASSP 1976).
 
-    In each frame, the two log power spectra are subtracted, and the root mean square of the difference over the bins is
-    computed. The distance is the mean over frames and channels. Phases are ignored, so the distance suits reconstructions.
+    In each frame, the two log power spectra are subtracted, and the root mean square over the bins is computed. The distance is
+    the mean over frames and channels. Phases are ignored, so the distance suits reconstructions.
 
     The logarithm needs a lower limit of the powers: 1e-10 times the largest power of the reference. If the reference is silent,
     the largest power of the estimate is used instead.

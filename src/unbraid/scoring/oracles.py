@@ -97,7 +97,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
 
 
 def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Separate each source with a mask, which `mask` computes from the complex spectra of the source and the mixture."""
+    """Separate each source. The function `mask` computes a mask from the complex spectra of the source and the mixture."""
     spectrum = stft(mixture)
     return torch.stack([stft.inverse(mask(stft(source), spectrum) * spectrum, mixture.shape[-1]) for source in sources])
 
@@ -105,9 +105,9 @@ def _masked(mixture: Tensor, sources: Tensor, stft: STFT, mask: Callable[[Tensor
 def ratio_of_powers(mixture: Tensor, sources: Tensor, stft: STFT) -> Tensor:
     """Separate with a ratio of powers as mask, and the phase of the mixture.
 
-    The mask is the power of the source divided by the sum of the powers of all sources. It is `IRM2`, the ideal ratio mask of
-    SiSEC 2018 (Stöter, Liutkus & Ito), who used an STFT with window 2048 and hop 1024. The residual (mixture minus all sources)
-    is treated as one more source.
+    The mask is the power of the source divided by the sum of the powers of all sources. It is the mask `IRM2` of
+    SiSEC 2018 (Stöter, Liutkus & Ito). SiSEC used an STFT with window 2048 and hop 1024. The residual (mixture minus all
+    sources) is treated as one more source.
 
     Args:
         mixture: mixture of the sources.

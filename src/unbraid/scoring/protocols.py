@@ -98,8 +98,8 @@ class Protocol:
         taps: length of BSS Eval's filters in samples; None for other measures.
         frames: average of the scores over the windows of a track: `median` or `mean`.
         tracks: average of the scores over the tracks: `median`, `mean` or `length_weighted` (mean weighted by track length).
-        silence: rule for undefined scores of BSS Eval. `any`: all sources are undefined in a window in which any reference or
-            estimate is silent. `own`: a source is undefined in a window in which its own reference is silent.
+        silence: rule for undefined scores of BSS Eval. `any`: in a window, the scores of all sources are undefined if any
+            reference or estimate is silent. `own`: the scores of a source are undefined if this source is silent.
 
     Raises:
         InputError: an argument is invalid, or does not fit the measure.
@@ -146,7 +146,7 @@ class Protocol:
                     raise InputError(key, "only measure=bss_eval can use a value of this key", found=value, expected="null")
 
     def at(self, sample_rate: int, channels: int) -> "Protocol":
-        """Return a copy of the protocol. If sample rate or number of channels is None, the value of a network replaces None.
+        """Return a copy of the protocol. If the sample rate or the number of channels is None, take it from a network.
 
         Args:
             sample_rate: sample rate of the network in Hz.

@@ -4,8 +4,9 @@ Model. The score of system a, trained with seed s, on track i is
 
     score[a, s, i] = mean[a] + track[i] + interaction[a, i] + seed[a, s] + rest[a, s, i]
 
-All effects are independent and normally distributed. Seed 0 of two systems trains two different networks. Seeds are therefore
-not paired, their numbers may differ, and each system has its own seed variance. Tracks are paired.
+All effects are independent and normally distributed. Tracks are paired: both systems are scored on the same tracks. Seeds are
+not paired, because the same seed trains different networks in two systems. The systems may have different numbers of seeds, and
+the variance between seeds is estimated for each system.
 
 Estimate. d[i] is the score of system 1 minus the score of system 0 on track i, each averaged over seeds. The mean of d over the
 n tracks estimates mean[1] - mean[0]. The variance of this estimate is the sum of two independent terms (k_a: number of seeds of

@@ -27,7 +27,7 @@ class TrackScores:
         frames: scores of each source, measure and window.
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
-        silent_estimates: names of the sources whose estimate is silent in the whole track, although the reference is not.
+        silent_estimates: names of the sources whose estimate is silent in the whole track. Sources in `silent` are left out.
     """
 
     frames: Frames

@@ -108,10 +108,10 @@ def _plain(*cells: str) -> list[Text]:
 
 
 def progress(folder: Path, config: DictConfig) -> tuple[str, str, str, str]:
-    """Return the progress of a run as four texts: epoch and percentage, last loss, best loss, and remaining time.
+    """Return the progress of a run as four texts: finished part, latest loss, best loss, and remaining time.
 
-    The losses are validation losses, or training losses if the run has no validation. Before the end of the first epoch, all
-    texts are empty.
+    The first text is, for example, `epoch 3, 30%`. The losses are validation losses, or training losses if the run has no
+    validation. Before the end of the first epoch, all texts are empty.
 
     Args:
         folder: run folder.

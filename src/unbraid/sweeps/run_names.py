@@ -26,7 +26,7 @@ def run_name(words: Sequence[str], swept: Collection[str]) -> str:
 
 
 def _short(key: str, keys: Collection[str]) -> str:
-    """Return the shortest end of a dotted key that no other key has, such as `lr` for `optim.lr`."""
+    """Return a short form of a dotted key, such as `lr` for `optim.lr`: the shortest end that identifies the key."""
     parts = re.split(r"[./@]", key)
     for count in range(1, len(parts) + 1):
         end = parts[-count:]

@@ -113,8 +113,8 @@ class GroupedOptimizer:
     Args:
         params: names and parameters of the network.
         optimizer: function from parameter groups to an optimizer.
-        groups: groups of parameters, each described by the arguments of `Group`. If several groups fit a parameter, it belongs
-            to the first of these groups. If no group fits a parameter, it gets the options of `optimizer`.
+        groups: groups of parameters, each described by the arguments of `Group`. If a parameter fits several groups, it belongs
+            to the first of these groups. If a parameter fits no group, it gets the options of `optimizer`.
     """
 
     takes_names = True

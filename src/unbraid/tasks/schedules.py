@@ -1,6 +1,7 @@
 """Learning-rate schedules in addition to the schedules in `torch.optim.lr_scheduler`.
 
-A schedule with the attribute `by_step = True` changes the learning rate after each training step, all others after each epoch.
+A schedule with the attribute `by_step = True` changes the learning rate after each training step. All other schedules change
+the learning rate after each epoch.
 """
 
 import math

@@ -32,7 +32,7 @@ class SeparationTask(Task):
     """Train a separator on chunks of tracks, and validate the separator on whole tracks.
 
     Args:
-        separator: model to train. It maps the mixture waveform to the source waveforms. The test uses the same object.
+        separator: model to train. It maps the mixture waveform to the source waveforms.
         loss: function from two objects of class `Estimate` to a scalar. The first object is the output of the separator, the
             second object contains the true values.
         optimizer: function from parameters to an optimizer.

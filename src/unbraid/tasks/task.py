@@ -29,8 +29,8 @@ def has_validation(trainer: pl.Trainer) -> bool:
 def training_steps(trainer: pl.Trainer) -> float:
     """Return the number of optimizer steps of a training; infinity if the training has no limit.
 
-    Lightning's `estimated_stepping_batches` is not used, because it creates the loader too early: a resumed run does not yet
-    know its position in the data.
+    Lightning's `estimated_stepping_batches` is not used, because it creates the data loader too early. At this time, a resumed
+    run does not know yet with which batch it must continue.
     """
     batches = trainer.datamodule.steps_per_epoch  # type: ignore[attr-defined]
     limit = trainer.limit_train_batches
@@ -98,14 +98,14 @@ class Task(pl.LightningModule):
         return optimizer
 
     def train(self, mode: bool = True) -> "Task":
-        """Set the mode of all modules, except that frozen modules stay in evaluation mode."""
+        """Set all modules to training mode (`mode=True`) or evaluation mode. Frozen modules stay in evaluation mode."""
         super().train(mode)
         for module in self.fixed:
             module.eval()
         return self
 
     def _make_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Create the learning-rate schedule. If the option `total_steps` is None, the number of training steps replaces it."""
+        """Create the learning-rate schedule. If `total_steps` of the schedule is None, the number of training steps is used."""
         assert self.make_scheduler is not None
         if getattr(self.make_scheduler, "keywords", {}).get("total_steps", 0) is None:
             # Before the Trainer exists, the options are only checked.
@@ -250,7 +250,8 @@ class Task(pl.LightningModule):
     def _step_schedule(self, metrics: Mapping[str, Tensor]) -> None:
         """Update the learning-rate schedule after an epoch.
 
-        `metrics` contains the logged values of training and validation by name. It is empty after an epoch without validation.
+        `metrics` is a dictionary from the name of each logged value of training and validation to the value. After an epoch
+        without validation, the caller passes an empty dictionary instead.
         """
         monitor = getattr(self.schedule, "monitor", "valid/loss")
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):

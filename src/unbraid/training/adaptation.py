@@ -1,4 +1,4 @@
-"""Choose which parameters are trained: `freeze=[PREFIX]` and `lora=default`."""
+"""Freeze parameters of a model, or add the matrices of LoRA, as the config keys `freeze` and `lora` describe."""
 
 import warnings
 

@@ -14,6 +14,7 @@ from unbraid.tasks.task import Task
 from unbraid.training.adaptation import choose_parameters
 from unbraid.training.base import Workflow
 from unbraid.training.chosen_checkpoint import use_checkpoint
+from unbraid.training.compilation import compile_networks
 from unbraid.training.initial import use_initial_weights
 from unbraid.training.loggers import Loggers
 from unbraid.training.reconstruction import ReconstructionWorkflow
@@ -40,7 +41,7 @@ def build_workflow(run: Run) -> Workflow:
         Workflow that is ready to train.
     """
     config, folder = run.config, run.folder.absolute()
-    set_up_process(config.seed)
+    set_up_process(config.seed, config.get("tf32", False))
     with limited_size("model", psutil.virtual_memory().total):
         task: Task = build_kind(config.model, *WORKFLOWS)
     task.configure_optimizers()  # raises its errors before the run folder exists
@@ -56,4 +57,6 @@ def build_workflow(run: Run) -> Workflow:
     workflow.prepare()
     workflow.trained = choose_parameters(config, task)
     use_checkpoint(config, task, trainer)
+    if config.get("compile"):
+        compile_networks(task)
     return workflow

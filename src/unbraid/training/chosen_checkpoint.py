@@ -26,7 +26,9 @@ BEST = "best.ckpt"
 
 
 def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
-    """Load the weights of the checkpoint `ckpt_path` into the task, and check that training can continue from the checkpoint.
+    """Load the weights of the checkpoint `ckpt_path` into the task.
+
+    If the run trains (`train` is true), also check that training can continue from this checkpoint.
 
     Args:
         config: config of the run. If the key `ckpt_path` is None, this function does nothing.
@@ -34,8 +36,8 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         trainer: Lightning Trainer of the run.
 
     Raises:
-        InputError: the checkpoint is missing or damaged, or has already reached the limit of epochs or steps. Other reason:
-            the checkpoint has another model, optimizer, schedule or number of processes than the config.
+        InputError: the checkpoint is missing, is damaged, or does not fit the run. For example, the checkpoint has another
+            optimizer, or has already reached the limit of epochs.
     """
     if config.get("ckpt_path") is None:
         return
@@ -92,7 +94,7 @@ def _check_optimizer(checkpoint: Mapping[str, Any], task: Task, path: Path) -> N
 
 
 def _keys(groups: list[dict[str, Any]]) -> list[tuple[list[str], int]]:
-    """Return, for each parameter group of an optimizer, the names of the options and the number of parameters."""
+    """Return the names of the options and the number of parameters of each parameter group of an optimizer."""
     return [(sorted({*group} - {"initial_lr"}), len(group["params"])) for group in groups]
 
 

@@ -17,6 +17,8 @@ from unbraid.training.callbacks.last_checkpoint import latest
 def use_initial_weights(config: DictConfig, task: Task, folder: Path) -> Started | None:
     """Load the weights of the config key `init` into the model of a run.
 
+    If the weights do not fit the model, InputError is raised.
+
     Args:
         config: config of the run.
         task: task of the run, before training.
@@ -24,7 +26,7 @@ def use_initial_weights(config: DictConfig, task: Task, folder: Path) -> Started
             are not loaded.
 
     Returns:
-        A description of the loaded weights; None if no weights were loaded. Weights that do not fit the model raise InputError.
+        A description of the loaded weights; None if no weights were loaded.
     """
     options = Init.of(config.get("init"))
     if options.path is None or latest(folder) is not None:

@@ -132,8 +132,8 @@ class SeparationWorkflow(Workflow):
     def report(self, scores: Mapping[str, Any]) -> str:
         """Format the test scores as a text table.
 
-        Scores from publications for the same data and model are appended to the table, if they exist. For models that classify
-        time-frequency bins, the accuracy of the classes is appended.
+        If publications contain scores of this model on this data set, these scores are appended to the table. For models that
+        classify time-frequency bins, the accuracy of the classes is appended.
         """
         blocks = [report(scores, THIS_RUN)]
         if "reference" in scores:
@@ -184,7 +184,7 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
         samples: length of the chunk in samples.
 
     Raises:
-        InputError: the network cannot process a chunk of this length.
+        InputError: the network cannot process a chunk of this length, or the loss cannot process the output of the network.
     """
     separator.eval()
     mixture = torch.zeros(1, separator.channels, samples)
@@ -200,8 +200,19 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
     ) as error:  # some networks do not check their sizes
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError(f"model.separator.net: the network cannot process a chunk of {samples} samples: {reason}") from error
-    loss(estimate, separator.training_target(mixture, sources, estimate))
+    _check_loss(loss, estimate, separator.training_target(mixture, sources, estimate))
     separator.train()
+
+
+def _check_loss(loss: torch.nn.Module, estimate: Estimate, target: Estimate) -> None:
+    try:
+        value = loss(estimate, target)
+    except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+        problem = f"the loss cannot process the output of the separator: {type(error).__name__}: {str(error)[:200]}"
+        raise InputError("model.loss", problem) from error
+    if not isinstance(value, torch.Tensor) or value.ndim:
+        found = f"shape {[*value.shape]}" if isinstance(value, torch.Tensor) else type(value).__name__
+        raise InputError("model.loss", "the loss must return one number for a batch", found=found, expected="a scalar tensor")
 
 
 def check_shapes(separator: Separator, estimate: Estimate, mixture: torch.Tensor) -> None:

@@ -67,7 +67,7 @@ class SynthesisWorkflow(Workflow):
 
     @property
     def sources(self) -> list[str]:
-        """Names of the sources that are added to form the target of the instrument."""
+        """Names of the sources whose sum is the target of the instrument."""
         (weights,) = self.data.target_weights()
         return [source for source, weight in zip(self.data.sources, weights, strict=True) if weight]
 

@@ -27,8 +27,14 @@ from unbraid.training.loggers import Loggers
 from unbraid.training.loggers.callback import LoggerCallback
 
 
-def set_up_process(seed: int) -> None:
-    """Seed the random number generators, and set floating-point mode, log level and warning filters of this process."""
+def set_up_process(seed: int, tf32: bool = False) -> None:
+    """Seed the random number generators, and set floating-point mode, log level and warning filters of this process.
+
+    Args:
+        seed: seed of all generators.
+        tf32: True to compute matrix products of float32 in TF32, if the GPU supports TF32.
+    """
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     # On CPU, denormal numbers in masks and gradients make steps several times slower. Worker threads inherit the mode when they
     # start, so it is set before the first operation.
     torch.set_flush_denormal(True)
@@ -88,7 +94,10 @@ def build_trainer(config: DictConfig, loggers: Loggers, folder: Path) -> pl.Trai
 
 
 def _callbacks(config: DictConfig, loggers: Loggers) -> list[pl.Callback]:
-    """Build the callbacks of a run: those in the config, one for the hyperparameter search, and one for the loggers."""
+    """Build the callbacks in the config of a run, the callback of a hyperparameter search, and the callback of the loggers.
+
+    A run that does not belong to a search, or has no loggers, has fewer callbacks.
+    """
     callbacks = [callback for callback in build(config.callbacks).values() if callback is not None]
     if wrong := next((callback for callback in callbacks if not isinstance(callback, pl.Callback)), None):
         found, expected = type(wrong).__name__, "subclasses of pytorch_lightning.Callback"

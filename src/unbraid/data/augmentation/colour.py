@@ -85,7 +85,7 @@ class LowPass:
         check("lowest_hz", self.lowest_hz, 100, 100_000)
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
-        """Low-pass randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
+        """Apply a low-pass filter to randomly chosen sources of a batch. Shape: [B, S, C, T] -> [B, S, C, T]."""
         if self.lowest_hz > sample_rate / 2:
             expected = f"at most half the sample rate ({sample_rate / 2:g} Hz)"
             raise InputError("lowest_hz", "out of range", found=f"{self.lowest_hz:g} Hz", expected=expected)
@@ -134,7 +134,7 @@ def _filtered(sources: Tensor, sample_rate: int, chosen: np.ndarray, curves: Cal
         sources: waveforms of a batch.
         sample_rate: sample rate of the sources, in Hz.
         chosen: True for each source to filter.
-        curves: function from the frequencies of the bins in Hz to the gain of each chosen source at each bin.
+        curves: function that gets the frequencies of the bins in Hz, and returns the gain of each chosen source at each bin.
 
     Shape:
         sources: [B, S, C, T]; chosen: bool [B, S]; curves: [bins] -> [chosen sources, bins]; the result: [B, S, C, T].

@@ -10,7 +10,7 @@ from unbraid.runs.errors import InputError
 
 
 class Augmentation(Protocol):
-    """Interface of the augmentations: a call changes the sources of a training batch at random."""
+    """Interface of the augmentations: a call returns a randomly changed copy of the sources of a training batch."""
 
     def __call__(self, sources: Tensor, sample_rate: int, random: np.random.Generator) -> Tensor:
         """Return augmented sources; the input tensor is not modified.

@@ -29,7 +29,7 @@ from unbraid.data.demo_songs.sounds import (
 
 
 def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the drums: a random drum kit with three different recordings of each drum and cymbal, and reverberation.
+    """Render the drums with a random synthetic drum kit (see `build_kit`), and add reverberation.
 
     Args:
         score: notes of the song.
@@ -51,7 +51,11 @@ def render_drums(score: Score, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def build_kit(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Synthesise a random drum kit. Return a dictionary from each piece (drum or cymbal) to three recordings [2, samples]."""
+    """Synthesise a random drum kit.
+
+    The result is a dictionary from the name of each piece (drum or cymbal) to three slightly different sounds of the piece.
+    Shape of a sound: [2, samples].
+    """
     kick = partial(drum, hz=rng.uniform(42, 58), sweep=rng.uniform(2, 4), seconds=rng.uniform(0.25, 0.5))
     snare = partial(drum, hz=rng.uniform(160, 230), sweep=0.4, seconds=0.18, rattle=rng.uniform(0.7, 1.2))
     snare_seconds = rng.uniform(0.15, 0.3)
@@ -186,11 +190,11 @@ Instrument = Callable[[float, np.random.Generator], np.ndarray]  # MIDI pitch ->
 def play(
     notes: Iterable[Note], instrument: Instrument, attack: float, release: float, samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Play notes like a sampler: synthesise one recording for each pitch, and play this recording for each note of the pitch.
+    """Play notes like a sampler: synthesise one sound for each pitch, and play this sound for each note that has this pitch.
 
     Args:
         notes: notes to play.
-        instrument: function that synthesises the recording of a pitch.
+        instrument: function that synthesises the sound of a pitch.
         attack: duration of the linear fade-in, in seconds.
         release: duration of the linear fade-out after the end of a note, in seconds.
         samples: length of the track, in samples.
@@ -252,7 +256,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
         rng: random generator of the phases.
         levels: amplitudes of the harmonics.
         cents: width of the band of each harmonic, in cents.
-        bright_hz: a difference in frequency, in Hz. Over this difference, the amplitudes fall to 1/e (37 %).
+        bright_hz: brightness in Hz. The amplitudes fall to 37 % (1/e) whenever the frequency increases by `bright_hz`.
 
     Shape:
         levels: [harmonics]; the result: [2, samples].
@@ -273,7 +277,7 @@ def sustained(pitch: float, rng: np.random.Generator, *, levels: np.ndarray, cen
 
 
 def render_other(score: Score, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Render the source `other`: rhythm instrument, pad (sustained chords) and lead instrument, with common reverberation.
+    """Render the source `other`: the sum of rhythm instrument, pad (sustained chords) and lead instrument, with reverberation.
 
     Args:
         score: notes of the song.

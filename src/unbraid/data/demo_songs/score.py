@@ -211,7 +211,7 @@ def write_motif(rng: np.random.Generator, style: Style) -> list[tuple[int, int, 
 def write_phrase(
     rng: np.random.Generator, style: Style, bars: tuple[Bar, Bar], motif: list[tuple[int, int, int]]
 ) -> list[Note]:
-    """Convert a motif to notes in two bars. Long and accented notes are moved to the nearest tone of the chord."""
+    """Convert a motif to notes in two bars. A note that is long or accented is moved to the nearest tone of the chord."""
     home = nearest_degree(style, style.voice_pitch)
     degree, notes = home, []
     for step, held, leap in motif:

@@ -18,7 +18,7 @@ HIGHEST_HARMONIC_HZ = 10500.0
 
 
 def at_level(track: np.ndarray, level_db: float) -> np.ndarray:
-    """Return a track scaled to an RMS level in dB relative to an amplitude of 1."""
+    """Scale a track to the RMS level `level_db`. The level is in dB, relative to an amplitude of 1."""
     rms = np.sqrt(np.mean(track**2, dtype=np.float64))
     return track * np.float32(10 ** (level_db / 20) / max(rms, 1e-9))
 

@@ -228,7 +228,7 @@ def glottal_spectrum(effort: float, singer: Singer, hz: np.ndarray, formants: np
 
 
 def pronounce(phrase: Phrase, line: Line, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gain of the voice and the magnitude spectrum of the consonant noise, both over time.
+    """Return the gain of the voice and the magnitude spectrum of the consonant noise for each frame.
 
     Args:
         phrase: phrase to sing.

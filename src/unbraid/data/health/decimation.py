@@ -40,10 +40,10 @@ def decimate(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _filter(factor: int) -> np.ndarray:
-    """Return the matrix of the low-pass filter. Shape: [factor, SPAN].
+    """Return the taps of the low-pass filter for a decimation by `factor`, as a matrix. Shape: [factor, SPAN].
 
-    The matrix is multiplied by rows of `factor` input samples. Column k contains the filter taps for a delay of k output
-    samples.
+    The input is cut into blocks of `factor` samples. The product of a block and column k of the matrix is the part of the block
+    in the output sample that is k samples later.
     """
     times = (np.arange(SPAN * factor) + 0.5) / factor - SPAN / 2
     taps = np.sinc(2 * CUTOFF * times) * np.cos(np.pi * times / SPAN) ** 2

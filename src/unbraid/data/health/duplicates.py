@@ -4,9 +4,9 @@ Method: Haitsma & Kalker 2002. An inverted index (here one sorted array) finds t
 words is a vote for an offset in time between the two tracks. Two tracks match if few bits differ at the offset with the most
 votes.
 
-A copy is also found if it starts earlier or later, or is an excerpt. A copy at another speed is not found. If a recording has
-more than `MOST_TRACKS` copies whose fingerprints differ slightly, these copies are not found either. Tracks with equal
-fingerprints are found without the index, so only the first of these tracks is added to the index.
+Copies that start earlier or later are found, and also copies that are excerpts. Copies at another speed are not found. Copies
+with equal fingerprints are found without the index. If a recording has more than `MOST_TRACKS` copies with unequal
+fingerprints, these copies are not found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ class Match:
     Args:
         first: index of the first track.
         second: index of the second track, larger than `first`.
-        offset_words: start of the second track minus start of the first track within the recording, in fingerprint words of
-            50 ms.
+        offset_words: position in the first track at which the second track starts, in fingerprint words of 50 ms. Negative if
+            the second track starts earlier in the recording than the first track.
         bit_error_rate: share of the bits that differ between the two fingerprints, in [0, 1].
     """
 
@@ -49,7 +49,7 @@ def matches(fingerprints: Sequence[np.ndarray]) -> list[Match]:
         fingerprints: uint32 [words] each.
 
     Returns:
-        The pairs, sorted by the indices of their tracks.
+        The pairs, sorted by the indices of the two tracks.
     """
     equal = _equal(fingerprints)
     fingerprints = [words[:0] if i in equal else words for i, words in enumerate(fingerprints)]
@@ -89,8 +89,8 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
 def _index(fingerprints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the fingerprint words (32 bits for 50 ms of audio) that occur in at least 2 and at most `MOST_TRACKS` tracks.
 
-    The result is three arrays of equal length. Together, the entries at one index contain a word, a track with this word, and
-    the first position of the word in this track. The arrays are sorted by word.
+    The result is three arrays of equal length, sorted by word. Each entry of the first array is a word. The second array
+    contains the index of a track with this word. The third array contains the first position of the word in this track.
     """
     lengths = [len(words) for words in fingerprints]
     words = np.concatenate(fingerprints)

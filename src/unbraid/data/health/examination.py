@@ -45,10 +45,12 @@ class Health:
         clipped_runs: number of clipped passages (three or more equal samples at full scale) in all channels of the mixture.
         silent_share: for each source, share of the 100 ms blocks with an RMS level below -60 dB relative to full scale.
         ceiling_hz: band limit of the mixture in Hz, see `bandwidth`; None for silence.
-        offset_ms: delay of the instrumental version relative to the mixture, in ms. `offset_ms`, `drift_ms` and `correlation`
-            are None if the track lacks an instrumental version or is too short, or if the mixture or this version is silent.
-        drift_ms: increase of the delay `offset_ms` from the beginning to the end of the track, in ms.
-        correlation: similarity of mixture and instrumental: 1 for equal recordings, below 0.06 for different recordings.
+        offset_ms: delay of the instrumental version relative to the mixture, in ms. None if the track lacks an instrumental
+            version, if the track is too short, or if one of the two versions is silent.
+        drift_ms: increase of the delay `offset_ms` from the beginning to the end of the track, in ms. None if `offset_ms` is
+            None.
+        correlation: similarity of mixture and instrumental version: 1 for equal recordings, below 0.06 for different
+            recordings. None if `offset_ms` is None.
         pause_share: share of pauses in the sources `vocals` and `accompaniment`, see `channels`. Empty if these sources are not
             two channels of one audio stream.
         bass_share: share of bass frequencies in `vocals` and `accompaniment`, see `channels`; empty if `pause_share` is empty.

@@ -62,7 +62,7 @@ def unpacked_folder(root: Path, holds: Callable[[Path], bool]) -> Path:
 
     Args:
         root: folder that the user has set as `data.root`.
-        holds: function from a folder to True if the folder contains the data set.
+        holds: function that gets a folder, and returns True if the folder contains the data set.
 
     Returns:
         The folder that contains the data set; `root` if neither the root nor a subfolder contains the data set.

@@ -37,8 +37,7 @@ def group_sources(tracks: Mapping[str, Sources], keep: Sequence[str] | None, kno
     """Assign the instruments of each track to sources, so that all tracks have the same list of sources.
 
     Args:
-        tracks: dictionary from the name of each track to another dictionary. That dictionary maps each instrument of the track
-            to its audio streams.
+        tracks: audio streams of each instrument of each track, as two nested dictionaries: `tracks[track][instrument]`.
         keep: instruments that become sources; all others are summed to `other`. None: each instrument becomes a source.
         known: instruments of the whole published data set. These instruments are allowed in `keep`, even if they do not occur
             in `tracks`.

@@ -1,7 +1,7 @@
 """List MedleyDB V1 and V2 with the sources vocals and accompaniment.
 
 The metadata contain the instrument of each stem. The instrument decides to which of the two sources the stem belongs. The stems
-of a source are summed. The mixture is the mastered mix of the data set, which differs from the sum of the stems. Paper: Bittner
+of a source are summed. The mixture is the mastered mix of the data set, not the sum of the stems. Paper: Bittner
 et al. 2014, "MedleyDB: a multitrack dataset for annotation-intensive MIR research".
 """
 

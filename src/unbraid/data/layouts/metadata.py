@@ -114,7 +114,7 @@ class Metadata:
             The path of the existing file or folder.
 
         Raises:
-            InputError: the path is outside the folder, or the file does not exist.
+            InputError: the path is outside `folder`, or nothing exists at this path.
         """
         parts = PurePath(name).parts
         if not parts or PurePath(name).is_absolute() or ".." in parts:

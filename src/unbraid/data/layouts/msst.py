@@ -56,8 +56,8 @@ class MSST:
     def tracks(self, root: Path) -> Listing:
         """List the training data and the songs under the root. A song without any stem of `instruments` is excluded.
 
-        An `InputError` is raised if a folder is missing or listed twice, a CSV file is invalid, or an instrument is unknown or
-        lacks training data. With `missing=error`, an `InputError` is also raised if a song lacks a stem that other songs have.
+        An `InputError` is raised if a folder is missing or listed twice, a CSV file is invalid, or a stem is unknown or lacks
+        training data. With `missing=error`, an `InputError` is also raised if a song lacks a stem that other songs have.
 
         Args:
             root: folder to which the folders and CSV files are relative.

@@ -88,7 +88,7 @@ class MUSDB18:
         return Listing(tracks, {path.name: NO_WAV_FILE for path in folders if path not in songs})
 
     def fetch(self, root: Path) -> None:
-        """Download the 7-second edition with the `musdb` package, which needs ffmpeg and a network.
+        """Download the 7-second edition with the `musdb` package. The download needs ffmpeg and a network.
 
         Args:
             root: folder of the data set. If it contains files, nothing is downloaded.

@@ -25,14 +25,14 @@ SEPARATORS = "_", "-", " ", ".", "/"  # the last one is for a folder per pair
 class Pairs:
     """List songs that have two files each: the mixture and its instrumental version.
 
-    The two files (a pair) have the same name in two folders, or different endings in one folder, or are in one row of a table.
+    The two files of a song are called a pair.
 
     Args:
-        mixture: folder, file name ending or pattern of the mixtures. A text with `*` is a pattern (see `patterns.py`) for files
-            in any folder below the root; `*` stands for the name of the pair. A text without `*` is the name of a folder. If
-            this folder does not exist, the text is the ending of file names such as `<name>_mixture.wav`. If `pairs` is set,
-            the text is the name of a column of the table.
-        instrumental: folder, file name ending, pattern or column of the instrumental versions, as for `mixture`.
+        mixture: where the mixtures are. If `pairs` is set: name of a column of the table. Otherwise, a text with `*` is a
+            pattern (see `patterns.py`) for files in any folder below the root; `*` stands for the name of the pair. A text
+            without `*` is the name of a folder. If this folder does not exist, the text is the ending of file names such as
+            `<name>_mixture.wav`.
+        instrumental: where the instrumental versions are, in the same form as `mixture`.
         pairs: CSV or JSONL file (see `manifest.py`) that is read instead of folders, relative to the root.
         valid: list of the names of the validation pairs, or the share of all pairs that is drawn for validation. Unused if the
             table has a column `split`.
@@ -130,9 +130,9 @@ class Pairs:
 
 
 def _ending_in(files: Iterable[Path], side: str, root: Path) -> dict[str, Path]:
-    """Find the file of each pair for one side, the mixture or the instrumental version. Return a dictionary from pair to file.
+    """Find one of the two files of each pair: the mixture or the instrumental version. Return a dictionary from pair to file.
 
-    `side` is the option `mixture` or `instrumental` of `Pairs`. An InputError is raised if a pair has two files for this side.
+    `side` is the option `mixture` or `instrumental` of `Pairs`. An InputError is raised if a pair has two files of this kind.
     """
     endings = (side, *SHORT.get(side, ()))
     texts = [side] if "*" in side else [f"*{separator}{ending}" for ending in endings for separator in SEPARATORS]

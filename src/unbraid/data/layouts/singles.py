@@ -108,7 +108,8 @@ def _songs(split: Split, files: Files) -> list[Track]:
     """Make songs for validation or testing: each song combines one file of each source.
 
     The number of songs is the number of files of the source with the most files. The files of all other sources are used
-    several times. The files of each source are sorted by a hash, so that similar file names are not combined more often.
+    several times. Files are combined in the order of a hash, not in alphabetical order. Otherwise, files with similar names
+    would often be in the same song.
     """
     count = max((len(source_files) for source_files in files.values()), default=0)
     picked: dict[str, list[str]] = {}

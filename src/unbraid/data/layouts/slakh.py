@@ -34,8 +34,8 @@ class Slakh2100:
 
     Args:
         sources: instrument classes that become sources; all others are summed to `other`. None: each class becomes a source.
-        omitted: use of the tracks in `omitted/`. `leave_out`: all tracks are excluded; `train`: the tracks are used for
-            training, except those whose MIDI file is also in a validation or test track.
+        omitted: use of the tracks in `omitted/`. `leave_out`: these tracks are excluded. `train`: these tracks are used for
+            training, except tracks whose MIDI file is also in a validation or test track.
         valid: list of the MIDI files of the validation split, or the share of all MIDI files that is drawn for this split. A
             MIDI file is given by its `UUID` in the metadata. Unused if the data set has folders of splits, such as `train/`.
         test: list of the MIDI files of the test split, or the share of all MIDI files that is drawn for this split. Unused if
@@ -118,7 +118,7 @@ class _MissingStemError(Exception):
 
 
 def _track_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders of the tracks: in the split folders below `place`, or directly in `place` without split folders."""
+    """Yield the folders of the tracks: in the split folders below `place`, or in `place` itself if it has no split folders."""
     folders = [place / name for name in (*SPLIT_FOLDERS, OMITTED) if (place / name).is_dir()]
     for folder in folders or [place]:
         yield from (path for path in subfolders(folder) if (path / METADATA).is_file())

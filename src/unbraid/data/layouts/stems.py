@@ -209,7 +209,7 @@ def _track_folders(root: Path) -> list[tuple[str, Split | None, Path]]:
 
 
 def _with_one_spelling(listed: _Listed, mixture: str) -> _Listed:
-    """Rename stems whose names differ only in upper and lower case, so that they have the same name in all tracks."""
+    """Rename stems whose names differ only in upper and lower case. A stem then has the same name in all tracks."""
     spellings: dict[str, set[str]] = {mixture.casefold(): {mixture}}
     for row in listed.rows:
         for stem in row.files:

@@ -86,7 +86,7 @@ class WholeHops(nn.Module):
 
 
 class NormalisedChunks(nn.Module):
-    """Run a network on chunks that are normalised by their own mean and standard deviation.
+    """Normalise each chunk by its mean and standard deviation, run a network, and restore the scale of the sources.
 
     Args:
         net: network from mixture to sources.

@@ -34,7 +34,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
     onnx or onnxscript is not installed.
 
     Args:
-        separator: separator with its trained weights, on the CPU. The gradients of the weights are switched off.
+        separator: separator with its trained weights, on the CPU. This function switches off the gradients of the weights.
         path: ONNX file to write.
         model: name of the model config, such as `unet`. The name is stored in the file.
     """
@@ -113,7 +113,10 @@ class OnnxSeparator(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Receptive field of the network in samples, read from the ONNX file; None for an infinite receptive field."""
+        """Number n, read from the ONNX file: an output sample depends only on n input samples before and n after its position.
+
+        None: an output sample depends on all input samples.
+        """
         return self.facts.receptive_field
 
     def forward(self, mixture: Tensor) -> Estimate:

@@ -63,7 +63,7 @@ class Song:
         return self.folder / "upload"
 
     def stem(self, name: str) -> Path:
-        """Return the path of a stem. For safety, special characters in the name of the stem are quoted."""
+        """Return the path of a stem. Special characters in the name of the stem are replaced, for example `/` by `%2F`."""
         return self.folder / f"{quote(name, safe=' ')}.wav"
 
 

@@ -112,14 +112,14 @@ def family_of(state: ForeignState, families: Sequence[Family] = FAMILIES) -> Fam
 
 
 def separator_tensors(state: ForeignState) -> dict[str, Tensor]:
-    """Return a dictionary from name in a `WaveformSeparator` to tensor, with the tensors of a checkpoint."""
+    """Return the tensors of a checkpoint with the names that these tensors have in a `WaveformSeparator`."""
     return {f"net.{name}": tensor for name, tensor in family_of(state).renamed(state.tensors).items()}
 
 
 def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn.Module) -> dict[str, Tensor]:
-    """Add the tensors that a network of unbraid has, but checkpoints of other tools lack.
+    """Complete the tensors of a checkpoint. Checkpoints of other tools lack some tensors of the networks in unbraid.
 
-    The output of the network does not depend on these tensors.
+    The missing tensors are copied from the separator. The output of the network does not depend on these tensors.
 
     Args:
         state: tensors of the checkpoint.
@@ -127,7 +127,7 @@ def with_spare(state: ForeignState, tensors: Mapping[str, Tensor], separator: nn
         separator: separator that receives the tensors.
 
     Returns:
-        The given tensors, and copies of the separator's own tensors for the missing names.
+        The given tensors, and copies of the missing tensors from the separator.
     """
     spare = family_of(state).spare
     own = {name: torch.clone(tensor) for name, tensor in separator.state_dict().items()}

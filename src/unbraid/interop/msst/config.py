@@ -20,7 +20,7 @@ SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 @dataclass(frozen=True)
 class MsstConfig:
-    """Store the content of an MSST config file, and the values in the file that all network families use.
+    """Store the content of an MSST config file. Values that all network families use are also stored as attributes.
 
     Args:
         path: path of the file.

@@ -17,18 +17,17 @@ class Family:
     Args:
         model_types: values of the option `--model_type` of MSST for this network.
         network: class in `unbraid.nets`, whose first argument is the number of sources.
-        marks: regular expressions. A checkpoint belongs to the family if each expression matches the name of at least one
-            tensor.
+        marks: regular expressions. In a checkpoint of the family, each expression matches the name of at least one tensor.
         arguments: function that converts the content of an MSST config file to the arguments of `network` except `sources`. The
             function raises `InputError` for an option that `network` does not support.
         guess: function that derives arguments of `network` from a checkpoint, for use without a config file. The input is a
             mapping from the MSST name of each tensor to the shape of the tensor.
         renames: pairs of a regular expression and its replacement, which convert tensor names of MSST to names of `network`.
             All pairs are applied in order.
-        unused: regular expressions of the MSST names of tensors that `network` does not store, such as constant windows.
-        absent: regular expressions. A checkpoint with a tensor whose name matches one of them belongs to another family.
-        spare: regular expressions of the names, in `network`, of tensors that MSST does not store. The output does not depend
-            on these tensors.
+        unused: regular expressions that match tensor names of MSST. `network` does not store these tensors.
+        absent: regular expressions. In a checkpoint of the family, none of these expressions matches the name of a tensor.
+        spare: regular expressions that match tensor names of `network`. MSST does not store these tensors, because the output
+            does not depend on these tensors.
     """
 
     model_types: tuple[str, ...]

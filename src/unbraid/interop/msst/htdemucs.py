@@ -31,7 +31,7 @@ ARGUMENTS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 
 
-REMOVE = "Remove the option if it does not change the network"
+REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
 
     Args:
         config: content of the config file.
-        own: arguments that differ between the two networks, with their defaults in MSST.
+        own: further arguments of the network: dictionary from the name of the argument to its default value in MSST.
 
     Returns:
         A dictionary from the name of each argument to its value.
@@ -99,7 +99,9 @@ def _mel_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
-    """Derive the arguments that both networks have in common from the shapes of the tensors in a checkpoint.
+    """Derive the arguments that `BSRoformer` and `MelBandRoformer` share.
+
+    The arguments follow from the shapes of the tensors in a checkpoint.
 
     Args:
         shapes: dictionary from the MSST name of each tensor to the shape of the tensor.

@@ -46,7 +46,7 @@ ATTENTION = {
     "tran_attn_dropout": "attn_dropout", "tran_ff_dropout": "ff_dropout",
 }  # fmt: skip
 
-REMOVE = "Remove the option if it does not change the network"
+REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MODEL = {
     "num_blocks_per_scale": "blocks", "bottleneck_factor": "bottleneck",
 }  # fmt: skip
 NORMS = {"InstanceNorm": "instance", "BatchNorm": "batch"}
-REMOVE = "Remove the option if it does not change the network"
+REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Separator(nn.Module, ABC):
 
     @property
     def receptive_field(self) -> int | None:
-        """Return how many input samples before and after an output sample influence the output sample; None: all samples."""
+        """Return n: an output sample depends only on n input samples before and n after its position. None: on all samples."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""Separator by deep clustering: a network estimates masks and embeddings, and k-means can cluster the embeddings into masks.
+"""Separator by deep clustering: a network estimates masks and embeddings. k-means can compute other masks from the embeddings.
 
 Method: Luo et al., "Deep clustering and conventional networks for music separation: stronger together", ICASSP 2017.
 """
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,8 +27,8 @@ class Clustering(JointMasking):
 
     Args:
         net: function that takes the number of classes and returns a network. The network maps magnitudes [B, C, F, T] to a dict
-            of `masks` and `embeddings`. The network may estimate embeddings and masks for bands instead of bins: its method
-            `gather` sums the bins of each band, and its method `spread` interpolates masks from bands to bins.
+            of `masks` and `embeddings`. The network may estimate embeddings and masks for bands instead of bins. The
+            network has two methods: `gather` sums the bins of each band, `spread` interpolates masks from bands to bins.
         stft: STFT of the mixture.
         targets: names of the targets, in the order of the output.
         sample_rate: sample rate of all waveforms in Hz.
@@ -88,12 +87,16 @@ class Clustering(JointMasking):
         return self.nets[0]
 
     def _cluster(self, embeddings: Tensor, classes: Tensor) -> Tensor:
-        """Cluster the embeddings of a chunk by k-means, starting from `classes`. Return a mask of 0 and 1 for each class.
+        """Cluster the embeddings of a chunk by k-means. Return a mask of 0 and 1 for each class.
 
-        Shape: embeddings [D, F, frames], classes [F, frames] -> [classes, F, frames].
+        `classes` contains the class of each bin before the first iteration of k-means.
+
+        Shape: embeddings [D, F, frames], classes [F, frames] -> [number of classes, F, frames].
         """
         if not embeddings.isfinite().all():  # the callers report diverged training
             return embeddings.new_full((self.classes, *classes.shape), torch.nan)
+        from sklearn.cluster import KMeans  # the import takes a second, which other separators do not need
+
         points, first_classes = embeddings.detach().flatten(start_dim=1).T.cpu(), classes.flatten().cpu()
         present = first_classes.unique()
         start = torch.stack([points[first_classes == number].mean(dim=0) for number in present])

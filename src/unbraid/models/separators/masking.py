@@ -37,8 +37,7 @@ class Masking(Separator):
         phase: method that converts masked spectra to waveforms, for example with the phase of the mixture. This method is used
             in evaluation only.
         scaling: input scaling of the network. `patch`: the magnitudes of a chunk are divided by their maximum, so that the
-            estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled. The U-Net paper
-            does not specify a scaling.
+            estimate does not depend on the loudness of the rest of the song. `none`: magnitudes are not scaled.
         mask_options: changes of the masks in evaluation.
 
     Raises:
@@ -127,7 +126,7 @@ class Masking(Separator):
 
     @property
     def receptive_field(self) -> int | None:
-        """Return how many input samples before and after an output sample influence the output sample.
+        """Return n: an output sample depends only on n input samples before and n after its position.
 
         The result is None (all samples of the chunk) if the scaling, the phase method or a network reads the whole chunk.
         """

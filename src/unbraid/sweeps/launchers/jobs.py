@@ -47,7 +47,9 @@ class Job:
         return self.processes if self.on_gpu or (self.on_gpu is None and available) else 0
 
     def ending(self) -> tuple[State, str | None]:
-        """Return the final state of a run whose process has ended, and the error message (None if the run has no error).
+        """Return the final state and the error message of the run, after the process of the run has ended.
+
+        The message is None if the run has no error.
 
         If `run.json` still contains the state `running`, the process was killed. The returned state is then `interrupted`.
         """

@@ -58,7 +58,7 @@ def outside_slurm() -> dict[str, str]:
 
 
 def live_with_parent(arguments: Sequence[str]) -> None:
-    """If the last argument is `with-parent`, end this process with SIGTERM as soon as its parent process ends."""
+    """If the last command-line argument is `with-parent`, make this process end when the parent process ends."""
     if arguments[-1] == WITH_PARENT:
         threading.Thread(target=_end_with_input, daemon=True).start()
 

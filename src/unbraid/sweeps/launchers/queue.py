@@ -18,7 +18,7 @@ COMMANDS = ("sbatch", "squeue", "sinfo")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """Describe one job of a Slurm job array. Slurm lists waiting jobs, running jobs, and jobs that ended in the last minutes.
+    """Describe one job of a Slurm job array, as the command `squeue` prints it.
 
     Args:
         array: id of the job array.
@@ -63,8 +63,8 @@ def submit(script: Path, options: Options, environment: Mapping[str, str]) -> st
 
     Args:
         script: script that each job runs.
-        options: dictionary from the long name of an sbatch option to its value. The value True is for an option without a
-            value. An option with the value None is omitted.
+        options: dictionary from the long name of an sbatch option to its value. True: the option is passed without a
+            value. None: the option is not passed.
         environment: additional environment variables for the jobs. The jobs also get the variables of this process.
 
     Returns:
@@ -110,5 +110,8 @@ def _output_of(*command: str, environment: Mapping[str, str] | None = None) -> s
 
 
 def error_message(lines: Sequence[str]) -> str:
-    """Return the error message of a Slurm command: the last of the given lines, without the name of the command."""
+    """Return the last line that a failed Slurm command has printed, without a prefix such as `sbatch: error:`.
+
+    If the command has printed nothing, return `failed without a message`.
+    """
     return re.sub(r"^\w+: (error|fatal): ", "", lines[-1]) if lines else "failed without a message"

@@ -131,7 +131,7 @@ class Ray(Launcher):
     def _needs(self, job: Job, machines: Sequence[dict[str, float]]) -> dict[str, int]:
         """Return the numbers of CPU cores and GPUs that a job needs on one machine.
 
-        If no machine has so many cores and GPUs, InputError is raised. Otherwise Ray would wait forever.
+        If no machine has so many cores and GPUs, InputError is raised. Without this error, Ray would wait forever.
         """
         gpus = job.gpus(any(machine.get("GPU") for machine in machines))
         need = {"num_cpus": job.processes * self.cpus_per_process, "num_gpus": gpus}
@@ -163,7 +163,7 @@ def run_here(folder: str, working: str, threads: int, environment: Mapping[str, 
         The exit status of the run.
 
     Raises:
-        BaseException: Ray cancels the task.
+        BaseException: the exception that ended the task, for example after Ray has cancelled the task.
     """
     os.chdir(working)
     gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}

@@ -104,7 +104,7 @@ def _open_folder(path: Path) -> int:
         The file descriptor of the folder.
 
     Raises:
-        InputError: the path is not a folder, or its owner and mode allow other users to replace lock files.
+        InputError: the path is not a folder, or the owner and the mode of the folder allow other users to replace lock files.
     """
     if not os.path.lexists(path):
         _make_folder(path)
@@ -166,7 +166,9 @@ def _open_lock(path: Path, folder: int) -> int:
 
 
 def _open_existing(path: Path, folder: int) -> int:
-    """Open the existing lock file of a GPU. The flag O_CREAT is not used, because it can fail for files of other users.
+    """Open the existing lock file of a GPU.
+
+    The flag O_CREAT is not used, because the kernel can refuse this flag for files of other users.
 
     Args:
         path: path of the lock file.
@@ -199,7 +201,10 @@ def _open_existing(path: Path, folder: int) -> int:
 
 
 def gpus_here() -> list[str]:
-    """Return the ids of the GPUs that this process may use, from `CUDA_VISIBLE_DEVICES` or else from `nvidia-smi`."""
+    """Return the ids of the GPUs that this process may use.
+
+    The ids are read from `CUDA_VISIBLE_DEVICES`. If this variable is not set, the ids are read from `nvidia-smi`.
+    """
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
     try:
@@ -210,7 +215,7 @@ def gpus_here() -> list[str]:
 
 
 def slots(gpus: Sequence[str], gpus_per_run: int, runs_per_gpu: int, cpu_slots: int, cores: int) -> list[Slot]:
-    """Divide the GPUs, or the CPU if `gpus` is empty, into slots. Each slot is for one run at a time.
+    """Divide the GPUs into slots. If `gpus` is empty, divide the CPU into slots. Each slot is for one run at a time.
 
     Args:
         gpus: ids of the GPUs.

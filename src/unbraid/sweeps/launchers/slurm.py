@@ -235,7 +235,10 @@ def _check_partition(partition: str | None) -> tuple[str, bool]:
 
 
 def _queued(jobs: Sequence[Job]) -> dict[Job, str]:
-    """Find which jobs of the sweep are already in Slurm's queue. Return a dictionary from these jobs to their Slurm job ids."""
+    """Find the jobs of the sweep that are already in the queue of Slurm.
+
+    Return a dictionary from each of these jobs to its job id in Slurm.
+    """
     folders = {job.folder.resolve(): job for job in jobs}
     waiting = [(slurm_job, _folder(slurm_job)) for slurm_job in slurm_jobs() if not slurm_job.has_ended]
     return {folders[folder]: slurm_job.name for slurm_job, folder in waiting if folder in folders}

@@ -65,9 +65,9 @@ class Pruning(EndsHopelessRuns):
         trainer.should_stop = trainer.should_stop or self.pruned
 
     def _known_names(self, trainer: pl.Trainer) -> list[str] | None:
-        """Return None if the objective is logged, or may be logged in a later epoch.
+        """Return the names of all logged values, for the error message that the objective is not logged.
 
-        Otherwise return the names of all logged values, for an error message.
+        If the objective is logged, or may be logged in a later epoch, return None.
         """
         logged, callbacks = trainer.callback_metrics, callbacks_of(trainer)
         is_pending = any(isinstance(callback, ValidationScores) and not callback.logged for callback in callbacks)

@@ -64,7 +64,7 @@ class Parameter:
         raise AssertionError(f"unsupported distribution of Optuna: {self.distribution}")
 
     def first(self) -> list[Value]:
-        """Return a list that contains only the first value of the key: the lowest number or the first choice."""
+        """Return the first value of the key, as a list with one entry. It is the lowest number, or the first choice."""
         distribution: Any = self.distribution
         return [distribution.low if hasattr(distribution, "low") else distribution.choices[0]]
 

@@ -34,7 +34,9 @@ def lock_of(path: Path, name: str) -> FileLock:
 
 
 class WriteLock(JournalFileOpenLock):
-    """Lock the file of a study for writing. Optuna's own lock is not used, because it is held for 30 s after a crash.
+    """Lock the file of a study for writing.
+
+    Optuna's own lock is not used, because after a crash, the next process must wait 30 s for that lock.
 
     `acquire` also removes an incomplete last line of the file. A killed process or a full disk can cause such a line. If
     another process appended to this line, Optuna could not read the file.
@@ -92,7 +94,7 @@ def _check_first_line(path: Path) -> None:
 
 
 def load(path: Path) -> optuna.Study:
-    """Load a study, which stores the trials of a search, from its file. The study gets the pruner of the search.
+    """Load the study of a search from a file. The study contains the trials and the pruner of the search.
 
     Args:
         path: file of the study.

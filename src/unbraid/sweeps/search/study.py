@@ -137,7 +137,10 @@ class Search:
         claim.trial.set_user_attr("error", error)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials that were started. In a grid search, the study also stores waiting trials, which are left out."""
+        """Return all trials that were started.
+
+        In a grid search, the study also stores trials that were not started yet. These trials are not returned.
+        """
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
     def _agreed(self) -> dict[str, Any]:

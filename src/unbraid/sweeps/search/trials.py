@@ -43,7 +43,7 @@ class Trials:
     def run(self) -> list[str]:
         """Run trials until all trials of the search have ended or are claimed by other commands.
 
-        A run that does not log the objective raises `InputError`.
+        If a run does not log the objective, `InputError` is raised.
 
         Returns:
             Names, such as `trial 3`, of the trials with invalid overrides or with an undefined objective. Trials with a failed

@@ -62,7 +62,7 @@ class BestCheckpoint(ModelCheckpoint):
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Return a dictionary from the name of each logged value to the value.
 
-        The monitored value is taken from the best weights, which are the trained weights or an average of the weights.
+        For the monitored value, the dictionary contains the value of the best weights (the trained weights or an average).
         """
         values = super()._monitor_candidates(trainer)
         if self.monitor in values:

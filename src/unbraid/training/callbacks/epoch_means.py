@@ -34,7 +34,7 @@ class EpochMeans(Logger):
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Store the values `metrics`, which a callback logs."""
+        """Store the values that a callback logs. The argument `step` is ignored."""
         for name, value in metrics.items():
             self.values[name].append(float(value))
 
@@ -49,7 +49,7 @@ class EpochMeans(Logger):
 
 
 def logger_for(callbacks: Sequence[pl.Callback]) -> dict[str, EpochMeans]:
-    """Return the keyword arguments of the Trainer for its logger: a dictionary from `logger` to a new `EpochMeans`.
+    """Return a dictionary of keyword arguments for the Trainer. The only entry is `logger`, a new `EpochMeans`.
 
     If no callback needs a logger, the dictionary is empty.
     """

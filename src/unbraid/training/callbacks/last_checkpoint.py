@@ -28,9 +28,10 @@ KEY = "resumption"  # key of the state that is added to Lightning's checkpoints
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the path of the newest undamaged checkpoint of a run folder; None if no checkpoint is undamaged.
+    """Return the path of the newest undamaged checkpoint in a run folder.
 
-    The candidates are `last.ckpt` and the older `previous.ckpt` in the folder `checkpoints`.
+    The candidates are `checkpoints/last.ckpt` and the older `checkpoints/previous.ckpt`. If both files are damaged or missing,
+    return None.
     """
     return next((path for name in (LAST, PREVIOUS) if is_whole(path := folder / "checkpoints" / name)), None)
 
@@ -95,8 +96,9 @@ class LastCheckpoint(Checkpoint):
     def _agreed(self, trainer: pl.Trainer, due: bool) -> tuple[bool, int]:
         """Return two values, which are the same in all processes of the run.
 
-        The first value is True if at least one process must write a checkpoint (`due`). The second value is the number of the
-        stop signal that a process has received, such as 15 for SIGTERM; 0 if no process has received a stop signal.
+        The first value is True if `due` is True in at least one process. Then a checkpoint is written. The second
+        value is the number of the stop signal that a process has received, such as 15 for SIGTERM. The number is 0 if no
+        process has received a stop signal.
         """
         if trainer.world_size == 1:
             return due, self.interruption.signum
@@ -114,7 +116,7 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(self.interruption.signum)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Defer stop signals (SIGINT, SIGTERM, …) again, so that a signal takes effect only at the end of a training batch."""
+        """From now on, let a stop signal (SIGINT, SIGTERM, …) take effect only at the end of a training batch."""
         self.interruption.waits = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

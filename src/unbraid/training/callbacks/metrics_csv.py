@@ -39,11 +39,14 @@ class MetricsCSV(pl.Callback):
         self.steps = 0.0  # optimizer steps of this epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint: all rows of `metrics.csv`, and the elapsed and waiting seconds of this epoch."""
+        """Return the state for a checkpoint: all rows of `metrics.csv`, and two durations in seconds.
+
+        The durations are the time since the start of this epoch, and the part of this time spent on waiting for batches.
+        """
         return {"rows": self.rows, "seconds": {"epoch": time.monotonic() - self.started, "waited": self.waited}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows of `metrics.csv`, and the elapsed and waiting seconds of this epoch, from a checkpoint."""
+        """Restore the rows of `metrics.csv`, and the durations that `state_dict` describes, from a checkpoint."""
         self.rows, spent = state_dict["rows"], state_dict["seconds"]
         self.started, self.waited = time.monotonic() - spent["epoch"], spent["waited"]
 
@@ -116,7 +119,7 @@ def _memory(device: torch.device) -> dict[str, float]:
 class ProgressBar(TQDMProgressBar):
     """Show Lightning's progress bar with the loss of the latest step.
 
-    If standard error is not a terminal, for example a log file, one line per epoch is printed instead.
+    If standard error is not a terminal, no bar is shown, and one line per epoch is printed instead.
     """
 
     def __init__(self) -> None:

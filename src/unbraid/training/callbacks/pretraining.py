@@ -70,5 +70,5 @@ class GreedyPretraining(pl.Callback):
 
 
 def _start_of(epoch: int) -> tuple[int, int]:
-    """Return the position of the data sampler at the start of an epoch: number of the epoch, and batch 0."""
+    """Return the position in the data at the start of an epoch: the number of the epoch, and 0 as the number of the batch."""
     return epoch, 0

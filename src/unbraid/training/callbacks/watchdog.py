@@ -49,5 +49,5 @@ class Watchdog(pl.Callback):
         faulthandler.cancel_dump_traceback_later()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Cancel the timer of the time limit, since saving files after an exception may take longer than one batch."""
+        """Cancel the timer, because the time limit is for one batch. Saving files after an exception may take longer."""
         faulthandler.cancel_dump_traceback_later()

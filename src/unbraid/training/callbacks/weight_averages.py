@@ -50,11 +50,7 @@ class WeightAverages(pl.Callback):
         self.model: dict[str, Tensor] = {}  # parameters and buffers of the task, by name
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint.
-
-        The state contains the averages, the sum of the factors of each average, the latest validation values, and the number of
-        steps.
-        """
+        """Return the state for a checkpoint: all values that a resumed run needs to continue the averages."""
         return {"averages": self.averages, "counts": self.counts, "values": self.values, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -82,7 +78,7 @@ class WeightAverages(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the averages over steps, if the optimizer has updated the weights.
+        """Update the averages with the decays `step_decays`, if the optimizer has updated the weights.
 
         With gradient accumulation, the optimizer updates the weights only after some of the batches.
         """
@@ -91,7 +87,10 @@ class WeightAverages(pl.Callback):
             self._update("step")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Update the averages over epochs. If the epoch had a validation, validate all averages and log the results."""
+        """Update the averages with the decays `epoch_decays`.
+
+        If the epoch had a validation, validate all averages, and log the results.
+        """
         self._update("epoch")
         if not has_validation(trainer) or not sum(trainer.num_val_batches):
             return

@@ -1,8 +1,8 @@
 """Weights & Biases logger: one page per run with scalars, audio, pictures and tables, online or in a file for a later upload.
 
 The id of the page is computed from the hash of the config and the time of the first start of the run. A resumed run therefore
-continues its own page. If the process is killed, the page lacks the latest epochs. The class `Loggers` sends these epochs again
-when the run resumes.
+continues its own page. If the process is killed, the page lacks the latest epochs. When the run resumes, the class `Loggers`
+sends the missing epochs.
 """
 
 import json
