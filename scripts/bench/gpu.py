@@ -4,7 +4,7 @@
         [model.separator.chunk_seconds=2] …
 
 Words with a dot are keys of the training config. Each model is measured with and without gradient checkpointing (if its network
-has this option), and with and without `torch.compile`. A step contains the transforms, the network, the loss, the gradients and
+has this option), and with and without `compile=true`. A step contains the transforms, the network, the loss, the gradients and
 the optimizer, on a batch in memory. Each row of the table is measured in a process of its own. The whole script ends after
 `minutes`. The columns are:
 
@@ -49,6 +49,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unbraid.commands.cli import CONF
 from unbraid.runs.config import build
+from unbraid.training.compilation import compile_networks
 
 BATCHES = {  # numbers of chunks in a batch on a GPU
     "unet": 16, "unet_44khz": 16, "open_unmix": 16, "chimera": 16, "conv_tasnet": 4, "hdemucs": 4, "htdemucs": 4, "scnet": 4,
@@ -229,9 +230,8 @@ def measure(row: dict[str, Any], send: Send) -> None:
             _ = task.eval().separator(inputs[0]).sources
         task.train()
         send({"forward_gb": peak(device)})
-    for net in getattr(separator, "nets", None) or [separator.net]:
-        if row["compile"]:
-            net.compile(dynamic=False)
+    if row["compile"]:
+        compile_networks(task)
 
     def step() -> float:
         start = time.perf_counter()
