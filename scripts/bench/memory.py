@@ -54,6 +54,8 @@ class Memory(TorchDispatchMode):
         if function is torch.ops.aten.equal.default:  # checks of values, which fake tensors lack
             return True
         result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.mkldnn_rnn_layer.default and args[-1] and not result[3].numel():
+            result = (*result[:3], torch.empty(lstm_bytes(*args[0].shape, args[10]), dtype=torch.uint8))
         for tensor in tree_iter(result):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())
@@ -69,6 +71,14 @@ class Memory(TorchDispatchMode):
 
     def _remove(self, key: int) -> None:
         self.now -= self.sizes.pop(key)
+
+
+def lstm_bytes(frames: int, batch: int, inputs: int, hidden: int) -> int:
+    """Return the memory that oneDNN keeps for the gradients of an LSTM layer in one direction; fake tensors lack this memory.
+
+    The formula was fitted to sizes that oneDNN reports. Its error is below 2 % for at least 60 frames.
+    """
+    return 4 * (frames + 1) * batch * (9 * hidden + 6 * max(inputs, hidden))
 
 
 def main() -> None:
