@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import PROJECT
 
 TINY = [
-    "models=unet_small", "epochs=1", "output=out/curves.csv", "model.separator.net.channels=[2,2,4,4,4,4]", "data.layout.valid=1",
-    "data.layout.test=1", "data.layout.seconds=12", "data.chunks_per_track=1", "data.num_workers=0",
+    "models=unet_small", "epochs=1", "output=out/curves.csv", "model.separator.net.channels=[2,2,4,4,4,4]",
+    "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=12", "data.chunks_per_track=1", "data.num_workers=0",
 ]  # fmt: skip
 
 
