@@ -94,7 +94,8 @@ def main() -> None:
     models = arguments["models"].split(",") if arguments["models"] else [*(SMALL if device == "cpu" else BATCHES)]
     end = began + 60 * float(arguments["minutes"] or (5 if device == "cpu" else 8))
     print("\n" + "".join(f"{name:>{width(name)}}" for name in COLUMNS), flush=True)
-    rows, flops = plan(models, arguments["batch"], words), {}
+    rows = plan(models, arguments["batch"], words)
+    flops: dict[str, float | None] = {}  # by model
     for number, row in enumerate(rows):
         left = end - time.monotonic()
         seconds = min(left, max(ROW_SECONDS[row["compile"]], left / (len(rows) - number)))
@@ -244,7 +245,7 @@ def measure(row: dict[str, Any], send: Send) -> None:
 
     send({"first_step_s": round(step(), 2)})
     reset_peak(device)
-    times = []
+    times: list[float] = []
     while len(times) < STEPS and sum(times) < STEP_SECONDS:
         times.append(step())
     send({"steps_per_s": float(f"{1 / statistics.median(times):.4g}"), "peak_gb": peak(device), "status": "ok"})
