@@ -83,16 +83,25 @@ def test_a_missing_package_is_named(monkeypatch):
     assert "unbraid[lora]" in error.value.hint
 
 
-def test_lora_is_merged_exactly():
+@pytest.mark.parametrize(
+    ("words", "layers"),
+    [
+        (["model=open_unmix", "lora.rank=4"], 3),
+        (["model=unet", "model.separator.net.up=nearest"], 6),  # its decoder has plain convolutions
+        (["model=scnet_small", "lora.rank=2"], 55),
+    ],
+    ids=["open_unmix", "unet", "scnet_small"],
+)
+def test_lora_is_merged_exactly(words, layers):
     pytest.importorskip("peft", reason="peft is not installed")
-    task, text = chosen("model=open_unmix", "targets=vocals", "lora=default", "lora.rank=4", "init.path=x")
+    task, text = chosen(words[0], "targets=vocals", "lora=default", *words[1:], "init.path=x")
     base = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
-    assert trained <= 0.05 * sum(parameter.numel() for parameter in task.parameters()) and "LoRA of 3 layers" in text
+    assert trained <= 0.05 * sum(parameter.numel() for parameter in task.parameters()) and f"LoRA of {layers} layers" in text
     step(task)
     state = task.state_dict()
     assert all(torch.equal(state[name], base[name]) for name in state if ".lora_" not in name)
-    mixture = torch.randn(1, 2, 44100)
+    mixture = torch.randn(1, task.separator.channels, 12 * task.separator.sample_rate)
     task.eval()
     with torch.inference_mode():
         adapted = task.separator(mixture).sources
