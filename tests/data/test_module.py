@@ -225,7 +225,9 @@ def test_ranks_validate_on_different_tracks(songs, tmp_path):
     seen = []
     for rank in range(2):
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, num_nodes=1, strategy=strategy)
+        data.trainer = SimpleNamespace(
+            global_rank=rank, world_size=2, num_nodes=1, accumulate_grad_batches=1, strategy=strategy
+        )
         seen.append([track.name for track in data.val_dataloader().dataset.tracks])
     assert seen == [["song 0", "song 2"], ["song 1", "song 3"]]
 
@@ -235,7 +237,9 @@ def test_loaders_are_unsized_with_too_few_tracks(songs, tmp_path):
     data = module(songs, tmp_path)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     for rank, names in enumerate((["song 2"], [])):
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, num_nodes=1, strategy=strategy)
+        data.trainer = SimpleNamespace(
+            global_rank=rank, world_size=2, num_nodes=1, accumulate_grad_batches=1, strategy=strategy
+        )
         loader = data.val_dataloader()
         with pytest.raises(TypeError):
             len(loader)

@@ -287,7 +287,7 @@ class MultitrackData(pl.LightningDataModule):
         return ChunkSampler(
             self.seed, [track.length for track in tracks], rows.holds(drawn), self.chunk_samples,
             self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(), rows.song_column,
-            [track.weight for track in tracks],
+            [track.weight for track in tracks], self.trainer.accumulate_grad_batches if self.trainer else 1,
         )  # fmt: skip
 
     def rows(self) -> TrainingRows:
