@@ -129,7 +129,7 @@ def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Calla
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             with _full_error(full_error):
-                check_paths(config)
+                check_paths(config, HydraConfig.get().job.config_name or "")
                 command(config)
         except BaseException as error:
             message = error_message(error, HydraConfig.get().job.config_name or "config", folder)

@@ -96,6 +96,15 @@ def unknown(name: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names) or 'none'}"
 
 
+def without_value(key: str) -> InputError:
+    """Return the error about a config key without a default to which the user has given no value.
+
+    Args:
+        key: dotted name of the key, such as `data.root`.
+    """
+    return InputError(key, "this key needs a value, because it lacks a default", hint=f"Add {key}=… to the command.")
+
+
 def check_counts(**counts: int | None) -> None:
     """Check that each given count is None or at least 1.
 
