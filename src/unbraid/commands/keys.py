@@ -44,7 +44,8 @@ def check_paths(config: DictConfig, command: str) -> None:
         return
     if OmegaConf.is_missing(config.data, "root"):
         if command in READ_DATA:
-            raise without_value("data.root")
+            error: InputError = without_value("data.root")
+            raise error
     elif not config.data.get("download"):
         root = config.data.get("root")
         if isinstance(root, str):

@@ -101,6 +101,9 @@ def without_value(key: str) -> InputError:
 
     Args:
         key: dotted name of the key, such as `data.root`.
+
+    Returns:
+        The error. The caller raises it.
     """
     return InputError(key, "this key needs a value, because it lacks a default", hint=f"Add {key}=… to the command.")
 
