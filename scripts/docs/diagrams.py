@@ -99,7 +99,9 @@ def architecture(source: Path) -> str:
         below = ", ".join(other for other in order(imported) if other in imported[name])
         body.append(box(10, y, 120, name))
         lines = [("left", line) for line in textwrap.wrap(summary, 80)]
-        lines += [("small left", line) for line in textwrap.wrap(f"imports {below}" if below else "imports no other package", 92)]
+        lines += [
+            ("small left", line) for line in textwrap.wrap(f"imports {below}" if below else "imports no other package", 92)
+        ]
         for number, (style, line) in enumerate(lines):
             body.append(f'<text class="{style}" x="145" y="{y + 20 + 18 * number}">{escape(line)}</text>')
         y += max(60, 24 + 18 * len(lines))

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT, files_below
-from unbraid.commands.cli import CONF
 from unbraid.commands.choices import choices
+from unbraid.commands.cli import CONF
 from unbraid.commands.help import MAIN_SETTINGS, examples, groups, help_text, summary, usage
 from unbraid.commands.overrides import quote_paths
 from unbraid.commands.verbs import main, verbs
@@ -108,7 +108,9 @@ def test_help_of_training_lists_settings_and_groups(cli):
     assert help_text("train", CONF, "train.py") + "\n" == out
 
 
-@pytest.mark.parametrize("example", [word for verb in sorted({*verbs()} - {"inspect"}) for word in examples(CONF / f"{verb}.yaml")])
+@pytest.mark.parametrize(
+    "example", [word for verb in sorted({*verbs()} - {"inspect"}) for word in examples(CONF / f"{verb}.yaml")]
+)
 def test_the_examples_of_help_compose(example):
     script, *words = shlex.split(example)[1:]
     words = quote_paths([word for word in words if word != "-m"], sweeps=True)

@@ -31,7 +31,11 @@ def test_writing_and_loading_print_nothing(tmp_path, recwarn, caplog):
     """The file may have any name."""
     separator = made(*KINDS["unet"])
     write_program(separator, tmp_path / "model", "unet")
-    assert written_program(tmp_path / "model")(mixture=torch.zeros(1, separator.channels, separator.chunk_samples)).isfinite().all()
+    assert (
+        written_program(tmp_path / "model")(mixture=torch.zeros(1, separator.channels, separator.chunk_samples))
+        .isfinite()
+        .all()
+    )
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING] and not [*recwarn]
 
 
