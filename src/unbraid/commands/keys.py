@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.runs.errors import InputError, without_value
+from unbraid.runs.errors import InputError, refuse_unset
 from unbraid.runs.files import check_folder
 
 READ_DATA = frozenset({"train", "prepare"})  # commands that always read a data set
@@ -44,7 +44,7 @@ def check_paths(config: DictConfig, command: str) -> None:
         return
     if OmegaConf.is_missing(config.data, "root"):
         if command in READ_DATA:
-            raise without_value("data.root")
+            refuse_unset("data.root")
     elif not config.data.get("download"):
         root = config.data.get("root")
         if isinstance(root, str):

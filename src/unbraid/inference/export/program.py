@@ -5,8 +5,8 @@ The program runs with PyTorch and without unbraid:
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
 
-unbraid loads a `.pt2` file only to check it, immediately after writing it. PyTorch evaluates expressions in a `.pt2` file, so a file from another person
-could run any code.
+unbraid loads a `.pt2` file only to check it, immediately after writing it. PyTorch evaluates expressions in a `.pt2` file, so a
+file from another person could run any code.
 """
 
 import json
