@@ -86,7 +86,7 @@ def test_a_missing_package_is_named(monkeypatch):
 LORA = {
     "open_unmix": (["model=open_unmix", "lora.rank=4"], 2),
     "unet": (["model=unet", "model.separator.net.up=nearest"], 6),  # its decoder has plain convolutions
-    "scnet_small": (["model=scnet_small", "lora.rank=2"], 53),
+    "scnet_small": (["model=scnet_small", "lora.rank=2"], 52),
 }
 
 

@@ -16,7 +16,8 @@ from unbraid.data.store import StoredTrack
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation import pictures
 from unbraid.evaluation.methods import MIXED, SILENCE, Method, SeparatorMethod
-from unbraid.inference.chunked import InferenceOptions, at_rate, device_of, separated
+from unbraid.inference.chunked import InferenceOptions, device_of, separated
+from unbraid.inference.mixture_blocks import at_rate
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.runs.errors import InputError

@@ -13,7 +13,6 @@ A separator with `normalisation: song` needs mean and standard deviation of the 
 the separation, so a file is then read twice.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -28,13 +27,13 @@ from torch.nn import functional
 from unbraid import audio
 from unbraid.dsp.input_scale import InputScale
 from unbraid.inference.crossfade import Chunk, ChunkSizes, cut_chunks, join_chunks, round_up
+from unbraid.inference.mixture_blocks import Blocks, MixtureBuffer, at_rate
 from unbraid.inference.overlap_add import average_chunks, cut_equal_chunks, equal_chunk_sizes
 from unbraid.models.separators.base import Separator
 from unbraid.runs.errors import InputError
 
 Precision = Literal["32", "bf16"]
 Join = Literal["crossfade", "weighted", "average"]
-Blocks = Iterable[np.ndarray]  # consecutive blocks [channels, samples] of one signal, float32
 
 MOST = 0.99  # largest overlap of two chunks, as a share of a chunk
 LONGEST = 86400  # longest chunk in seconds: one day
@@ -252,52 +251,6 @@ class _BatchSeparator:
             return self.model.sources(mixtures).float()
 
 
-class _MixtureBuffer:
-    """Yield the blocks of a mixture, and keep a copy of all samples until `take` removes them.
-
-    The separator returns the sources of a block only after it has read later blocks of the mixture. `take` then
-    returns the samples of the mixture at the same positions in time as these sources.
-    """
-
-    def __init__(self, blocks: Blocks) -> None:
-        self.blocks, self.stored, self.waiting = blocks, deque[np.ndarray](), 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for block in self.blocks:
-            self.stored.append(block)
-            self.waiting += block.shape[1]
-            yield block
-
-    def take(self, samples: int) -> np.ndarray:
-        """Remove the oldest `samples` samples from the buffer, and return them. Shape: [c, samples]."""
-        parts, self.waiting = [], self.waiting - samples
-        while samples:
-            block = self.stored.popleft()
-            parts.append(block[:, :samples])
-            if block.shape[1] > samples:
-                self.stored.appendleft(block[:, samples:])
-            samples -= parts[-1].shape[1]
-        return np.concatenate(parts, axis=1)
-
-
-def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
-    """Convert a signal to the sample rate and the number of channels of a separator.
-
-    Args:
-        model: separator that will process the signal.
-        blocks: consecutive blocks of the signal.
-        rate: sample rate of the signal in Hz.
-
-    Shape:
-        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m differ.
-
-    Returns:
-        An iterator over consecutive blocks of the converted signal.
-    """
-    converted = (audio.to_channels(block, model.channels) for block in blocks)
-    return map(torch.from_numpy, audio.resample_blocks(converted, rate, model.sample_rate))
-
-
 def song_scale(model: Separator, blocks: Blocks, rate: int) -> InputScale | None:
     """Compute the mean and the standard deviation with which a separator normalises a song.
 
@@ -342,7 +295,7 @@ def streamed(
         Pairs: a block of the mixture, and the sources at the same positions in time. All blocks together are as long as the
         mixture.
     """
-    mixture = _MixtureBuffer(blocks)
+    mixture = MixtureBuffer(blocks)
     sources = separated(model, at_rate(model, mixture, rate), options, device, scale)
     flat = (stretch.flatten(0, 1).numpy() for stretch in sources)
     for stretch in audio.resample_blocks(flat, model.sample_rate, rate):
