@@ -196,7 +196,8 @@ def _write_item(item: _Item, page: Path, number: int) -> dict[str, Any]:
     names = [secrets.token_hex(8) for _ in item.stimuli]
     folder = page / "audio" / str(number + 1)
     folder.mkdir(parents=True)
-    for name, samples in zip([REFERENCE, *names], [item.stimuli[0], *item.stimuli], strict=True):
+    files = dict(zip([REFERENCE, *names], [item.stimuli[0], *item.stimuli], strict=True))
+    for name, samples in sorted(files.items(), key=lambda file: file[0]):  # the times of the files do not show the order of the systems
         audio.write(folder / f"{name}.flac", np.rint(32767 * gain * samples).astype(np.int16), item.rate)
     seconds = item.stimuli[0].shape[1] / item.rate
     return {"item": number + 1, "track": item.track, "target": item.target, "seconds": seconds, "stimuli": names}
