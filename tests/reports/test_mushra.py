@@ -206,6 +206,11 @@ def broken(content, change):
     return content
 
 
+def rated(value):
+    """Return a function that changes a rating in the content of a file."""
+    return lambda content: content["items"][0]["ratings"].update({min(content["items"][0]["ratings"]): value})
+
+
 CHANGES = {
     "made_by": (lambda c: c.pop("made_by"), ", made_by"),
     "another test": (lambda c: c.update(test="0"), ", test"),
@@ -222,10 +227,10 @@ CHANGES = {
     "ratings is a list": (lambda c: c["items"][0].update(ratings=[]), ", items.0.ratings"),
     "a rating is missing": (lambda c: c["items"][0]["ratings"].popitem(), ", items.0.ratings"),
     "another stimulus": (lambda c: c["items"][0]["ratings"].update(x=1), ", items.0.ratings"),
-    "a negative rating": (lambda c: c["items"][0]["ratings"].update({[*c["items"][0]["ratings"]][0]: -1}), ", items.0.ratings."),
-    "a rating above 100": (lambda c: c["items"][0]["ratings"].update({[*c["items"][0]["ratings"]][0]: 101}), ", items.0.ratings."),
-    "a true rating": (lambda c: c["items"][0]["ratings"].update({[*c["items"][0]["ratings"]][0]: True}), ", items.0.ratings."),
-    "a rating is a text": (lambda c: c["items"][0]["ratings"].update({[*c["items"][0]["ratings"]][0]: "9"}), ", items.0.ratings."),
+    "a negative rating": (rated(-1), ", items.0.ratings."),
+    "a rating above 100": (rated(101), ", items.0.ratings."),
+    "a true rating": (rated(True), ", items.0.ratings."),
+    "a rating is a text": (rated("9"), ", items.0.ratings."),
 }  # fmt: skip
 
 

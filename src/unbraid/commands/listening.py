@@ -28,7 +28,7 @@ class ListeningConfig:
         target: name of the only target that is rated; None: all targets.
         songs: largest number of test tracks.
         seconds: length of each excerpt in s.
-        labels: names of the variants, in the order of the table of the report; empty: names made from the overrides of the runs.
+        labels: names of the variants, in the order of the report; empty: names made from the overrides of the runs.
     """
 
     sweep: str | None

@@ -104,7 +104,7 @@ def _check(players: Sequence[ListeningSet], target: str | None) -> None:
         problem, expected = "the number of systems is outside the allowed range", f"{FEWEST_SYSTEMS} to {MOST_SYSTEMS} variants"
         raise InputError("runs", problem, found=len(players), expected=expected, hint="Select runs with 'runs=[FOLDER,FOLDER]'")
     if target is not None and target not in targets_of(players):
-        raise InputError(f"target={target}", "the runs have no target of this name", hint=unknown(target, targets_of(players)))
+        raise InputError(f"target={target}", "no run has a target of this name", hint=unknown(target, targets_of(players)))
 
 
 def _items(
@@ -131,7 +131,7 @@ def _reason_missing(clips: TrackClips, players: Sequence[ListeningSet], target: 
     if absent := next((key for key in keys if key not in clips.clips), None):
         return clips.missing.get(absent, "no audio file")
     if unlevelled := next((player for player in players if clips.levels[player.number] is None), None):
-        return f"{unlevelled.run.folder.name} has no file of the mixture, so its loudness is unknown"
+        return f"{unlevelled.run.folder.name} lacks the file of the mixture, so its loudness is unknown"
     rate = clips.clips[None, target].rate
     return f"the sample rate of {rate} Hz is too low for the low anchor" if rate < PASS_HZ + STOP_HZ else None
 
@@ -169,7 +169,7 @@ def low_pass(samples: np.ndarray, rate: int) -> np.ndarray:
     """Apply the low-pass filter of the low anchor, without delay.
 
     The filter is a sinc with a Kaiser window. It changes frequencies up to 3.5 kHz by less than 0.1 dB, and attenuates
-    frequencies from 4 kHz by more than 25 dB and from 4.5 kHz by more than 50 dB (BS.1534-3, section 5.1).
+    frequencies from 4 kHz by more than 25 dB and from 4.5 kHz by more than 50 dB, as BS.1534-3 requires.
 
     Args:
         samples: signal.
@@ -197,8 +197,9 @@ def _write_item(item: _Item, page: Path, number: int) -> dict[str, Any]:
     folder = page / "audio" / str(number + 1)
     folder.mkdir(parents=True)
     files = dict(zip([REFERENCE, *names], [item.stimuli[0], *item.stimuli], strict=True))
-    for name, samples in sorted(files.items(), key=lambda file: file[0]):  # the times of the files do not show the order of the systems
-        audio.write(folder / f"{name}.flac", np.rint(32767 * gain * samples).astype(np.int16), item.rate)
+    for name in sorted(files):  # the times of the files do not show the order of the systems
+        integers = np.rint(32767 * gain * files[name]).astype(np.int16)
+        audio.write(folder / f"{name}.flac", integers, item.rate)
     seconds = item.stimuli[0].shape[1] / item.rate
     return {"item": number + 1, "track": item.track, "target": item.target, "seconds": seconds, "stimuli": names}
 

@@ -14,6 +14,7 @@ import numpy as np
 from unbraid.reports.mushra import ANCHOR, KEY, MADE_BY, MOST_SYSTEMS, REFERENCE, SYSTEM
 from unbraid.runs.documents import parse_json, read_json, read_regular
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import below
 from unbraid.runs.scores import read_scores, separates
 from unbraid.scoring.listening_tests import HIGHEST
 from unbraid.scoring.tables import refuse_mixed
@@ -169,15 +170,14 @@ def _ratings(content: Mapping[str, Any], key: MushraKey, path: Path) -> np.ndarr
 def scores_of_items(key: MushraKey) -> dict[str, np.ndarray]:
     """Read the scores of the rated runs under all protocols, for the tracks and targets of the test.
 
+    If a run folder does not exist, a symbolic link leads out of it, or a file of scores is damaged, InputError is raised.
+
     Args:
         key: key of the test.
 
     Returns:
         Dictionary from each measure and protocol, such as `SDR (musdb18)`, to an array [items, systems]. An undefined score is
         NaN. Measures that a run lacks, and protocols under which the runs were scored with different options, are left out.
-
-    Raises:
-        InputError: a run folder does not exist, or a file of scores is damaged.
     """
     by_run = [_scores_of_run(run) for run in key.runs.values()]
     tables = {}
@@ -205,8 +205,9 @@ def _scores_of_run(run: Path) -> dict[str, Mapping[str, Any]]:
     """Return the scores of a run for each protocol with which it was scored."""
     if not run.is_dir():
         raise InputError(run, "the folder of a rated run does not exist", hint="Move the run back, or correct key.json")
-    found = {}
-    for path in [run / "scores.json", *sorted((run / "scores").glob("*/scores.json"))]:
+    found: dict[str, Mapping[str, Any]] = {}
+    others = sorted(path.parent.name for path in (run / "scores").glob("*/scores.json"))
+    for path in [below(run, "scores.json"), *(below(run, "scores", name, "scores.json") for name in others)]:
         if path.is_file() and separates(scores := read_scores(path, whole=True)):
             found[str(scores["protocol"]["name"])] = scores
     return found

@@ -1,4 +1,4 @@
-"""Summarise a MUSHRA listening test: excluded listeners, mean ratings, and the measures that order the systems as listeners do."""
+"""Summarise a MUSHRA listening test: excluded listeners, mean ratings, and the measures that agree with the listeners."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

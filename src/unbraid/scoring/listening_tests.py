@@ -3,8 +3,7 @@
 MUSHRA (ITU-R Recommendation BS.1534-3, 2015): for each item, a listener rates several versions of a sound from 0 to 100 by
 comparison with the reference. One of the versions is the reference itself, the hidden reference.
 
-Screening. A listener is excluded if the listener rated the hidden reference below 90 in more than 15 % of the items (BS.1534-3,
-section 4.1.2).
+Screening. A listener is excluded if they rated the hidden reference below 90 in more than 15 % of the items (BS.1534-3).
 
 Interval of a mean. Listeners and items are both samples. The variance of a mean is the sum of a term for the listeners and a
 term for the items, and the interval is computed as in `unbraid.scoring.significance`. So it applies to other listeners and to
@@ -149,8 +148,9 @@ def agreements(ratings: np.ndarray, scores: Mapping[str, np.ndarray]) -> list[Ag
         lead = float(np.nanpercentile(draws[ranking[0]] - draws[name], PERCENTILES[0]))
         means = _means_of_complete_items(scores[name])
         on_means = float(_somers(overall, _sign(means[first] - means[second])[None], once)[0])
-        ends = (None, None) if listeners == items == 1 else (low, high)
-        results.append(Agreement(name, found[name], *ends, None if np.isnan(on_means) else on_means, lead > 0))
+        single = listeners == items == 1
+        of_means = None if np.isnan(on_means) else on_means
+        results.append(Agreement(name, found[name], None if single else low, None if single else high, of_means, lead > 0))
     return results
 
 

@@ -39,8 +39,8 @@ function openTrial(next) {
   element("intro").hidden = number >= 0;
   element("trial").hidden = !trial();
   element("end").hidden = number < trials.length;
-  document.activeElement?.blur(); // keys do not go to hidden elements
-  if (number >= trials.length) return element("save").focus();
+  element(trial() ? "play" : "save").focus();
+  if (!trial()) return;
   element("item").textContent = `Item ${number + 1} of ${trials.length}: ${trial().target}`;
   element("back").disabled = number === 0;
   element("next").textContent = number + 1 < trials.length ? "next item" : "finish";
@@ -157,3 +157,4 @@ element("save").addEventListener("click", save);
 element("again").addEventListener("click", () => openTrial(trials.length - 1));
 addEventListener("beforeunload", (event) => unsaved && event.preventDefault());
 onPointer(element("line"));
+element("listener").focus();
