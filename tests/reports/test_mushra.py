@@ -245,12 +245,20 @@ def test_a_damaged_file_is_one_error(made, tmp_path, name):
     assert len(str(raised.value)) < 600
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100, '{"made_by": NaN}', " " * (MOST_BYTES + 1), "1" * 400])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100, '{"made_by": NaN}', "1" * 400])
 def test_a_file_that_is_not_from_the_page(made, tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError) as raised:
         read_listeners([tmp_path / "x.json"], read_key(made))
     assert raised.value.where.startswith(str(tmp_path / "x.json"))
+
+
+def test_a_file_that_is_too_large(made, tmp_path):
+    path = ratings_of(made, "anna", lambda _: [100, 50, 50, 50, 0, 0], tmp_path)
+    path.write_text(path.read_text().ljust(MOST_BYTES + 1))
+    with pytest.raises(InputError) as raised:
+        read_listeners([path], read_key(made))
+    assert raised.value.where == str(path) and raised.value.found == f"more than {MOST_BYTES} bytes"
 
 
 def test_missing_and_repeated_files(made, tmp_path):
