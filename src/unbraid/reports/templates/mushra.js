@@ -135,7 +135,7 @@ for (const [place, letter] of [...LETTERS].entries()) KEYS[letter.toLowerCase()]
 const END_KEYS = { s: save, p: () => openTrial(trials.length - 1) };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary, #listener")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("summary")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const action = (trial() ? KEYS : number < 0 ? {} : END_KEYS)[key];
   if (!action) return;
