@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-docs test-all docs chromium ffmpeg slurm test-slurm test-ray lint bench bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all docs chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ lint: $(INSTALLED) ## style, docstrings and types
 
 bench: $(INSTALLED) ## training speed compared with other toolkits
 	$(BIN)/python scripts/bench/train_step.py
+
+bench-gpu: $(INSTALLED) ## speed, memory and share of the peak speed of training steps on one GPU, in 8 minutes
+	$(BIN)/python scripts/bench/gpu.py
 
 bench-data: $(INSTALLED) ## data loading speed compared with other toolkits; needs ffmpeg
 	$(BIN)/python scripts/bench/data.py

@@ -1,6 +1,6 @@
 """Measure the time between the runs of a sweep, and check that sweeps and runs can be resumed after `kill -9`.
 
-    python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=2] [rounds=2] [seed=0]
+    python scripts/bench/sweep.py [only=slots|sweep|run] [jobs=2] [rounds=2] [model=unet] [seed=0]
 
 A slot is a place in which the launcher starts one run at a time. Without arguments the script runs three parts, in at most
 5 minutes on 2 cores:
@@ -10,8 +10,8 @@ A slot is a place in which the launcher starts one run at a time. Without argume
   of this time on imports.
 - `sweep`: `jobs` runs are trained on two slots. The sweep and single runs are killed at random times, and the command is
   started again until all runs are done. The weights of the runs must equal the weights of a sweep that was not killed.
-- `run`: a U-Net is trained `rounds` times. Each training is killed at a random step and started again. The weights must equal
-  the weights of a training that was not killed.
+- `run`: a small network (`model`) is trained `rounds` times. Each training is killed at a random step and started again. The
+  weights must equal the weights of a training that was not killed.
 
 The script prints the results as a table. The last line of the output is one JSON object.
 """
@@ -36,13 +36,14 @@ import torch
 from unbraid.sweeps.ledger import read
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "train.py")]
-DEFAULTS = {"only": "slots,sweep,run", "jobs": "2", "rounds": "2", "seed": "0"}
+DEFAULTS = {"only": "slots,sweep,run", "jobs": "2", "rounds": "2", "model": "unet", "seed": "0"}
 AUTOENCODER = ["model=deep_ae", "data=digits", "features=pixels", "trainer=cpu", "data.batch_size=64"]
-UNET = [
-    "model=unet", "model.separator.net.channels=[2,2,4,4,4,4]", "data=demo", "data.layout.train=2", "data.layout.valid=1",
-    "data.layout.test=1", "data.layout.seconds=12", "data.chunks_per_track=12", "data.batch_size=2", "data.num_workers=1",
-    "trainer=cpu", "trainer.max_epochs=4", "callbacks.last.minutes=0",
+SEPARATOR = [
+    "data=demo", "data.layout.train=2", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=12",
+    "data.chunks_per_track=12", "data.batch_size=2", "data.num_workers=1", "trainer=cpu", "trainer.max_epochs=4",
+    "callbacks.last.minutes=0",
 ]  # fmt: skip
+SIZES = {"unet": "model.separator.net.channels=[2,2,4,4,4,4]"}  # other models: chunks of one second
 
 
 def start(words: list[str], folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
@@ -155,25 +156,35 @@ def compare_sweeps(whole: Path, killed: Path) -> dict[str, int]:
     return {"jobs_equal": sum(same), "jobs_done": len(done), "jobs_started_again": again}
 
 
-def kill_run(folder: Path, rounds: int, chance: random.Random) -> dict[str, int]:
+def kill_run(folder: Path, rounds: int, model: str, chance: random.Random) -> dict[str, int]:
     """Kill a run at a random step and start it again, `rounds` times. Count the rounds with the weights of an unkilled run."""
-    finish([*UNET, "hydra.run.dir=warm", "trainer.max_epochs=1"], folder)
-    duration = finish([*UNET, "hydra.run.dir=whole"], folder)
+    words = [f"model={model}", SIZES.get(model, "model.separator.chunk_seconds=1"), *SEPARATOR]
+    process = start_and_wait([*words, "hydra.run.dir=whole"], folder, folder / "whole/checkpoints/last.ckpt")
+    began = time.monotonic()
+    if status := process.wait():
+        raise SystemExit(f"error: {' '.join(words)}: ended with status {status}")
+    duration = time.monotonic() - began
     expected = weights(folder / "whole/checkpoints/last.ckpt")
     same = kills = 0
     for number in range(rounds):
         name = f"round{number}"
-        process = start([*UNET, f"hydra.run.dir={name}"], folder)
-        while process.poll() is None and not (folder / name / "checkpoints/last.ckpt").exists():
-            time.sleep(0.05)
-        time.sleep(chance.uniform(0, 0.5 * duration))
+        process = start_and_wait([*words, f"hydra.run.dir={name}"], folder, folder / name / "checkpoints/last.ckpt")
+        time.sleep(chance.uniform(0, 0.7 * duration))
         kills += process.poll() is None
         process.kill()
         process.wait()
         if json.loads((folder / name / "run.json").read_text())["state"] != "done":
-            finish([*UNET, f"hydra.run.dir={name}"], folder)
+            finish([*words, f"hydra.run.dir={name}"], folder)
         same += equal(expected, weights(folder / name / "checkpoints/last.ckpt"))
     return {"rounds": rounds, "rounds_killed": kills, "rounds_equal": same}
+
+
+def start_and_wait(words: list[str], folder: Path, file: Path) -> "subprocess.Popen[bytes]":
+    """Start `train.py`, and wait until the run has written a file, or has ended. Return the process."""
+    process = start(words, folder)
+    while process.poll() is None and not file.exists():
+        time.sleep(0.05)
+    return process
 
 
 def main() -> None:
@@ -188,7 +199,7 @@ def main() -> None:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "slots": lambda: measure_slots(folder, jobs),
             "sweep": lambda: kill_sweep(folder, jobs, chance),
-            "run": lambda: kill_run(folder, int(arguments["rounds"]), chance),
+            "run": lambda: kill_run(folder, int(arguments["rounds"]), arguments["model"], chance),
         }
         for name in arguments["only"].split(","):
             results |= parts[name]()

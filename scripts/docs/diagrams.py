@@ -5,6 +5,7 @@ docs/images/*.svg with the source code.
 """
 
 import ast
+import textwrap
 from html import escape
 from pathlib import Path
 
@@ -17,11 +18,11 @@ FLOW = [
     ("task", "loss, optimizer"),
     ("Trainer.fit", "epochs, checkpoints"),
     ("evaluation", "scores, audio"),
-    ("run folder", "report, export"),
+    ("run folder", "checkpoints, scores"),
 ]
 STYLE = """<style>
 rect { fill: #e8eef7; stroke: #33557f; } text { font: 14px sans-serif; fill: #102030; text-anchor: middle; }
-.small { font-size: 11px; fill: #44566b; } .left { text-anchor: start; } path { stroke: #33557f; fill: none; }
+.small { font-size: 12px; fill: #44566b; } .left { text-anchor: start; } path { stroke: #33557f; fill: none; }
 .arrow { fill: #33557f; stroke: none; }
 </style>"""
 
@@ -90,18 +91,21 @@ def order(imported: dict[str, set[str]]) -> list[str]:
 def architecture(source: Path) -> str:
     """Return the diagram of the packages: one row each, with the first line of its docstring and the packages it imports."""
     imported = imports(source)
-    body = []
-    for row, name in enumerate(order(imported)):
-        y = 10 + 56 * row
+    body, y = [], 10
+    for name in order(imported):
         summary = (
             (ast.get_docstring(ast.parse((source / name / "__init__.py").read_text())) or "").split("\n")[0].replace("`", "")
         )
         below = ", ".join(other for other in order(imported) if other in imported[name])
         body.append(box(10, y, 120, name))
-        body.append(f'<text class="left" x="145" y="{y + 20}">{escape(summary)}</text>')
-        note = f"imports {below}" if below else "imports no other package"
-        body.append(f'<text class="small left" x="145" y="{y + 40}">{escape(note)}</text>')
-    return svg(900, 20 + 56 * len(imported), "Packages of unbraid and their imports", body)
+        lines = [("left", line) for line in textwrap.wrap(summary, 80)]
+        lines += [
+            ("small left", line) for line in textwrap.wrap(f"imports {below}" if below else "imports no other package", 92)
+        ]
+        for number, (style, line) in enumerate(lines):
+            body.append(f'<text class="{style}" x="145" y="{y + 20 + 18 * number}">{escape(line)}</text>')
+        y += max(60, 24 + 18 * len(lines))
+    return svg(740, y + 10, "Packages of unbraid and their imports", body)
 
 
 def diagrams() -> dict[str, str]:

@@ -59,6 +59,12 @@ def test_a_wrong_path_is_found_before_slow_imports(tmp_path, script, word, missi
     assert files_below(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("script", ["train.py", "scripts/prepare.py"])
+def test_an_unset_data_folder_is_found_before_slow_imports(tmp_path, script):
+    (line,) = without_heavy_imports(tmp_path, script, "data=stems").stderr.splitlines()
+    assert line.startswith("error: data.root: ")
+
+
 def test_shell_completion_knows_the_choices(cli, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "python train.py model=")
     monkeypatch.setenv("COMP_POINT", "22")

@@ -34,7 +34,7 @@ NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
     "evaluate": {"oracle", "interpolate", "tta"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
-    "report": {"baseline", "measure", "protocol"}, "prepare": set(),
+    "listening": {"target"}, "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {
         "channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "join", "batch_size",
         "interpolate",
@@ -42,7 +42,7 @@ NOT_PATHS = {
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
     "train": {"power", "published", "resume"},
 }  # fmt: skip
-NOT_PATHS_OF_LAYOUTS = {"edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
+NOT_PATHS_OF_LAYOUTS = {"absent", "edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 
 
 def read(word):

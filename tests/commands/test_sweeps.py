@@ -213,10 +213,15 @@ def test_sweeps_of_the_same_second_get_two_folders(cli, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_twelve_runs_survive_kills(tmp_path):
-    result = bench(tmp_path, "only=sweep")
-    assert result["kills_survived"] >= 5 and result["rerun_arms"] == 0 and result["arms_equal"] == 12
+    result = bench(tmp_path, "only=sweep", "jobs=12")
+    assert result["kills_survived"] >= 5 and result["jobs_started_again"] == 0 and result["jobs_equal"] == 12
 
 
 @pytest.mark.slow
-def test_a_killed_run_gives_the_same_weights(tmp_path):
-    assert bench(tmp_path, "only=run", "rounds=20")["rounds_equal"] == 20
+@pytest.mark.parametrize(
+    ("model", "rounds"),
+    [("unet", 20), *((f"{name}_small", 2) for name in ("bs_roformer", "mel_band_roformer", "scnet", "mdx23c", "htdemucs"))],
+)
+def test_a_killed_run_gives_the_same_weights(tmp_path, model, rounds):
+    result = bench(tmp_path, "only=run", f"rounds={rounds}", f"model={model}")
+    assert result["rounds_equal"] == rounds and result["rounds_killed"] >= 1

@@ -1,5 +1,6 @@
 """The program `unbraid VERB` runs the same commands as the scripts, and help texts list keys and choices."""
 
+import re
 import shlex
 import sys
 from importlib import import_module
@@ -12,10 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.conftest import PROJECT, files_below
+from unbraid.commands.choices import choices
 from unbraid.commands.cli import CONF
-from unbraid.commands.help import examples, groups, help_text, summary
+from unbraid.commands.help import MAIN_SETTINGS, examples, groups, help_text, summary, usage
 from unbraid.commands.overrides import quote_paths
 from unbraid.commands.verbs import main, verbs
+from unbraid.scoring.oracles import ORACLES
 
 PARSER = OverridesParser.create()
 SCRIPTS = {path.stem for path in (PROJECT / "scripts").glob("*.py")}
@@ -71,7 +74,7 @@ def keys_of(text):
     return [line.split()[0] for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]
 
 
-@pytest.mark.parametrize("verb", sorted(SCRIPTS))
+@pytest.mark.parametrize("verb", sorted(SCRIPTS | {"inspect"}))
 def test_help_lists_every_key_of_a_script(unbraid, verb):
     status, out, err = unbraid(verb, "--help")
     assert (status, err) == (0, "")
@@ -79,7 +82,20 @@ def test_help_lists_every_key_of_a_script(unbraid, verb):
     keys = [key for key in config if key not in ("defaults", "hydra", "words", "conditions", "data", "evaluation")]
     assert {*keys} <= {*keys_of(out)} and out.startswith(summary(CONF / f"{verb}.yaml"))
     number = len(examples(CONF / f"{verb}.yaml"))
-    assert number in (2, 3) and out.count(f"unbraid {verb} ") == number and "python scripts" not in out
+    assert number in (2, 3) and out.partition("Examples")[2].count(f"unbraid {verb} ") == number and "python scripts" not in out
+
+
+def test_usage_names_verb_and_words_without_keys(unbraid):
+    for verb, words in {"separate": "[RUN] [INPUT …] ", "inspect": "[FILE] ", "prepare": "", "train": ""}.items():
+        _, out, _ = unbraid(verb, "--help")
+        (line,) = [line for line in out.splitlines() if line.startswith("Usage: ")]
+        assert line.startswith(f"Usage: unbraid {verb} {words}KEY=VALUE …")
+    assert usage("separate") == "python scripts/separate.py [RUN] [INPUT …] KEY=VALUE …"
+
+
+def test_help_lists_all_loggers_and_oracles(unbraid):
+    loggers, oracles = ({*re.findall(r"\w+", text)} for text in (MAIN_SETTINGS["logger"], unbraid("evaluate", "--help")[1]))
+    assert {*choices("logger")} <= loggers and {*ORACLES} <= oracles
 
 
 def test_help_of_training_lists_settings_and_groups(cli):
@@ -92,7 +108,9 @@ def test_help_of_training_lists_settings_and_groups(cli):
     assert help_text("train", CONF, "train.py") + "\n" == out
 
 
-@pytest.mark.parametrize("example", [word for verb in verbs() for word in examples(CONF / f"{verb}.yaml")])
+@pytest.mark.parametrize(
+    "example", [word for verb in sorted({*verbs()} - {"inspect"}) for word in examples(CONF / f"{verb}.yaml")]
+)
 def test_the_examples_of_help_compose(example):
     script, *words = shlex.split(example)[1:]
     words = quote_paths([word for word in words if word != "-m"], sweeps=True)

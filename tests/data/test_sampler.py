@@ -56,6 +56,18 @@ def test_ranks_share_the_draw_of_one_process(sampling):
     assert same([np.concatenate(part) for part in zip(*parts, strict=True)], whole)
 
 
+@pytest.mark.parametrize("sampling", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_accumulated_steps_share_the_draw_of_one_large_batch(sampling, world_size):
+    for rank in range(world_size):
+        changes = {"sampling": sampling, "rank": rank, "world_size": world_size}
+        large, small = sampler(batch_size=8, **changes), sampler(batch_size=2, accumulate=4, **changes)
+        assert small.steps_per_epoch == 4 * large.steps_per_epoch
+        for update in range(2 * large.steps_per_epoch):  # of two epochs
+            parts = [small.draw(4 * update + step) for step in range(4)]
+            assert same([np.concatenate(part) for part in zip(*parts, strict=True)], large.draw(update))
+
+
 @pytest.mark.parametrize("over", ["tracks", "time"])
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_no_chunk_repeats_within_an_epoch(over, world_size):

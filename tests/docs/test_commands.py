@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import PROJECT, STEMS, load_script, make_root, write_song
 from tests.data import twins
 from unbraid.commands.cli import CONF
+from unbraid.commands.data_sets import with_data_sets
 from unbraid.commands.experiment import Experiment
 from unbraid.commands.overrides import is_sweep, quote_paths
 from unbraid.commands.verbs import verbs
@@ -43,7 +44,7 @@ PROGRAMS = {
     "tensorboard",
     "wandb",
 }  # other programs that the pages use
-UNWRITTEN = {"model=mine"}  # choices that a page tells the reader to add
+UNWRITTEN = {"model=mine", "model=frame_mask"}  # choices that a page tells the reader to add
 PLUGIN = "plugins=mypkg"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
 SMALLEST = {
@@ -121,8 +122,9 @@ def composed(script: str, words: list[str]) -> DictConfig:
     words = [word for word in words if re.match(r"[^-=]*=|~", word) and word not in UNWRITTEN]
     if PLUGIN in words:
         words = [word for word in words if not word.startswith("model.")]  # keys of a class that the page describes
+    words = quote_paths(with_data_sets(words), False)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose(Path(script).stem, quote_paths(words, False), return_hydra_config=True)
+        config = hydra.compose(Path(script).stem, words, return_hydra_config=True)
     if script == "train.py":
         own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         OmegaConf.update(own, "name", "test")
@@ -184,7 +186,7 @@ def test_wrong_keys_are_found(words):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_paths_of_the_project_exist(page):
     for path in re.findall(r"`((?:conf|docs|scripts|src|tests)/[\w/.-]+)`", page.read_text()):
-        if Path(path).stem not in ("mine", "NAME"):  # files that the reader adds
+        if Path(path).stem not in ("mine", "frame_mask", "NAME"):  # files that the reader adds
             assert (PROJECT / path).exists(), path
 
 

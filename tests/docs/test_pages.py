@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
+from unbraid.commands.choices import choices
+from unbraid.commands.help import groups
 
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")] + sorted(DOCS.rglob("*.md"))
@@ -62,3 +64,14 @@ def test_diagrams_are_those_of_the_source_code():
     for name, text in drawn.items():
         ET.fromstring(text)
         assert (DOCS / "images" / name).read_text() == text, "run python scripts/docs/diagrams.py"
+
+
+@pytest.mark.parametrize("group", sorted(groups()))
+def test_the_table_of_groups_lists_all_choices(group):
+    (row,) = re.findall(rf"^\| `{group}` \| .*$", (DOCS / "reference/command_line.md").read_text(), re.MULTILINE)
+    text = (DOCS / "reference/scoring.md").read_text() if group == "protocol" else row
+    assert {*choices(group)} <= {*re.findall(r"`([^`]+)`", text)}
+
+
+def test_the_page_of_models_lists_all_models():
+    assert {*choices("model")} <= {*re.findall(r"`([^`\n]+)`", (DOCS / "reference/models.md").read_text())}

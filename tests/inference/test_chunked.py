@@ -11,9 +11,10 @@ from torch import nn
 
 from unbraid.dsp.phase import MixturePhase, Wiener
 from unbraid.dsp.stft import STFT
-from unbraid.inference.chunked import InferenceOptions, at_rate, chunk_sizes, separated, streamed
+from unbraid.inference.chunked import InferenceOptions, chunk_sizes, separated, streamed
 from unbraid.inference.crossfade import ChunkSizes, cut_chunks, join_chunks
 from unbraid.inference.loading import Loaded
+from unbraid.inference.mixture_blocks import at_rate
 from unbraid.models.separators.masking import Masking
 from unbraid.models.separators.segmentation import Segmenting
 from unbraid.models.separators.waveform import WaveformSeparator

@@ -22,14 +22,14 @@ def made(sweep, **options):
 def test_pages_load_files_of_the_folder_only(tmp_path):
     folder = made(usual(tmp_path))
     assert {path for path in files_below(folder) if "/" not in path} == {
-        "audio", "spectrograms", "index.html", "listen.html", "style.css", "theme.js", "report.js", "listen.js",
+        "audio", "spectrograms", "index.html", "listen.html", "style.css", "theme.js", "report.js", "deck.js", "listen.js",
         "plotly.min.js", "report-data.js", "listen-data.js", "table.csv", "table.md", "table.tex", "report.json",
     }  # fmt: skip
     for page in ("index.html", "listen.html"):
         text = (folder / page).read_text()
         linked = re.findall(r'(?:src|href)="([^"]+)"', text)
         assert linked and all(link == "data:," or (folder / link).is_file() for link in linked)
-    for name in ("style.css", "theme.js", "report.js", "listen.js"):
+    for name in ("style.css", "theme.js", "report.js", "deck.js", "listen.js"):
         assert "http" not in (folder / name).read_text()
 
 

@@ -242,7 +242,7 @@ def test_other_folders_are_refused_as_sweeps(tmp_path):
         assert error.value.where == f"{key}={folder}" and error.value.expected == "the folder of a sweep"
         return error.value
 
-    assert refused(tmp_path).found == "nothing"
+    assert refused(tmp_path).found is None
     assert refused(tmp_path / "none", "power_from").problem == "this folder does not exist"
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     assert refused(run).hint == "To name single run folders, type runs=[FOLDER,…]" and refused(run, "power_from").hint == ""

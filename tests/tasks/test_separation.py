@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     mixture: torch.Tensor
     sources: torch.Tensor
     magnitude_difference: tuple[bool, ...] = (False,)
+    known: torch.Tensor | None = None
 
 
 def task(mask: float = 0.5, lr: float = 1e-2, **more) -> SeparationTask:

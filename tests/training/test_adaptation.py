@@ -83,25 +83,61 @@ def test_a_missing_package_is_named(monkeypatch):
     assert "unbraid[lora]" in error.value.hint
 
 
-def test_lora_is_merged_exactly():
+LORA = {
+    "open_unmix": (["model=open_unmix", "lora.rank=4"], 2),
+    "unet": (["model=unet", "model.separator.net.up=nearest"], 6),  # its decoder has plain convolutions
+    "scnet_small": (["model=scnet_small", "lora.rank=2"], 52),
+}
+
+
+@pytest.mark.parametrize(("words", "layers"), LORA.values(), ids=LORA)
+def test_lora_trains_a_small_share(words, layers):
     pytest.importorskip("peft", reason="peft is not installed")
-    task, text = chosen("model=open_unmix", "targets=vocals", "lora=default", "lora.rank=4", "init.path=x")
+    task, text = chosen("targets=vocals", "lora=default", *words, "init.path=x")
     base = {name: tensor.clone() for name, tensor in task.state_dict().items()}
     trained = sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
-    assert trained <= 0.05 * sum(parameter.numel() for parameter in task.parameters()) and "LoRA of 3 layers" in text
+    assert trained <= 0.05 * sum(parameter.numel() for parameter in task.parameters()) and f"LoRA of {layers} layers" in text
     step(task)
-    state = task.state_dict()
-    assert all(torch.equal(state[name], base[name]) for name in state if ".lora_" not in name)
-    mixture = torch.randn(1, 2, 44100)
+    assert all(torch.equal(tensor, base[name]) for name, tensor in task.state_dict().items() if ".lora_" not in name)
+
+
+SMALL = {
+    "open_unmix": 12,
+    "scnet_small": 4,
+    "htdemucs_small": 2,
+    "mdx23c_small": 4,
+    "bs_roformer_small": 2,
+    "mel_band_roformer_small": 2,
+}
+
+
+@pytest.mark.parametrize(("model", "seconds"), SMALL.items(), ids=SMALL)
+def test_every_adapted_layer_is_used_and_merged_exactly(model, seconds):
+    pytest.importorskip("peft", reason="peft is not installed")
+    task, _ = chosen(f"model={model}", "targets=vocals", "lora=default", "lora.rank=2", "init.path=x")
+    torch.manual_seed(0)
+    matrices = {name: parameter for name, parameter in task.named_parameters() if ".lora_B." in name}
+    for parameter in matrices.values():  # zero at the start of a training
+        torch.nn.init.normal_(parameter, std=0.02)
+    step(task, seconds)
+    assert [name for name, parameter in matrices.items() if parameter.grad is None or not parameter.grad.any()] == []
+    mixture = torch.randn(1, task.separator.channels, seconds * task.separator.sample_rate)
     task.eval()
     with torch.inference_mode():
         adapted = task.separator(mixture).sources
-        plain = merged(state, task.lora["alpha"] / task.lora["rank"], "x")
+        plain = merged(task.state_dict(), task.lora["alpha"] / task.lora["rank"], "x")
         without_adapters(task)
         unchanged = task.separator(mixture).sources
         task.load_state_dict(plain)
         found = task.separator(mixture).sources
-    assert (found - adapted).abs().max() < 1e-5 < (unchanged - adapted).abs().max()
+    assert (found - adapted).abs().max() < 1e-5 * adapted.abs().max() < (unchanged - adapted).abs().max()
+
+
+def test_an_autoencoder_has_no_layers_for_lora():
+    pytest.importorskip("peft", reason="peft is not installed")
+    with pytest.raises(InputError) as error:  # its decoder reads the weights of its layers directly
+        chosen("model=ae", "data=digits", "lora=default", "init.path=x")
+    assert error.value.where == "lora"
 
 
 def test_layers_of_lora_are_chosen_by_prefix():

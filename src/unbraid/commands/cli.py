@@ -30,7 +30,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from unbraid.commands.choices import CONF, choices, command_line
+from unbraid.commands.choices import CONF, LOADS_NO_RUN, choices, command_line
+from unbraid.commands.data_sets import with_data_sets
 from unbraid.commands.keys import check_paths
 from unbraid.commands.overrides import is_sweep, list_plugins, quote_paths, split_protocols, unreadable, with_keys
 from unbraid.commands.unknown_keys import unknown_choice, unknown_key
@@ -79,6 +80,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
                     echo(help_text(config_name, CONF, sys.argv[0]), flush=True)
                     return
+                words = with_data_sets(words) if config_name in LOADS_NO_RUN else words
                 sys.argv[1:] = quote_paths(words, is_sweep(words, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, full_error))()
             if failed_runs:
@@ -127,7 +129,7 @@ def _job(command: Callable[[DictConfig], None], full_error: str | None) -> Calla
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             with _full_error(full_error):
-                check_paths(config)
+                check_paths(config, HydraConfig.get().job.config_name or "")
                 command(config)
         except BaseException as error:
             message = error_message(error, HydraConfig.get().job.config_name or "config", folder)

@@ -5,6 +5,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.choices import CONF, command_line
+from unbraid.commands.data_sets import with_data_sets
 from unbraid.commands.experiment import check_experiment
 from unbraid.commands.overrides import list_plugins, quote_paths
 
@@ -23,8 +24,13 @@ def compose(*words: str) -> DictConfig:
         invalid key or value, raises InputError.
     """
     GlobalHydra.instance().clear()
-    with command_line("train", words), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", ["name=composed", *quote_paths(list_plugins(words), sweeps=False)])
+    with command_line("train", words):
+        return _composed(quote_paths(with_data_sets(list_plugins(words)), sweeps=False))
+
+
+def _composed(words: list[str]) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", ["name=composed", *words])
         if OmegaConf.is_missing(config.data, "root"):
             config.data.root = "."
         check_experiment(config)

@@ -208,7 +208,8 @@ def _measured(config: DictConfig, session: Session) -> list[OptionResult]:
 def _check_method(config: DictConfig) -> None:
     given = [key for key in METHODS if config[key] is not None]
     if not given:
-        raise InputError(", ".join(METHODS), "one of these three keys is required", hint="Type for example run=FOLDER")
+        keys = ", ".join(["sweep", *METHODS])
+        raise InputError(keys, "one of these keys is required", hint="Type for example run=FOLDER")
     if config.estimates is not None and config.oracle is not None:
         raise InputError(
             "estimates, oracle", "these keys cannot be used together", found="both", expected="one of the two keys"

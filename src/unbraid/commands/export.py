@@ -21,7 +21,7 @@ from unbraid.inference.chunked import separate
 from unbraid.inference.export.graphs import example
 from unbraid.inference.export.onnx_file import OnnxSeparator, quantise, write_onnx
 from unbraid.inference.export.openunmix import check_openunmix, write_openunmix
-from unbraid.inference.export.program import write_program
+from unbraid.inference.export.program import write_program, written_program
 from unbraid.inference.loading import separator_builder
 from unbraid.interop.msst.pair import msst_pair
 from unbraid.interop.origins import find_origin, separator_of, with_config
@@ -158,7 +158,7 @@ def _write(separator: Separator, path: Path, config: DictConfig, model: str) -> 
         return f"openunmix.utils.load_separator('{{output}}', targets=[{targets}])"
     if config.format == "torch_export":
         write_program(separator, path, model)
-        program = torch.export.load(path).module(check_guards=False)
+        program = written_program(path)
         return f"{spell_size(path.stat().st_size)}, {_parity(separator, lambda **inputs: program(**inputs))}"
     plain = path.with_name("plain.onnx") if config.quantise else path
     write_onnx(separator, plain, model)

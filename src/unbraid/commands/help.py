@@ -2,7 +2,8 @@
 
 The yaml file is directly in `conf` and has the name of the command, such as `conf/separate.yaml`.
 
-The first comment line of the yaml file describes the command. All comment lines that begin with `python` are examples. The
+The first comment line of the yaml file describes the command. All comment lines that begin with
+`python` or `unbraid` are examples. The
 comment behind a key explains the key. The value of the key is the default.
 """
 
@@ -14,6 +15,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.choices import OWN, choices, group_names
+from unbraid.commands.overrides import LISTS, POSITIONAL
 
 # The settings of train.py that most people change. A name without a dot is a config group, a key or both.
 MAIN_SETTINGS = {
@@ -26,11 +28,12 @@ MAIN_SETTINGS = {
     "data.batch_size": "number of chunks in a training step",
     "data.num_workers": "number of processes that load data",
     "optim.optimizer.lr": "learning rate",
-    "logger": "csv, tensorboard or wandb; several as [csv,wandb]",
+    "logger": "csv, tensorboard, wandb or mlflow; several as [csv,wandb]",
     "protocol": "scoring protocol of the test tracks",
     "seed": "random seed of weights, data order and dropout",
     "hydra.run.dir": "run folder",
 }
+SCRIPTS = {"train": "python train.py", "inspect": "unbraid inspect"}  # all others are in the folder scripts
 BASES = frozenset({"base"})  # folders of yaml files that only other yaml files use
 KEY = re.compile(r"( *)(\w+):(?: (.*?))?(?: +# (.*))?")
 INDENT, WIDTH = 22, 120
@@ -49,7 +52,7 @@ def help_text(config_name: str, conf: Path, program: str) -> str:
         The help text, with several lines.
     """
     path = conf / f"{config_name}.yaml"
-    parts = [summary(path), "Usage: KEY=VALUE …   (a value with spaces or brackets needs quotes)"]
+    parts = [summary(path), f"Usage: {usage(config_name)}   (a value with spaces or brackets needs quotes)"]
     if config_name == "train":
         parts += [_section("Settings", _main_settings(conf)), _section("Config groups", groups())]
     else:
@@ -69,8 +72,22 @@ def summary(path: Path) -> str:
 
 
 def examples(path: Path) -> list[str]:
-    """Return the example commands in the yaml file of a command: the comment lines that begin with `python`."""
-    return re.findall(r"^# (python .*)$", path.read_text(), re.MULTILINE)
+    """Return the example commands in the yaml file of a command: the comment lines that begin with `python` or `unbraid`."""
+    return re.findall(r"^# ((?:python|unbraid) .*)$", path.read_text(), re.MULTILINE)
+
+
+def usage(config_name: str) -> str:
+    """Return the form of the command line of a command, such as `python scripts/separate.py [RUN] [INPUT …] KEY=VALUE …`.
+
+    Args:
+        config_name: name of the main config of the command: a yaml file directly in `conf`, without the suffix.
+
+    Returns:
+        The form. In square brackets are the words that need no key.
+    """
+    script = SCRIPTS.get(config_name, f"python scripts/{config_name}.py")
+    words = [f"[{key.upper()}{' …' if key in LISTS else ''}]" for key in POSITIONAL.get(config_name, ())]
+    return " ".join([script, *words, "KEY=VALUE …"])
 
 
 def groups() -> dict[str, str]:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, refuse_unset
 from unbraid.runs.files import check_folder
+
+READ_DATA = frozenset({"train", "prepare"})  # commands that always read a data set
 
 
 def require(config: DictConfig, **placeholders: str) -> None:
@@ -23,21 +25,27 @@ def require(config: DictConfig, **placeholders: str) -> None:
             raise InputError(key, "this key is required", hint=f"Type {key}={placeholder}")
 
 
-def check_paths(config: DictConfig) -> None:
+def check_paths(config: DictConfig, command: str) -> None:
     """Check that the model and the data set of a command exist, before packages are imported that take seconds.
 
     The folder of a data set is not checked if the command downloads or renders the data set.
 
     Args:
         config: config of the command. The keys `run`, `data.root` and `data.download` can be missing.
+        command: name of the command. The commands in `READ_DATA` need `data.root`.
 
     Raises:
-        InputError: the path `run` or the folder `data.root` does not exist.
+        InputError: the path `run` or the folder `data.root` does not exist, or `data.root` has no value.
     """
     run = config.get("run")
     if isinstance(run, str) and not Path(run).expanduser().exists():
         raise InputError(f"run={run}", "this path does not exist", expected="a run folder or a model file")
-    if config.get("data") and not config.data.get("download") and not OmegaConf.is_missing(config.data, "root"):
+    if not config.get("data"):
+        return
+    if OmegaConf.is_missing(config.data, "root"):
+        if command in READ_DATA:
+            refuse_unset("data.root")
+    elif not config.data.get("download"):
         root = config.data.get("root")
         if isinstance(root, str):
             check_folder(f"data.root={root}", Path(root).expanduser())

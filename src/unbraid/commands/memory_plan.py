@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from unbraid.commands.plan import size_text
 from unbraid.commands.trial import trial
+from unbraid.data.store import spell_size
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run
 from unbraid.runs.text import echo
@@ -82,7 +82,7 @@ def fit_memory(run: Run) -> None:
     limit = memory_limit(run.config.get("memory"), run.config.trainer.accelerator)
     given = _given(run)
     effective = given.batch * given.accumulate
-    trials = Trials(run)
+    trials = SettingTrials(run)
     rows: list[Prediction] = []
     for option in _options(given, trials.on_gpu):
         rows += trials.predictions(option, effective)
@@ -102,7 +102,7 @@ def fit_memory(run: Run) -> None:
     echo(f"command {_command(run, given, chosen.setting)}")
 
 
-class Trials:
+class SettingTrials:
     """Measure settings of a run in short trials, each in a process of its own.
 
     Args:
@@ -221,20 +221,20 @@ def _fitting(rows: list[Prediction], limit: float) -> list[Prediction]:
     return sorted((row for row in rows if row.memory <= SHARE * limit), key=lambda row: row.epoch)
 
 
-def _verified(trials: Trials, rows: list[Prediction], limit: float) -> Prediction:
+def _verified(trials: SettingTrials, rows: list[Prediction], limit: float) -> Prediction:
     """Measure the fastest setting that fits, and print its memory. If it does not fit, measure the next one."""
     for row in _fitting(rows, limit):
         measured = trials.measure(row.setting)
         if "error" not in measured and measured["memory"] <= limit:
             share = row.memory / measured["memory"] - 1
             echo(
-                f"memory  predicted {size_text(row.memory)}, measured {size_text(measured['memory'])} ({share:+.1%}), "
-                f"limit {size_text(limit)}"
+                f"memory  predicted {spell_size(row.memory)}, measured {spell_size(measured['memory'])} ({share:+.1%}), "
+                f"limit {spell_size(limit)}"
             )
             return row
     least = min(rows, key=lambda row: row.memory)
     raise InputError(
-        "memory", "no setting fits", found=size_text(limit), expected=f"at least {size_text(least.memory / SHARE)}",
+        "memory", "no setting fits", found=spell_size(limit), expected=f"at least {spell_size(least.memory / SHARE)}",
         hint="Choose a smaller model",
     )  # fmt: skip
 
@@ -248,7 +248,7 @@ def _print(rows: list[Prediction], chosen: Prediction, effective: int, limit: fl
         chunk = "-" if setting.chunk is None else f"{setting.chunk:.3g} s"
         note = "chosen" if row is chosen else "" if row.memory <= SHARE * limit else "too large"
         table.add_row(
-            str(setting.batch), str(setting.accumulate), checkpointing, setting.precision, chunk, size_text(row.memory),
+            str(setting.batch), str(setting.accumulate), checkpointing, setting.precision, chunk, spell_size(row.memory),
             duration(row.epoch), note,
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -26,7 +26,7 @@ TAGS = "tags"  # takes a list of such texts
 # Keys with paths, parts or patterns of paths, or free text. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
     "checkpoint", "ckpt_path", "compare_with", "config", "estimates", "file", "init.config", "init.path", "input", "labels",
-    "name", "notes", "output", "power_from", "run", "runs", "start", "sweep", "tags",
+    "name", "notes", "output", "power_from", "results", "run", "runs", "start", "sweep", "tags",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage", "logger.mlflow.save_dir",
@@ -34,7 +34,7 @@ PATHS = frozenset({
 # Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
 PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", NOTES, TAGS, "hydra.sweep.subdir"})
 LISTS = frozenset(
-    {"compare_with", "data.layout.sources", "input", "labels", "runs", "tags", "targets"}
+    {"compare_with", "data.layout.sources", "input", "labels", "results", "runs", "tags", "targets"}
 )  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
@@ -48,6 +48,7 @@ POSITIONAL = {
     "evaluate": ("run",),
     "export": ("run",),
     "inspect": ("file",),
+    "listening": ("sweep",),
     "new": ("output",),
     "publish": ("run",),
     "report": ("sweep",),

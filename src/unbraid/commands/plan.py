@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unbraid.commands.trial import trial
+from unbraid.data.store import spell_size
 from unbraid.reports.power import deviations_of, power_text
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, strip_launch_keys
@@ -61,7 +62,7 @@ def plan(runs: Sequence[Run]) -> None:
     possible = [probe for probe in probes if "error" not in probe]
     echo(
         f"total   at most {duration(sum(_seconds(probe) + probe['start'] for probe in possible))} of training, "
-        f"{size_text(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
+        f"{spell_size(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
     )
     seeds = len({run.config.seed for run in runs})
     songs = min((probe["songs"] for probe in possible if probe["songs"] is not None), default=None)
@@ -99,11 +100,6 @@ def _seconds(probe: dict[str, Any]) -> float:
 
 
 def _cells(probe: dict[str, Any]) -> list[str]:
-    parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{size_text(probe['memory'])} {probe['device']}"
+    parameters, memory = f"{probe['parameters'] / 1e6:.2f} M", f"{spell_size(probe['memory'])} {probe['device']}"
     speed, steps = f"{probe['steps_per_second']:.3g}", str(probe["steps"] or "")
-    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), size_text(probe["disk"])]
-
-
-def size_text(count: float) -> str:
-    """Return a number of bytes as text, such as `1.2 GB` or `340 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return [parameters, giga(probe["macs"]), memory, speed, steps, duration(_seconds(probe)), spell_size(probe["disk"])]

@@ -58,7 +58,7 @@ class HostBank:
     Args:
         tracks: tracks of the training split.
         names: names of the waveforms (rows) that the bank keeps for each track: `mixture` or names of sources. If a track lacks
-            a source, the caller must not request chunks of this source from this track.
+            a source, or if the source is unknown, its chunks are silent.
         chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
         scaled: True: `gather` returns float32 samples in [-1, 1]. This is faster if the network is on the CPU. False: `gather`
@@ -114,6 +114,8 @@ class HostBank:
 
         `column` is the index of the waveform in the argument `names` of this class.
         """
+        if self.rows[track][column] < 0:
+            return np.zeros((self.channels, stop - start), np.int16)
         if self.loaded is not None:
             return self.loaded[track][column, :, start:stop]
         return self.tracks[track].read(self.rows[track][column], start, stop)

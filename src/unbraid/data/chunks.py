@@ -20,6 +20,7 @@ from unbraid.data.augmentation import Augmentation
 from unbraid.data.banks import Bank, DeviceBank
 from unbraid.data.sampler import ChunkSampler
 from unbraid.data.store import StoredTrack
+from unbraid.data.targets import known_targets
 from unbraid.data.tracks import MIXTURE
 
 
@@ -34,15 +35,18 @@ class Batch(NamedTuple):
             magnitudes are max(|X| - |Y|, 0), where |X| and |Y| are the STFT magnitudes of X and Y.
         beside: additional information about the chunks, such as their pitch over time. None if the task does not need
             additional information.
+        known: True for each target whose waveform in `sources` is true, False if nobody knows this waveform. Losses and scores
+            leave out unknown targets. None: all targets are known.
 
     Shape:
-        mixture: [B, C, T]; sources: [B, targets, C, T].
+        mixture: [B, C, T]; sources: [B, targets, C, T]; known: bool [B, targets].
     """
 
     mixture: Tensor
     sources: Tensor
     magnitude_difference: tuple[bool, ...]
     beside: Any = None
+    known: Tensor | None = None
 
 
 class SideInfo(Protocol):
@@ -89,8 +93,8 @@ class ChunkBatches(Dataset[RawBatch]):
 
     Args:
         sampler: object that draws the tracks and the start positions of the chunks of a step.
-        rows: names of the waveforms (rows) of an example: `mixture` or names of sources. The mixture uses the track
-            and the start position that are drawn for the first source.
+        rows: names of the waveforms (rows) of an example: `mixture` or names of sources. If the sampler draws only sources, the
+            mixture uses the track and the start position that are drawn for the first source.
         bank: object that keeps the samples in RAM or on disk. None if the samples are in GPU memory; the raw batch then
             contains only tracks and start positions.
     """
@@ -98,7 +102,8 @@ class ChunkBatches(Dataset[RawBatch]):
     def __init__(self, sampler: ChunkSampler, rows: Sequence[str], bank: Bank | None) -> None:
         self.sampler, self.bank = sampler, bank
         sources = [row for row in rows if row != MIXTURE]
-        self.columns = [0 if row == MIXTURE else sources.index(row) for row in rows]
+        own_column = sampler.holds.shape[1] == len(rows)  # the sampler draws the mixture too
+        self.columns = [*range(len(rows))] if own_column else [0 if row == MIXTURE else sources.index(row) for row in rows]
 
     def __getitem__(self, step: int) -> RawBatch:
         tracks, starts = (torch.from_numpy(part[:, self.columns]) for part in self.sampler.draw(step))
@@ -112,11 +117,12 @@ class BatchMixer:
     Args:
         tracks: tracks of the training split.
         rows: names of the waveforms in a raw batch: either `mixture` and the sources that the targets contain, or all sources
-            without `mixture`. In the second case, the mixture is computed as the sum of the sources.
+            without `mixture`. In the second case, the mixture is computed as the sum of the sources. If sources are unknown in
+            some tracks, the second case has `mixture` as the last row, see `_mixed`.
         targets: weight of each source in each target. The sources are the names in `rows` without `mixture`.
         magnitude_difference: True or False for each target, see `Batch.magnitude_difference`.
-        augmentation: augmentations by name, applied in this order. Augmentations are not applied if `rows` contains the
-            mixture.
+        augmentation: augmentations by name, applied in this order. Augmentations are not applied if `mixture` is the first
+            row.
         sample_rate: sample rate of the batches, in Hz.
         seed: random seed of the run.
         rank: rank of this process; each rank draws different augmentations.
@@ -125,9 +131,10 @@ class BatchMixer:
             example are chunks of different tracks, the information describes the chunk of the first source.
         song_scales: mean and standard deviation of the mixture of each track. Before augmentation, each chunk is normalised by
             the values of the track from which the chunk is taken. None: chunks are not normalised.
+        unknown: True for each row that is unknown in a track, in the order of `rows`. None: all sources are known.
 
     Shape:
-        targets: [targets, sources]; song_scales: [2, tracks].
+        targets: [targets, sources]; song_scales: [2, tracks]; unknown: bool [tracks, rows].
     """
 
     def __init__(
@@ -143,10 +150,11 @@ class BatchMixer:
         bank: DeviceBank | None,
         side_info: SideInfo | None = None,
         song_scales: Tensor | None = None,
+        unknown: Tensor | None = None,
     ) -> None:
-        self.side_info, self.song_scales = side_info, song_scales
+        self.side_info, self.song_scales, self.unknown = side_info, song_scales, unknown
         self.scales = torch.tensor([track.scale for track in tracks])
-        self.has_mixture, self.targets, self.magnitude_difference = MIXTURE in rows, targets, magnitude_difference
+        self.has_mixture, self.targets, self.magnitude_difference = rows[0] == MIXTURE, targets, magnitude_difference
         self.augmentation, self.sample_rate, self.bank = augmentation, sample_rate, bank
         self.seed, self.rank = seed, rank
 
@@ -166,11 +174,54 @@ class BatchMixer:
             floats = (floats - mean) / deviation
         extra = self.side_info and self.side_info.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
         if self.has_mixture:
-            return Batch(floats[:, 0].contiguous(), combine(self.targets, floats[:, 1:]), self.magnitude_difference, extra)
+            mixture, sources, known = floats[:, 0].contiguous(), floats[:, 1:], self._known(chunks, slice(1, None))
+        elif self.unknown is None:
+            sources, known = self._augmented(floats, chunks.step), None
+            mixture = sources.sum(dim=1)
+        else:
+            mixture, sources, known = self._mixed(floats, chunks)
+        known = None if known is None else known_targets(self.targets, ~known)
+        return Batch(mixture, combine(self.targets, sources), self.magnitude_difference, extra, known)
+
+    def _known(self, chunks: RawBatch, rows: slice) -> Tensor | None:
+        """Return True for each known source of each example; None if all sources of all tracks are known."""
+        if self.unknown is None:
+            return None
+        self.unknown = self.unknown.to(chunks.tracks.device)
+        return ~self.unknown[chunks.tracks, torch.arange(self.unknown.shape[1], device=chunks.tracks.device)][:, rows]
+
+    def _mixed(self, floats: Tensor, chunks: RawBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Augment the known sources, and add them to the rest of the mixture, which contains the unknown sources.
+
+        In an example with unknown sources, all rows come from one song. The rest is the mixture minus the known sources. It is
+        not augmented. Augmentations such as `Remix` move sources between examples. A source is known after the augmentation
+        only if it is known before, and if no unknown source was moved or added to its row. To find such rows, the samples of
+        unknown sources are NaN during the augmentation.
+
+        Args:
+            floats: waveforms of the sources and the mixture, which is the last row.
+            chunks: raw batch with the tracks and the start positions of the rows.
+
+        Shape:
+            floats: [B, R + 1, C, T]. Results: mixture [B, C, T], sources [B, R, C, T], known bool [B, R].
+
+        Returns:
+            The mixture, the augmented sources (silent if unknown), and the mask of the known sources.
+        """
+        known = self._known(chunks, slice(None, -1))
+        assert known is not None
+        sources = floats[:, :-1].masked_fill(~known[..., None, None], 0)
+        rest = (floats[:, -1] - sources.sum(dim=1)).masked_fill(known.all(dim=1)[:, None, None], 0)
+        if self.augmentation:
+            sources = self._augmented(sources.masked_fill(~known[..., None, None], torch.nan), chunks.step)
+            known = known & ~sources.isnan().any(dim=(2, 3))
+            sources = sources.masked_fill(~known[..., None, None], 0)
+        return sources.sum(dim=1) + rest, sources, known
+
+    def _augmented(self, sources: Tensor, step: int) -> Tensor:
         for name, augment in self.augmentation.items():
-            floats = augment(floats, self.sample_rate, self._random(name, chunks.step))
-        mixture = floats.sum(dim=1)
-        return Batch(mixture, combine(self.targets, floats), self.magnitude_difference, extra)
+            sources = augment(sources, self.sample_rate, self._random(name, step))
+        return sources
 
     def _random(self, name: str, step: int) -> np.random.Generator:
         """Return the random generator of the augmentation `name` at a step.
@@ -216,7 +267,9 @@ class WholeTracks(Dataset[Batch]):
         samples = track.tensor(self.rows)[None]
         sources = combine(self.targets, samples[:, 1:])
         extra = self.side_info and self.side_info.gather(torch.tensor([index]), torch.tensor([0]), track.length)
-        return Batch(samples[:, 0], sources, self.magnitude_difference, extra)
+        unknown = torch.tensor([[row in track.unknown for row in self.rows[1:]]])
+        known = known_targets(self.targets, unknown) if unknown.any() else None
+        return Batch(samples[:, 0], sources, self.magnitude_difference, extra, known)
 
 
 def combine(targets: Tensor, sources: Tensor) -> Tensor:

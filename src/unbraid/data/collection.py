@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from unbraid.data import listings
-from unbraid.data.excluded_tracks import NOT_ALIGNED
+from unbraid.data.excluded_tracks import NO_KNOWN_TARGET, NOT_ALIGNED
 from unbraid.data.roots import places_in, remember
 from unbraid.data.store import Store, StoredTrack
 from unbraid.data.stretch import Stretch
-from unbraid.data.targets import target_matrix
+from unbraid.data.targets import known_targets, target_matrix
 from unbraid.data.tracks import SPLITS, Layout, Listing, Split, Track
 from unbraid.runs.errors import InputError
 
@@ -93,32 +96,54 @@ class TrackCollection:
         """List the tracks of the data set, and the errors that the user must resolve. Audio files are not decoded."""
         return listings.list_tracks(self.layout, self.root)
 
-    def check(self, listing: Listing, splits: Sequence[Split]) -> None:
+    def check(self, listing: Listing, splits: Sequence[Split]) -> list[Track]:
         """Check that the listed tracks can be used, and store the source names of the data set in this object.
 
-        The messages and the excluded tracks of the listing are stored too.
+        The messages and the excluded tracks of the listing are stored too. A validation or test track is excluded if none of
+        the targets is known in this track.
 
         Args:
             listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
             splits: splits that must contain tracks.
 
+        Returns:
+            The listed tracks without the excluded tracks.
+
         Raises:
-            InputError: the listing has errors, one of `splits` is empty, a target contains a source that the data set lacks, or
-                a validation or test track lacks a source.
+            InputError: the listing has errors, one of `splits` is empty, a target contains a source that the data set lacks, a
+                target is unknown in all training tracks, or a validation or test track lacks a source.
         """
         self.left_out |= listing.left_out
         self.messages, self._own_splits = [*listing.messages], listing.own_splits
         listings.check_refused(listing)
         self.check_splits(listing.tracks, splits)
         self.sources = listings.sources_of(listing.tracks)
-        target_matrix(self.targets, self.sources)
+        weights = target_matrix(self.targets, self.sources)
         for track in listing.tracks:
-            if track.split != "train" and (missing := {*self.sources} - {*track.source_names}):
+            if track.split != "train" and (missing := {*self.sources} - {*track.source_names, *track.unknown}):
                 raise InputError(
                     track.name,
                     f"this track of the {track.split} split lacks the source '{min(missing)}', but other tracks have it",
                     hint="Add a file of this source, or remove the track.",
                 )
+        if not any(track.unknown for track in listing.tracks):
+            return listing.tracks
+        return self._with_known_targets(listing.tracks, weights, splits)
+
+    def _with_known_targets(self, tracks: Sequence[Track], weights: Tensor, splits: Sequence[Split]) -> list[Track]:
+        """Exclude the validation and test tracks in which no target is known. Check that training tracks know each target."""
+        unknown = torch.tensor([[source in track.unknown for source in self.sources] for track in tracks])
+        known = known_targets(weights, unknown)
+        in_training = known[[track.split == "train" for track in tracks]]
+        for name, has_tracks in zip(self.targets, in_training.any(dim=0).tolist(), strict=True):
+            if len(in_training) and not has_tracks:
+                problem = "this target is unknown in all training tracks"
+                raise InputError(f"targets.{name}", problem, hint="Add recordings of its sources, or remove this target")
+        usable = [track.split == "train" or bool(any_known) for track, any_known in zip(tracks, known.any(dim=1), strict=True)]
+        self.left_out |= {track.name: NO_KNOWN_TARGET for track, used in zip(tracks, usable, strict=True) if not used}
+        kept = [track for track, used in zip(tracks, usable, strict=True) if used]
+        self.check_splits(kept, splits)
+        return kept
 
     def check_splits(self, tracks: Sequence[Track | StoredTrack], splits: Sequence[Split]) -> None:
         """Raise an InputError if a split in `splits` contains no track of `tracks`."""
@@ -158,14 +183,8 @@ class TrackCollection:
 
         An `InputError` is raised if a split in `splits` contains no track.
         """
-        listing = self.listing()
-        self.check(listing, splits)
-        return listing.tracks + [
-            replace(track, name=f"{track.name} ({stretch.name})", stretch=stretch)
-            for stretch in self.stretches
-            for track in listing.tracks
-            if track.split == "train"
-        ]
+        tracks = self.check(self.listing(), splits)
+        return tracks + [_stretched(track, stretch) for stretch in self.stretches for track in tracks if track.split == "train"]
 
     def _remember(self) -> None:
         """Add the paths of this data set to `roots.jsonl`, the list of the paths from which this user has read data.
@@ -173,3 +192,9 @@ class TrackCollection:
         A later command may read a path in this list, even if the user does not type the path again. See `unbraid.data.roots`.
         """
         remember([str(self.root), *places_in(listings.options_of(self.layout))])
+
+
+def _stretched(track: Track, stretch: Stretch) -> Track:
+    """Return a copy of a track at another pitch or tempo. Its mixture is the sum of its sources, so no source is unknown."""
+    sources = {**track.sources, **dict.fromkeys(track.unknown, ())}
+    return replace(track, name=f"{track.name} ({stretch.name})", stretch=stretch, sources=sources, unknown=())

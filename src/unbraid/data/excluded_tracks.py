@@ -21,6 +21,7 @@ NO_WAV_FILE = "has no wav file"  # musdb
 AUDIO_IN_SUBFOLDERS = "has audio files in subfolders only, set data.layout.sources to read them"  # stems
 OUTSIDE_SPLITS = "is not in one of the folders train, valid and test"  # stems, singles
 ONLY_A_MIXTURE = "has only a mixture"  # stems
+NO_KNOWN_TARGET = "has no recording of a target"  # validation and test tracks of stems with data.layout.missing=unknown
 NO_STEM = "has no stem"  # moisesdb
 NO_CHOSEN_STEM = "has none of the stems in data.layout.instruments"  # msst
 BLEED = "its recordings contain other instruments (bleed)"  # moisesdb, medleydb; kept by data.layout.bleed=keep

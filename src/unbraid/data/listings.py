@@ -60,6 +60,7 @@ def _track_lines(track: Track, root: Path) -> Iterator[str]:
     folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else root
     yield f"  {track.name}  ({os.path.relpath(folder, root)})"
     rows = {name: _spelled(streams, folder) or "no file: silence" for name, streams in track.sources.items()}
+    rows |= dict.fromkeys(track.unknown, "no file: unknown")
     if track.residual:
         rows[track.residual] = "the mixture minus all other sources"
     rows = dict(sorted(rows.items())) | {MIXTURE: _spelled(_mixture_streams(track), folder) or "the sum of the sources"}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -21,13 +20,14 @@ from unbraid.data.banks import DeviceBank, HostBank, Residency, choose, size
 from unbraid.data.chunks import Batch, BatchMixer, ChunkBatches, RawBatch, SideInfo, WholeTracks
 from unbraid.data.collection import TrackCollection
 from unbraid.data.loaders import StepLoader, UnsizedLoader, as_it_is, ignore_signals
+from unbraid.data.rows import TrainingRows
 from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_position
 from unbraid.data.silence import SilentChunks
 from unbraid.data.statistics import song_scales
 from unbraid.data.store import Store, StoredTrack, spell_size
 from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
-from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split
+from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, few
 from unbraid.runs.errors import InputError, check_counts
 
 
@@ -182,9 +182,6 @@ class MultitrackData(pl.LightningDataModule):
         """Return the weight of each source in each target. Shape: [targets, sources]."""
         return target_matrix(self.targets, self.sources)
 
-    def _weights_over(self, sources: Sequence[str]) -> Tensor:
-        return self.target_weights()[:, [self.sources.index(source) for source in sources]]
-
     def magnitude_difference(self) -> tuple[bool, ...]:
         """Return True for each target that is the mixture minus all other sources, see `Batch.magnitude_difference`."""
         residual = [source == self.tracks[0].residual for source in self.sources]
@@ -199,17 +196,17 @@ class MultitrackData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
         """Return the loader of the training chunks. Create the `BatchMixer` that converts chunks to batches on the device."""
-        tracks, sampler, rows = self.split("train"), self.sampler(), self.rows()
-        place, chunk = self.place(), self.chunk_samples
-        on_device = DeviceBank(tracks, rows, chunk, self._device()) if place == "device" else None
-        bank = None if on_device else HostBank(tracks, rows, chunk, place == "host", self._device().type == "cpu")
-        weights = self._weights_over([row for row in rows if row != MIXTURE])
+        rows, sampler, place, chunk = self.rows(), self.sampler(), self.place(), self.chunk_samples
+        tracks, names = rows.tracks, rows.names
+        on_device = DeviceBank(tracks, names, chunk, self._device()) if place == "device" else None
+        bank = None if on_device else HostBank(tracks, names, chunk, place == "host", self._device().type == "cpu")
+        weights = rows.weights([name for name in names if name != MIXTURE])
         self.mixer = BatchMixer(
-            tracks, rows, weights, self.magnitude_difference(), self.augmentation, self.store.sample_rate, self.seed,
-            sampler.rank, on_device, self._side_info_of(tracks), self._song_scales(tracks),
+            tracks, names, weights, self.magnitude_difference(), self.augmentation, self.store.sample_rate, self.seed,
+            sampler.rank, on_device, self._side_info_of(tracks), self._song_scales(tracks), rows.unknown,
         )  # fmt: skip
         steps = EpochSteps(sampler.steps_per_epoch, lambda: epoch_position(self.trainer))
-        return self._loader(ChunkBatches(sampler, rows, bank), steps, 0 if on_device else self.num_workers, StepLoader)
+        return self._loader(ChunkBatches(sampler, names, bank), steps, 0 if on_device else self.num_workers, StepLoader)
 
     def on_after_batch_transfer(self, batch: Batch | RawBatch, dataloader_idx: int = 0) -> Batch:
         """Convert a raw training batch to a `Batch` on the device; validation batches are returned unchanged."""
@@ -264,8 +261,17 @@ class MultitrackData(pl.LightningDataModule):
         digest = hashlib.sha256()
         for track in sorted(self.tracks, key=lambda track: (track.split, track.name)):
             digest.update(f"{track.split} {track.name} {track.rows} {track.shape} {track.scale}".encode())
+            digest.update(f"unknown {track.unknown}".encode() if track.unknown else b"")
+            digest.update(f"weight {track.weight}".encode() if track.weight > 1 else b"")
             digest.update(track.levels().tobytes())
         return digest.hexdigest()[:16]
+
+    def check_known(self) -> None:
+        """Raise an InputError if a source is unknown in a track: only separators can leave out unknown targets."""
+        if track := next((track for track in self.tracks if track.unknown), None):
+            problem = f"the sources {few(track.unknown)} are unknown, but this model needs all sources"
+            hint = "Set data.layout.missing=silence, or train a separator."
+            raise InputError(track.name, problem, hint=hint)
 
     def labels(self) -> list[str]:
         """Return the names of the targets, in the order of `Batch.sources`."""
@@ -273,36 +279,21 @@ class MultitrackData(pl.LightningDataModule):
 
     def sampler(self) -> ChunkSampler:
         """Return the sampler that draws the training chunks of this process."""
-        tracks = self.split("train")
-        sources = [row for row in self.rows() if row != MIXTURE]
+        rows = self.rows()
+        tracks, drawn, below_db = rows.tracks, rows.drawn, self.sampling.skip_below_db
         silent = None
-        if self.sampling.skip_below_db is not None:
-            weights = self._weights_over(sources)
-            silent = SilentChunks(
-                tracks, sources, weights, self.chunk_seconds, self.store.sample_rate, self.sampling.skip_below_db
-            )
+        if below_db is not None:
+            silent = SilentChunks(tracks, drawn, rows.weights(drawn), self.chunk_seconds, self.store.sample_rate, below_db)
         return ChunkSampler(
-            self.seed, [track.length for track in tracks], self._holds(sources), self.chunk_samples,
-            self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(),
+            self.seed, [track.length for track in tracks], rows.holds(drawn), self.chunk_samples,
+            self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(), rows.song_column,
+            [track.weight for track in tracks], self.trainer.accumulate_grad_batches if self.trainer else 1,
         )  # fmt: skip
 
-    def rows(self) -> list[str]:
-        """Return the names of the waveforms (rows) that are read for a training chunk.
-
-        Usually, the rows are `mixture` and the sources that the targets contain. If the sources are augmented or remixed, or if
-        some tracks lack a source, the rows are all sources without `mixture`. The mixture is then computed as the sum of the
-        sources.
-        """
-        # The sources of the targets come first, in the order of the targets: targets of one source each are then views.
-        weights = self.target_weights()
-        used = list(dict.fromkeys(self.sources[i] for row in weights for i in torch.nonzero(row).flatten().tolist()))
-        if self.augmentation or self.sampling.remix or not self._holds(self.sources).all():
-            return [*used, *(source for source in self.sources if source not in used)]
-        return [MIXTURE, *used]
-
-    def _holds(self, sources: Sequence[str]) -> np.ndarray:
-        """Return a mask that is True if a training track contains a source. Shape: bool [training tracks, `sources`]."""
-        return np.array([[source in track.sources for source in sources] for track in self.split("train")])
+    def rows(self) -> TrainingRows:
+        """Return the waveforms that are read for a training chunk, and the tracks in which they are known."""
+        mixed = bool(self.augmentation or self.sampling.remix)
+        return TrainingRows(self.split("train"), self.sources, self.target_weights(), mixed)
 
     def place(self) -> Residency:
         """Return the place of the training samples: `disk`, `host` (RAM) or `device` (GPU memory).
@@ -311,13 +302,13 @@ class MultitrackData(pl.LightningDataModule):
         """
         if self._place is None:
             processes = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
-            self._place = choose(self.residency, size(self.split("train"), self.rows()), self._device(), processes)
+            self._place = choose(self.residency, size(self.split("train"), self.rows().names), self._device(), processes)
         return self._place
 
     def residence(self) -> str:
         """Return the size and the place of the training samples as text, such as `2.1 GB in RAM`."""
         location = {"disk": "on disk", "host": "in RAM", "device": "in GPU memory"}[self.place()]
-        return f"{spell_size(size(self.split('train'), self.rows()))} {location}"
+        return f"{spell_size(size(self.split('train'), self.rows().names))} {location}"
 
     def _loader(
         self, dataset: Dataset[Any], steps: EpochSteps | None, num_workers: int, kind: type[StepLoader]

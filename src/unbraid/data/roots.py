@@ -10,6 +10,7 @@ line.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,7 +21,11 @@ FILE = "roots.jsonl"
 
 
 def places_in(options: Any) -> list[str]:
-    """Return the texts in `options` that may be paths outside the data set: absolute paths, and paths with `..` or `~`."""
+    """Return the texts in `options` that may be paths outside the data set: absolute paths, and paths with `..` or `~`.
+
+    `options` may contain mappings, lists, and objects of dataclasses, such as layouts.
+    """
+    options = vars(options) if is_dataclass(options) else options
     if isinstance(options, str):
         path = PurePath(options)
         return [options] if path.is_absolute() or ".." in path.parts or options.startswith("~") else []

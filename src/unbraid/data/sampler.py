@@ -120,10 +120,15 @@ class ChunkSampler:
             every chunk are drawn from different tracks.
         chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
         batch_size: number of chunks per step and rank.
+        accumulate: number of steps between two updates of the weights. The chunks of these steps are those of one step with a
+            batch that is `accumulate` times as large.
         chunks_per_track: average number of chunks per track in an epoch.
         sampling: options for drawing the chunks.
         silent: function that gets the tracks and the start positions of chunks, and returns True for each silent chunk.
             Required if `sampling.skip_below_db` is set.
+        song_column: column of `holds` for the chunks that are not remixed: all sources of such a chunk use the track and the
+            position that are drawn for this column. None: the first column, if every track contains every source.
+        weights: for each track, the number of chunks for each chunk from a track of weight 1. None: all weights are 1.
         rank: rank of this process.
         world_size: number of processes.
 
@@ -141,6 +146,9 @@ class ChunkSampler:
     silent: Silent | None = None
     rank: int = 0
     world_size: int = 1
+    song_column: int | None = None
+    weights: Sequence[int] | None = None
+    accumulate: int = 1
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -150,23 +158,28 @@ class ChunkSampler:
         The positions are divided into slots (ranges of positions).
         """
         rooms = np.maximum(np.asarray(self.lengths) - self.chunk, 0) + 1
-        columns = [np.flatnonzero(column) for column in self.holds.T]
+        columns = [np.repeat(np.arange(len(column)), column) for column in self._counts.T]
         return [Positions(tracks, rooms[tracks], self._slots, self.sampling.over) for tracks in columns]
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the number of training steps of an epoch, at least 1."""
-        return max(1, self._slots // self._chunks_per_step)
+        """Return the number of training steps of an epoch: the steps of at least one update."""
+        return self.accumulate * max(1, self._slots // self._chunks_per_update)
 
     @property
     def _slots(self) -> int:
-        """Return the number of chunks in an epoch. An incomplete last batch is counted, but not used."""
-        return self.chunks_per_track * int(self.holds.sum(axis=0).max())
+        """Return the number of chunks in an epoch. The chunks of an incomplete last update are counted, but not used."""
+        return self.chunks_per_track * int(self._counts.sum(axis=0).max())
 
     @property
-    def _chunks_per_step(self) -> int:
-        """Return the number of chunks of a step on all ranks."""
-        return self.batch_size * self.world_size
+    def _counts(self) -> np.ndarray:
+        """Return the weight of each track for each source, 0 if the track lacks the source. Shape: int [tracks, sources]."""
+        return self.holds * np.array(self.weights or [1] * len(self.holds))[:, None]
+
+    @property
+    def _chunks_per_update(self) -> int:
+        """Return the number of chunks on all ranks between two updates of the weights."""
+        return self.batch_size * self.world_size * self.accumulate
 
     def draw(self, step: int) -> Draw:
         """Draw the track and the start position of each chunk of this process (rank) at a training step.
@@ -195,7 +208,8 @@ class ChunkSampler:
     def _deal(self, step: int) -> Draw:
         """Draw the chunks of this process at a step. Each chunk starts in a different slot (range of positions)."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        indices = self._of_this_rank(np.arange(self._chunks_per_step)) + step_of_epoch * self._chunks_per_step
+        update = step_of_epoch // self.accumulate
+        indices = self._of_this_step(np.arange(self._chunks_per_update), step) + update * self._chunks_per_update
         draws = []
         for source, positions in enumerate(self.positions):
             deck = self._deck(epoch, source)
@@ -222,26 +236,32 @@ class ChunkSampler:
         """Combine the drawn tracks and start positions of all sources to the chunks of a step.
 
         In a remixed chunk, each source has its own track and position. In any other chunk, all sources use the track and
-        position of the first source.
+        position of one column, by default the first.
         """
         tracks, starts = (np.stack(part, axis=1) for part in zip(*draws, strict=True))
-        if not self.holds.all():
+        if self.song_column is None and not self.holds.all():
             return tracks, starts
         remixed = (self._uniform(step, REMIX, 0, attempt) < self.sampling.remix)[:, None]
-        return np.where(remixed, tracks, tracks[:, :1]), np.where(remixed, starts, starts[:, :1])
+        song = slice(self.song_column or 0, (self.song_column or 0) + 1)
+        return np.where(remixed, tracks, tracks[:, song]), np.where(remixed, starts, starts[:, song])
 
-    def _of_this_rank(self, values: np.ndarray) -> np.ndarray:
-        return values[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+    def _of_this_step(self, values: np.ndarray, step: int) -> np.ndarray:
+        """Return the values of this rank and step from the values of an update."""
+        first = (self.rank * self.accumulate + step % self.accumulate) * self.batch_size
+        return values[first : first + self.batch_size]
 
     def _uniform(self, step: int, purpose: int, source: int = 0, attempt: int = 0, *width: int) -> np.ndarray:
-        """Draw random numbers in [0, 1) for the batches of all processes, and return the numbers of this process.
+        """Draw random numbers in [0, 1) for all chunks of an update, and return the numbers of this process and step.
 
         Shape: [batch, *width].
         """
-        return self._of_this_rank(self._random(step, purpose, source, attempt).random((self._chunks_per_step, *width)))
+        update = step // self.accumulate
+        return self._of_this_step(
+            self._random(update, purpose, source, attempt).random((self._chunks_per_update, *width)), step
+        )
 
     def _random(self, count: int, purpose: int, source: int = 0, attempt: int = 0) -> np.random.Generator:
-        """Return the random generator for one purpose, such as `REMIX`, at step `count`. For `DECK`, `count` is the epoch."""
+        """Return the random generator for one purpose, such as `REMIX`, at update `count`. For `DECK`, `count` is the epoch."""
         return np.random.Generator(np.random.Philox(key=[self.seed, source], counter=[0, attempt, count, purpose]))
 
 

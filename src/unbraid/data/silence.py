@@ -1,5 +1,6 @@
 """Find training chunks in which a target is silent, from the RMS levels that are stored for each 100 ms of a track."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,10 +48,15 @@ class SilentChunks:
         return np.logical_or.reduce([silent[:, uses].all(axis=1) for uses in self.uses])
 
     def _chunk_levels(self, tracks: list[int], starts: list[int]) -> list[float]:
-        """Return the RMS level of each source in one chunk, in dB relative to full scale."""
+        """Return the RMS level of each source in one chunk, in dB relative to full scale; infinity for unknown sources."""
         levels = {number: self.tracks[number].levels() for number in tracks}
         draws = zip(self.sources, tracks, starts, strict=True)
-        return [self._mean_db(levels[number], self.tracks[number].rows, source, start) for source, number, start in draws]
+        return [
+            math.inf
+            if source in self.tracks[number].unknown
+            else self._mean_db(levels[number], self.tracks[number].rows, source, start)
+            for source, number, start in draws
+        ]
 
     def _mean_db(self, levels: np.ndarray, rows: tuple[str, ...], source: str, start: int) -> float:
         if source not in rows:

@@ -59,6 +59,8 @@ class StoredTrack:
             time.
         is_copy: True for a copy at another pitch or tempo.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
+        unknown: names of sources without a recording that the mixture may contain, see `Track`.
+        weight: number of training chunks for each chunk from a track of weight 1.
     """
 
     name: str
@@ -72,11 +74,13 @@ class StoredTrack:
     aligned: bool
     is_copy: bool
     repairs: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    weight: int = 1
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Return the names of the sources, sorted."""
-        return tuple(name for name in self.rows if name != MIXTURE)
+        """Return the names of the sources, also of unknown sources, sorted."""
+        return tuple(sorted({*self.rows, *self.unknown} - {MIXTURE}))
 
     @property
     def length(self) -> int:
@@ -136,9 +140,16 @@ class StoredTrack:
         return Health(**read_json(self.entry / "health.json", finite=False))
 
     def tensor(self, names: Sequence[str] | None = None) -> Tensor:
-        """Return the waveforms in `names` as float32. None: mixture and all sources. Shape: [names, channels, samples]."""
-        rows = [self.row(name) for name in names or (MIXTURE, *self.sources)]
-        return from_numpy(np.multiply(self.samples[rows], np.float32(self.scale)))
+        """Return the waveforms in `names` as float32. None: mixture and all sources. Shape: [names, channels, samples].
+
+        The waveform of an unknown source is silent.
+        """
+        names = names or (MIXTURE, *self.sources)
+        unknown = [name in self.unknown for name in names]
+        rows = [0 if skipped else self.row(name) for name, skipped in zip(names, unknown, strict=True)]
+        waveforms = np.multiply(self.samples[rows], np.float32(self.scale))
+        waveforms[unknown] = 0
+        return from_numpy(waveforms)
 
 
 class Store:
@@ -289,5 +300,5 @@ def _load(track: Track, entry: Path) -> StoredTrack:
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], track.residual, meta["aligned"], track.stretch is not None,
-        tuple(meta["repairs"]),
+        tuple(meta["repairs"]), track.unknown, track.weight,
     )  # fmt: skip

@@ -10,6 +10,19 @@ from unbraid.runs.errors import InputError, unknown
 ALL = "*"
 
 
+def known_targets(targets: Tensor, unknown: Tensor) -> Tensor:
+    """Return True for each target whose sources are all known. Shape: targets [S, R], bool [..., R] -> bool [..., S].
+
+    Args:
+        targets: weight of each of the R sources in each of the S targets.
+        unknown: True for each source without a recording that the mixture may contain.
+
+    Returns:
+        The mask of known targets, on the device of `unknown`.
+    """
+    return (unknown.float() @ targets.to(unknown.device).T) == 0
+
+
 def target_matrix(targets: Mapping[str, list[str]], sources: Sequence[str]) -> Tensor:
     """Convert the definition of targets to a matrix with the weight of each source in each target.
 

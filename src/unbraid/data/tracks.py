@@ -51,6 +51,9 @@ class Track:
             for larger differences.
         stretch: None for an original track. For a copy at another pitch or tempo: the change of pitch and tempo. The mixture of
             a copy is the sum of its sources.
+        unknown: names of sources without a recording that the mixture may contain. Losses and scores leave out the targets
+            that contain such a source. A source that does not exist in the track is not unknown: it has no audio streams.
+        weight: number of training chunks for each chunk from a track of weight 1.
 
     Raises:
         InputError: a source has the name `mixture`.
@@ -63,6 +66,8 @@ class Track:
     residual: str | None = None
     lengths: Lengths = "error"
     stretch: Stretch | None = None
+    unknown: tuple[str, ...] = ()
+    weight: int = 1
 
     def __post_init__(self) -> None:
         if MIXTURE in self.source_names:
@@ -71,7 +76,7 @@ class Track:
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """Return the sorted names of all sources, also of the source that is the mixture minus all other sources."""
+        """Return the sorted names of all sources except unknown ones. The result includes the name in `residual`."""
         return tuple(sorted({*self.sources, *([self.residual] if self.residual else [])}))
 
 

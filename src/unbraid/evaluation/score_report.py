@@ -33,6 +33,8 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     lines = [table(rows, scores["protocol"], len(scores["tracks"]), models)]
     for track, sources in scores["silent"].items():
         lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
+    for track, sources in scores.get("unknown", {}).items():
+        lines.append(f"not scored: {track}, unknown reference of {' and '.join(sources)}")
     return "\n".join([*lines, *_warnings(scores, label)])
 
 

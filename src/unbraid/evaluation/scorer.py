@@ -16,7 +16,8 @@ from unbraid.data.store import StoredTrack
 from unbraid.dsp.stft import STFT
 from unbraid.evaluation import pictures
 from unbraid.evaluation.methods import MIXED, SILENCE, Method, SeparatorMethod
-from unbraid.inference.chunked import InferenceOptions, at_rate, device_of, separated
+from unbraid.inference.chunked import InferenceOptions, device_of, separated
+from unbraid.inference.mixture_blocks import at_rate
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.runs.errors import InputError
@@ -84,7 +85,7 @@ class Evaluation:
     def leave_clip(self, method: SeparatorMethod, name: str, targets: Tensor, folder: Path) -> None:
         """Separate one track. Write the audio to `audio/<track>/`, and the pictures to `pictures/` in the run folder."""
         samples = method.mixtures[name].tensor()
-        mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])
+        mixture, sources = samples[0], torch.einsum("sr,rcn->scn", targets, samples[1:])  # silent if unknown
         estimates = torch.from_numpy(method.separate(name))
         _write_audio(below(folder, "audio", name), method.separator, method.sample_rate, mixture, sources, estimates)
         _draw(below(folder, "pictures"), name, method.separator, method.sample_rate, mixture, sources)
@@ -209,16 +210,24 @@ class Scorer:
         samples = track.tensor().to(self.device)
         mixture, sources = samples[0], samples[1:]
         references = self.source_group.references(sources)
-        silent = [name for name, reference in zip(self.source_group.names, references, strict=True) if not reference.any()]
+        unknown = self.unknown(track)
+        silent = [
+            name for name, reference in zip(self.source_group.names, references, strict=True)
+            if name not in unknown and not reference.any()
+        ]  # fmt: skip
         for row, method in rows.items():
             estimates = method(track, self.source_group, mixture, references)
-            frames = self.protocol.score(references, estimates, self.source_group.names, mixture)
+            frames = self.protocol.score(references, estimates, self.source_group.names, mixture, unknown)
             no_estimate = [
                 name for name, estimate in zip(self.source_group.names, estimates, strict=True)
-                if name not in silent and not estimate.any()
+                if name not in (*silent, *unknown) and not estimate.any()
             ]  # fmt: skip
-            scores = TrackScores(frames, track.length, tuple(silent), tuple(no_estimate))
+            scores = TrackScores(frames, track.length, tuple(silent), tuple(no_estimate), unknown)
             write_track(self._path(row, method, track), scores, self.record, method.origin(track), versions())
+
+    def unknown(self, track: StoredTrack) -> tuple[str, ...]:
+        """Return the names of the scored sources whose true waveform is unknown in a track."""
+        return self.source_group.unknown(torch.tensor([source in track.unknown for source in track.sources]))
 
     def _path(self, row: str, method: Method, track: StoredTrack) -> Path:
         if row == ESTIMATE:
@@ -264,6 +273,7 @@ class Scorer:
                 for name, track in zip(names, stored[ESTIMATE], strict=True)
                 if track.silent_estimates
             },
+            "unknown": {name: list(track.unknown) for name, track in zip(names, mixture, strict=True) if track.unknown},
             "settings": {row: method.settings for row, method in rows.items()},
             "versions": versions(),
         }

@@ -104,7 +104,7 @@ def _scores(method: SeparatorMethod, scorer: Scorer, track: StoredTrack) -> np.n
     samples = track.tensor().to(scorer.device)
     mixture, references = samples[0], scorer.source_group.references(samples[1:])
     estimates = method(track, scorer.source_group, mixture, references)
-    frames = scorer.protocol.score(references, estimates, scorer.source_group.names, mixture)
+    frames = scorer.protocol.score(references, estimates, scorer.source_group.names, mixture, scorer.unknown(track))
     measures = of_track(frames, scorer.protocol).values()
     first = [values[scorer.protocol.measures[0]] for values in measures]
     return np.array([np.nan if value is None else value for value in first])

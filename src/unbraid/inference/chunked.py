@@ -28,7 +28,7 @@ from unbraid import audio
 from unbraid.dsp.input_scale import InputScale
 from unbraid.inference.crossfade import Chunk, ChunkSizes, cut_chunks, join_chunks, round_up
 from unbraid.inference.member_streams import combined
-from unbraid.inference.mixture_buffer import Blocks, MixtureBuffer, with_sources
+from unbraid.inference.mixture_blocks import Blocks, MixtureBuffer, at_rate, with_sources
 from unbraid.inference.overlap_add import average_chunks, cut_equal_chunks, equal_chunk_sizes
 from unbraid.models.separators.base import Separator
 from unbraid.models.separators.ensemble import Ensemble
@@ -268,24 +268,6 @@ class _BatchSeparator:
     def _sources(self, mixtures: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
             return self.model.sources(mixtures).float()
-
-
-def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
-    """Convert a signal to the sample rate and the number of channels of a separator.
-
-    Args:
-        model: separator that will process the signal.
-        blocks: consecutive blocks of the signal.
-        rate: sample rate of the signal in Hz.
-
-    Shape:
-        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m differ.
-
-    Returns:
-        An iterator over consecutive blocks of the converted signal.
-    """
-    converted = (audio.to_channels(block, model.channels) for block in blocks)
-    return map(torch.from_numpy, audio.resample_blocks(converted, rate, model.sample_rate))
 
 
 def song_scale(model: Separator, blocks: Blocks, rate: int) -> InputScale | None:

@@ -165,6 +165,8 @@ class MagnitudeMSE(nn.Module):
     the gradients by S, so that weight decay would have more effect.
     """
 
+    sums_targets = True  # the loss of several targets is the sum of the losses of each target
+
     def forward(self, estimate: Any, reference: Any) -> Tensor:
         """Return the squared error of the magnitudes. Shape: the magnitudes of each argument are [B, S, C, F, T] -> scalar."""
         magnitudes = required_field(estimate, "magnitudes")

@@ -73,6 +73,8 @@ class DenseAutoencoder(Autoencoder):
 
     takes = "vectors"
 
+    direct_layers: ClassVar = ("encoder", "decoder")
+
     def __init__(
         self,
         size: int,

@@ -7,6 +7,7 @@ seconds.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,8 @@ class Attention(nn.Module):
     Shape:
         sequence [B, N, C], other [B, M, C] -> [B, N, C].
     """
+
+    direct_layers: ClassVar = ("inputs",)
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 A network may lack these attributes and methods. Separators then use default values.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -37,6 +37,18 @@ class Whitening(Protocol):
 
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
         """Set mean and standard deviation (`scale`) of the training data in each frequency bin. Shape: each argument is [F]."""
+
+
+class DirectLayers(Protocol):
+    """Describe a module that reads the weights of some of its layers, and computes their outputs itself.
+
+    Such a layer cannot be adapted by LoRA, because the matrices of LoRA are only used if the layer is called.
+
+    Attributes:
+        direct_layers: names of these layers, which are attributes of the module.
+    """
+
+    direct_layers: ClassVar[tuple[str, ...]]
 
 
 def stride_of(net: object) -> int:

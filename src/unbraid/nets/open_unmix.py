@@ -10,6 +10,7 @@ For short chunks or low latency, set `causal` or use a convolutional network.
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ class OpenUnmix(nn.Module):
     Raises:
         InputError: an argument is out of range, or the magnitudes do not have `audio_channels` channels and `bins` bins.
     """
+
+    direct_layers: ClassVar = ("fc1",)
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -158,6 +159,8 @@ class Expansion(nn.Module):
     Shape:
         [B, D, G, T] twice, input and skip connection -> [B, outs, F, T]. G: compressed bins.
     """
+
+    direct_layers: ClassVar = ("mix",)
 
     def __init__(self, ins: int, outs: int, bins: int, bands: SparseBands) -> None:
         super().__init__()

@@ -129,8 +129,8 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
         why audio files are missing. A row contains the path of an audio file and the path of the spectrogram of this file. If
         the audio file is missing, the row contains the reason instead.
     """
-    targets = _targets(players)
-    clips = _TrackClips(players, track, targets)
+    targets = targets_of(players)
+    clips = TrackClips(players, track, targets)
     gain = 1 / max([1.0, *(clip.peak for clip in clips.clips.values())])
     writer = _Writer(folder, f"{number}-{file_name(track)}", gain, clips.brightest)
     files = {key: writer.write(_file_name(key, players), clip) for key, clip in clips.clips.items()}
@@ -142,18 +142,36 @@ def leave(players: Sequence[ListeningSet], track: str, number: int, folder: Path
     }
 
 
-def _targets(players: Sequence[ListeningSet]) -> list[str]:
+def targets_of(players: Sequence[ListeningSet]) -> list[str]:
     """List the targets that the page plays: all targets of all runs, except the residual.
 
     The residual is the mixture minus all targets. If the protocol scores the residual, `scores.json` lists the
     residual as a target.
+
+    Args:
+        players: the chosen run of each variant.
+
+    Returns:
+        Names of the targets, in the order of the runs.
     """
     names = dict.fromkeys(target for player in players for target in player.run.scores["summary"])
     return [target for target in names if target != players[0].run.scores["protocol"].get("rest")]
 
 
-class _TrackClips:
-    """Collect, for one track, the audio files of all runs, the gain of each run, and the reasons why files are missing."""
+class TrackClips:
+    """Collect, for one track, the audio files of all runs, the gain of each run, and the reasons why files are missing.
+
+    Args:
+        players: the chosen run of each variant.
+        track: name of the track.
+        targets: names of the targets.
+
+    Attributes:
+        clips: dictionary from the key of each readable audio file to its properties.
+        missing: dictionary from the key of each missing audio file to the reason.
+        levels: dictionary from the number of each variant to the factor that brings its audio files to the common gain; None
+            if the gain of the run is unknown.
+    """
 
     def __init__(self, players: Sequence[ListeningSet], track: str, targets: Sequence[str]) -> None:
         self.clips: dict[Key, AudioClip] = {}
@@ -257,7 +275,7 @@ class _Writer:
 
 
 def _rows(
-    players: Sequence[ListeningSet], target: str, files: dict[Key, dict[str, str]], clips: _TrackClips
+    players: Sequence[ListeningSet], target: str, files: dict[Key, dict[str, str]], clips: TrackClips
 ) -> Iterator[dict[str, Any]]:
     def entry(key: Key, missing_key: Key) -> dict[str, str]:
         return files.get(key) or {"missing": clips.missing[missing_key]}

@@ -5,7 +5,6 @@ without internet access.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from plotly.offline import get_plotlyjs
 
 from unbraid.reports.differences import differences, loss_names
@@ -24,17 +22,15 @@ from unbraid.reports.reference_curves import drawn_references
 from unbraid.reports.tables import ScoreTable, as_csv, as_latex, as_markdown, as_plain, caption, cell_text, main_measure
 from unbraid.reports.variants import RunScores, Spread, Variant, told_apart
 from unbraid.reports.verdicts import Verdict, verdicts
+from unbraid.reports.web import POLICY, STYLE, copy_static, environment, write_script
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import write_json
 
-TEMPLATES = Path(__file__).parent / "templates"
-STATIC = ("style.css", "theme.js", "report.js", "listen.js")
+STATIC = ("style.css", "theme.js", "report.js", "deck.js", "listen.js")
 RECORD = "report.json"
 MARK = {"made_by": "unbraid report"}  # written to report.json; only a folder with this mark is replaced by a new report
-# The pages load only files of the report, and run no inline scripts.
-POLICY = "default-src 'none'; script-src 'self'; img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; "
-STYLES = {"index.html": "style-src 'self' 'unsafe-inline'", "listen.html": "style-src 'self'"}  # Plotly needs inline styles
+STYLES = {"index.html": "style-src 'self' 'unsafe-inline'", "listen.html": STYLE}  # Plotly needs inline styles
 LONGEST_VALUE = 60  # characters of a value in the table of differences
 
 
@@ -181,15 +177,14 @@ def _files(folder: Path) -> list[str]:
 
 def _fill(report: Report, folder: Path, songs: int) -> None:
     verdicts_by_table = report.verdicts()
-    for name in STATIC:
-        shutil.copyfile(TEMPLATES / name, folder / name)
+    copy_static(STATIC, folder)
     (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for name, text in _table_files(report).items():
         (folder / name).write_text(text, encoding="utf-8")
-    _write_script(folder / "report-data.js", "REPORT", _data(report))
+    write_script(folder / "report-data.js", "REPORT", _data(report))
     players = heard(report.variants)
     tracks = [leave(players, track, number, folder) for number, track in enumerate(songs_of(players, songs), 1)]
-    _write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": tracks})
+    write_script(folder / "listen-data.js", "SONGS", {"title": report.title, "songs": tracks})
     _write_pages(report, folder, verdicts_by_table, tracks, songs)
     write_json(folder / RECORD, MARK | _record(report, verdicts_by_table) | {"files": _files(folder)})
 
@@ -202,28 +197,18 @@ def _table_files(report: Report) -> dict[str, str]:
     }
 
 
-def _write_script(path: Path, name: str, value: Any) -> None:
-    """Write the data of a web page as a JavaScript file, which defines a constant with the given name.
-
-    A browser does not allow a local page to load a JSON file, so the data are written to a script. In the script, the data are
-    a JSON text and not a JavaScript object, because the key `__proto__` has a special meaning in a JavaScript object.
-    """
-    text = json.dumps(json.dumps(value, allow_nan=False))
-    path.write_text(f"const {name} = JSON.parse({text});\n", encoding="utf-8")
-
-
 def _write_pages(
     report: Report, folder: Path, verdicts: Mapping[str, Sequence[Verdict]], songs: Sequence[Mapping[str, Any]], most: int
 ) -> None:
-    environment = Environment(loader=PackageLoader("unbraid.reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": cell_text, "shortened": _shortened}
+    pages = environment()
+    pages.filters |= {"cell": cell_text, "shortened": _shortened}
     typed = [[word for word in variant.first.words if not word.startswith("seed=")] for variant in report.variants]
     shared = {
         "report": report, "songs": songs, "most": most, "verdicts": verdicts, "costs": _costs(report.scored), "typed": typed,
         "differences": differences(report.variants), "made": f"{datetime.now():%Y-%m-%d %H:%M}",
     }  # fmt: skip
     for page, styles in STYLES.items():
-        text = environment.get_template(f"{page}.j2").render(shared, policy=POLICY + styles)
+        text = pages.get_template(f"{page}.j2").render(shared, policy=POLICY + styles)
         (folder / page).write_text(text, encoding="utf-8")
 
 

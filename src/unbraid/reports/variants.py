@@ -174,7 +174,7 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
         if (sweep / "run.json").is_file():
             hint = "To name single run folders, type runs=[FOLDER,…]" if key == "sweep" else ""
             raise InputError(where, "this folder is a single run", expected=expected, hint=hint)
-        names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or "nothing"
+        names = ", ".join(sorted(path.name for path in sweep.iterdir())[:5]) or None
         raise InputError(where, "this folder contains no run folders", found=names, expected=expected)
     return sorted(runs, key=_order)
 

@@ -21,7 +21,7 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.runs import plugins
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
-from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.errors import InputError, refuse_unset, unknown
 from unbraid.runs.type_names import type_name, union_types
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -49,9 +49,7 @@ def check(config: DictConfig, schema: Callable[..., Any], allowed: Sequence[str]
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
-            raise InputError(
-                missing[0], "this key needs a value, because it lacks a default", hint=f"Add {missing[0]}=… to the command."
-            )
+            refuse_unset(missing[0])
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"config: a value cannot be computed: {error}") from error

@@ -7,7 +7,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 LINE_BREAKS = re.compile(r"\s*[^\S ]\s*")  # white space with another character than the blank
 
@@ -94,6 +94,18 @@ def unknown(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f"did you mean '{lower[close[0]]}'? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def refuse_unset(key: str) -> NoReturn:
+    """Raise the error about a config key without a default to which the user has given no value.
+
+    Args:
+        key: dotted name of the key, such as `data.root`.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(key, "this key needs a value, because it lacks a default", hint=f"Add {key}=… to the command.")
 
 
 def check_counts(**counts: int | None) -> None:

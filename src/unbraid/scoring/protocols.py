@@ -6,7 +6,7 @@ raised if a table would contain scores of different protocols. The measures are 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -48,6 +48,11 @@ class SourceGroup:
     names: tuple[str, ...]
     weights: Tensor
     has_rest: bool
+
+    def unknown(self, sources: Tensor) -> tuple[str, ...]:
+        """Return the names of the scored sources that contain an unknown source. Shape: sources bool [sources]."""
+        mask = self.weights.to(sources.device) @ sources.float() > 0
+        return tuple(name for name, is_unknown in zip(self.names, mask.tolist(), strict=True) if is_unknown)
 
     def references(self, sources: Tensor) -> Tensor:
         """Compute the reference waveforms from the sources of the data set: the targets, and the residual if it is scored.
@@ -217,17 +222,21 @@ class Protocol:
             hint="You can leave out one expected target. For other targets, set protocol.sources=null and protocol.name=NAME.",
         )
 
-    def score(self, reference: Tensor, estimate: Tensor, names: Sequence[str], mixture: Tensor) -> Frames:
+    def score(
+        self, reference: Tensor, estimate: Tensor, names: Sequence[str], mixture: Tensor, unknown: Collection[str] = ()
+    ) -> Frames:
         """Compute all measures of the protocol for one track.
 
         If the estimate of a source contains NaN or infinite samples, its scores are undefined. BSS Eval scores all sources
-        together, so then the scores of all sources are undefined.
+        together, so then the scores of all sources are undefined. If sources are unknown, SIR and SAR of the other sources are
+        undefined too, because both depend on all true sources.
 
         Args:
             reference: true sources, with sample rate and channels of the protocol.
             estimate: estimated sources, with sample rate and channels of the protocol.
             names: names of the sources.
             mixture: mixture, with sample rate and channels of the protocol.
+            unknown: names of the sources whose true waveform is unknown. All scores of these sources are None.
 
         Shape:
             reference and estimate [names, C, T], mixture [C, T].
@@ -235,6 +244,10 @@ class Protocol:
         Returns:
             The scores of each source, measure and window.
         """
+        if unknown:
+            known = [row for row, name in enumerate(names) if name not in unknown]
+            frames = self.score(reference[known], estimate[known], [names[row] for row in known], mixture) if known else {}
+            return self._with_unknown(frames, names)
         if self.measure != "bss_eval":
             pairs = zip(names, reference, estimate, strict=True)
             return {name: self._scores_alone(true, made, mixture) for name, true, made in pairs}
@@ -250,6 +263,13 @@ class Protocol:
             name: {measure: _defined(column[row]) for measure, column in zip(BSS_EVAL, columns, strict=True)}
             for row, name in enumerate(names)
         }
+
+    def _with_unknown(self, scores: Frames, names: Sequence[str]) -> Frames:
+        """Add undefined scores of the unknown sources to the scores of the known sources. Remove SIR and SAR."""
+        count = max((len(values) for measures in scores.values() for values in measures.values()), default=1)
+        undefined: list[float | None] = [None] * count
+        removed = {measure: undefined for measure in ("SIR", "SAR") if self.measure == "bss_eval"}
+        return {name: (scores.get(name) or dict.fromkeys(self.measures, undefined)) | removed for name in names}
 
     def _scores_alone(self, reference: Tensor, estimate: Tensor, mixture: Tensor) -> dict[str, list[float | None]]:
         """Return the scores of one source that is scored alone. A NaN score becomes None."""

@@ -50,7 +50,8 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
     Returns:
         Nested dictionaries by source and measure. They contain the statistics over all tracks with a finite score, the share of
         undefined windows, and the share of windows with an infinite score. `low` and `high` are the ends of the 95 % interval
-        of the average that the protocol defines, see `unbraid.scoring.bootstrap`.
+        of the average that the protocol defines, see `unbraid.scoring.bootstrap`. Tracks in which a source is unknown
+        are left out.
     """
     values = [of_track(track.frames, protocol) for track in tracks]
     summary: Summary = {}
@@ -58,10 +59,10 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         summary[source] = {}
         for measure in measures:
             pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
-            windows = [value for track in tracks for value in track.frames[source][measure]]
+            windows = [value for track in tracks if source not in track.unknown for value in track.frames[source][measure]]
             summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None], protocol.tracks) | {
-                "undefined": sum(value is None for value in windows) / len(windows),
-                "infinite": sum(value is not None and math.isinf(value) for value in windows) / len(windows),
+                "undefined": sum(value is None for value in windows) / max(1, len(windows)),
+                "infinite": sum(value is not None and math.isinf(value) for value in windows) / max(1, len(windows)),
             }
     return summary
 

@@ -28,12 +28,14 @@ class TrackScores:
         samples: length of the track in samples at the sample rate of the protocol.
         silent: names of the sources whose reference is silent in the whole track.
         silent_estimates: names of the sources whose estimate is silent in the whole track. Sources in `silent` are left out.
+        unknown: names of the sources whose true waveform is unknown. All scores of these sources are None.
     """
 
     frames: Frames
     samples: int
     silent: tuple[str, ...]
     silent_estimates: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def record_path(folder: Path, row: str, track: str) -> Path:
@@ -77,7 +79,8 @@ def write_track(
     ]
     record = {
         "targets": targets, "protocol": protocol, "origin": origin, "samples": scores.samples, "silent": scores.silent,
-        "silent_estimates": scores.silent_estimates, "versions": versions, "code": scoring_code(),
+        "silent_estimates": scores.silent_estimates, "unknown": scores.unknown, "versions": versions,
+        "code": scoring_code(),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
@@ -126,11 +129,11 @@ def read_track(path: Path, protocol: dict[str, Any], origin: str, measures: Sequ
     if not isinstance(record, dict) or any(record.get(key) != value for key, value in expected.items()):
         return None
     try:
-        silent, silent_estimates = (tuple(map(str, record[key])) for key in ("silent", "silent_estimates"))
+        silent, silent_estimates, unknown = (tuple(map(str, record[key])) for key in ("silent", "silent_estimates", "unknown"))
         frames = _frames(record["targets"])
         if any({*scores} != {*measures} for scores in frames.values()):
             return None
-        return TrackScores(frames, int(record["samples"]), silent, silent_estimates)
+        return TrackScores(frames, int(record["samples"]), silent, silent_estimates, unknown)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 

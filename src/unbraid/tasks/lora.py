@@ -60,7 +60,12 @@ class Lora:
         except ModuleNotFoundError as error:
             raise InputError("lora", "the package peft is not installed", hint="Run pip install 'unbraid[lora]'") from error
         modules = dict(model.named_modules())
-        layers = [name for name, layer in modules.items() if type(layer) in ADAPTED and getattr(layer, "groups", 1) == 1]
+        direct = [
+            f"{name}.{child}.".lstrip(".") for name, module in modules.items() for child in getattr(module, "direct_layers", ())
+        ]
+        layers = [
+            name for name, layer in modules.items() if _can_be_adapted(layer) and not f"{name}.".startswith(tuple(direct))
+        ]
         if self.layers:
             chosen = below(layers, self.layers, "lora.layers")
             layers = [name for name in layers if name in chosen]
@@ -69,6 +74,11 @@ class Lora:
         pattern = "|".join(re.escape(name) for name in layers)
         inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern), model)
         return layers
+
+
+def _can_be_adapted(layer: nn.Module) -> bool:
+    """Return True if peft can adapt a layer. It cannot adapt grouped convolutions, and builds wrong ones for dilated layers."""
+    return type(layer) in ADAPTED and getattr(layer, "groups", 1) == 1 and {*getattr(layer, "dilation", (1,))} == {1}
 
 
 def without_adapters(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric, Metric
 
+from unbraid.models.known_targets import loss_of_known
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.scoring.measures import usdr
 from unbraid.tasks.task import Task
@@ -21,11 +22,13 @@ class SeparationBatch(Protocol):
         sources: true waveforms of the S targets, [B, S, C, T].
         magnitude_difference: one flag for each target. True: the true magnitudes of the target are max(|X| - |Y|, 0). X is the
             spectrum of the mixture, and Y is the spectrum of the mixture without the target.
+        known: bool [B, S], False for each target whose true waveform is unknown. None: all targets are known.
     """
 
     mixture: Tensor
     sources: Tensor
     magnitude_difference: tuple[bool, ...]
+    known: Tensor | None
 
 
 class SeparationTask(Task):
@@ -67,19 +70,19 @@ class SeparationTask(Task):
         return values | {"valid/uSDR/mean": scores.nanmean()}  # an undefined uSDR is NaN
 
     def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
-        """Return the loss of a batch. The mean loss over the epoch is logged as `train/loss`."""
+        """Return the loss of the known targets of a batch. The mean loss over the epoch is logged as `train/loss`."""
         estimate = self.separator(batch.mixture)
-        loss = self.loss(
-            estimate, self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
-        )
-        self.log_mean("loss", loss)
+        reference = self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
+        loss = loss_of_known(self.loss, estimate, reference, batch.known)
+        if batch.known is None or batch.known.any():
+            self.log_mean("loss", loss)
         return loss
 
     def validation_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Separate one whole track, and update the validation metrics: the loss, and the uSDR of each target.
 
         The separator processes the track in adjacent chunks without overlap. If the separator normalises songs, the loss is
-        computed from the normalised waveforms.
+        computed from the normalised waveforms. Unknown targets are left out.
 
         Args:
             batch: batch that contains only this track.
@@ -97,8 +100,9 @@ class SeparationTask(Task):
         estimates = [self._validate_chunk(*chunk, batch) for chunk in self.chunks(*normalised)]
         whole = torch.cat(estimates, dim=-1)[..., : mixture.shape[-1]]
         whole = whole if scale is None else scale.restore(whole)
-        for metric, reference, estimate in zip(self.valid_usdr, sources, whole, strict=True):
-            value = usdr(reference, estimate)
+        known = [True] * len(sources) if batch.known is None else batch.known[0].tolist()
+        for metric, reference, estimate, is_known in zip(self.valid_usdr, sources, whole, known, strict=True):
+            value = usdr(reference, estimate) if is_known else None
             # Every rank must update the metric, because all of them take part in its sum. An undefined uSDR has weight 0.
             metric.update(0.0 if value is None else value, weight=0.0 if value is None else 1.0)
         return whole
@@ -127,12 +131,16 @@ class SeparationTask(Task):
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: SeparationBatch) -> Tensor:
         estimate = self.separator(mixture)
         reference = self.separator.training_target(mixture, sources, estimate, batch.magnitude_difference)
-        self.valid_loss.update(self.loss(estimate, reference))
-        self.observe(estimate, reference)
+        self.valid_loss.update(loss_of_known(self.loss, estimate, reference, batch.known))
+        if batch.known is None or batch.known.all():
+            self.observe(estimate, reference)
         return estimate.sources[0].detach()
 
     def observe(self, estimate: Estimate, reference: Estimate) -> None:
-        """Do nothing. Subclasses with additional metrics override this method to update the metrics with a validation chunk."""
+        """Do nothing. Subclasses with additional metrics override this method to update the metrics with a validation chunk.
+
+        The method is not called for tracks with unknown targets.
+        """
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss, the uSDR of each target (`valid/uSDR/<target>`), and the mean uSDR over the targets."""

@@ -45,6 +45,7 @@ class ReconstructionWorkflow(Workflow):
         self.task.net.train()
         if isinstance(self.data, MultitrackData):
             self.prepare_tracks(self.data)
+            self.data.check_known()
         else:
             self.data.prepare_data()
             self.data.setup("fit")

@@ -170,6 +170,7 @@ class SeparationWorkflow(Workflow):
             "segmentation": {
                 track.name: self.task.segmentation(on_device(batch, device))
                 for track, batch in zip(self.limited(tracks), batches, strict=False)
+                if batch.known is None
             }
         }
 

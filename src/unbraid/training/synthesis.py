@@ -56,6 +56,7 @@ class SynthesisWorkflow(Workflow):
         self.costs = layer_costs(self.task.net, lambda: self.task.net(controls, -controls, sound))
         self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
         self.prepare_tracks(self.data)
+        self.data.check_known()
         folder, progress = self.data.cache_dir / "controls", self.trainer.is_global_zero
         of_tracks = controls_of(self.data.tracks, self.sources, self.features, folder, progress)
         self.controls = {track.entry: controls for track, controls in zip(self.data.tracks, of_tracks, strict=True)}

@@ -50,7 +50,7 @@ def test_folders(tmp_path):
     assert list(split_folders(tmp_path)) == ["train", "test"]
     assert names(subfolders(tmp_path)) == ["b", "test", "train"]
     assert list_contents(tmp_path) == ".git, b, test, train"
-    assert list_contents(tmp_path / "b") == "nothing" and list_contents(tmp_path / "c") == "no such folder"
+    assert list_contents(tmp_path / "b") is None and list_contents(tmp_path / "c") == "no such folder"
 
 
 def test_names_contain_folders_and_are_normalised(tmp_path):

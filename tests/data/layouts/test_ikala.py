@@ -58,7 +58,7 @@ def test_an_id_of_no_parts_is_refused():
     assert (caught.value.where, caught.value.found) == ("id_parts", 0)
 
 
-@pytest.mark.parametrize(("folder", "found"), [("train", "train"), ("Wavfile", "nothing"), ("Wavfile/deep", "deep")])
+@pytest.mark.parametrize(("folder", "found"), [("train", "train"), ("Wavfile", None), ("Wavfile/deep", "deep")])
 def test_another_layout_is_named_with_its_files(tmp_path, folder, found):
     (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(InputError) as caught:

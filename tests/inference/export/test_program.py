@@ -1,12 +1,13 @@
 """Programs of torch.export: they return the same sources as the separator."""
 
 import json
+import logging
 
 import pytest
 import torch
 
 from tests.inference.export.conftest import SMALL, SPECTRAL, made
-from unbraid.inference.export.program import FACTS, write_program
+from unbraid.inference.export.program import FACTS, write_program, written_program
 from unbraid.runs.errors import InputError
 
 KINDS = {"unet": SMALL["consistent"], "htdemucs": SPECTRAL["htdemucs"], "scnet_tran": SPECTRAL["scnet_tran"]}
@@ -24,6 +25,18 @@ def test_program_and_separator_agree_on_music(kind, music, tmp_path):
         mixture = music(separator.sample_rate, separator.channels, samples)[:batch]
         assert (program(mixture=mixture) - separator(mixture).sources).abs().max() < 1e-4
     assert json.loads(extra[FACTS])["targets"] == separator.targets
+
+
+def test_writing_and_loading_print_nothing(tmp_path, recwarn, caplog):
+    """The file may have any name."""
+    separator = made(*KINDS["unet"])
+    write_program(separator, tmp_path / "model", "unet")
+    assert (
+        written_program(tmp_path / "model")(mixture=torch.zeros(1, separator.channels, separator.chunk_samples))
+        .isfinite()
+        .all()
+    )
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING] and not [*recwarn]
 
 
 @pytest.mark.slow

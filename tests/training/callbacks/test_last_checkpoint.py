@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import warnings
 from functools import partial
 from itertools import count
 
@@ -118,13 +119,13 @@ def run(folder, clock, minutes=0, **options):
     """Train in this folder, resuming from its checkpoint, and return the batches that the task processed."""
     folder.mkdir(exist_ok=True)
     options = {"max_epochs": EPOCHS, "check_val_every_n_epoch": 1} | options
-    averaged = options.pop("averaged", False)
+    averaged, patience = options.pop("averaged", False), options.pop("patience", 2)
     plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=0)
     task = Small(partial(WarmupCosine, warmup_steps=5, total_steps=None, end_factor=0.1) if averaged else plateau)
     averages = [WeightAverages([0.5, 0.9], [0.6])] if averaged else []
     callbacks = [
         *averages, Ticks(clock), BestCheckpoint("valid/loss", "min"), LateTicks(clock), LastCheckpoint(minutes),
-        LateTicks(clock), EarlyStopping("valid/loss", min_delta=0.3, patience=2), MetricsCSV(),
+        LateTicks(clock), *([EarlyStopping("valid/loss", min_delta=0.3, patience=patience)] if patience else []), MetricsCSV(),
     ]  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
@@ -172,6 +173,7 @@ def assert_same_end(whole, folder):
 
 OPTIONS = [
     {}, {"check_val_every_n_epoch": 2}, {"accumulate_grad_batches": 2}, {"max_steps": 13},
+    {"max_steps": 10, "check_val_every_n_epoch": 4},
     {"averaged": True}, {"averaged": True, "accumulate_grad_batches": 2, "check_val_every_n_epoch": 3},
 ]  # fmt: skip
 
@@ -215,11 +217,45 @@ def test_terminated_at_many_moments(folders, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS[:4], ids=str)  # the two others take too long
+@pytest.mark.parametrize("options", OPTIONS[:5], ids=str)  # the two others take too long
 @pytest.mark.parametrize("minutes", [0, 1000])
 @pytest.mark.parametrize("act", [kill, terminate])
 def test_ended_at_every_moment(folders, options, act, minutes):
     assert_ended_and_continued(folders, act, slice(None), minutes, options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_steps": 2, "max_epochs": -1}, {"max_steps": 10}, {"max_steps": 8, "check_val_every_n_epoch": 3},
+        {"max_steps": 10, "val_check_interval": 3}, {"max_steps": 10, "val_check_interval": 3, "check_val_every_n_epoch": None},
+        {"max_steps": 3, "accumulate_grad_batches": 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_last_step_is_validated(folders, options):
+    """`max_steps` may end training at any step: then `valid/loss` is that of the last weights, and training can continue."""
+    whole, folder = folders
+    seen, _ = uninterrupted(whole, folder, patience=10, **options)
+    losses = [row.get("valid/loss", "") for row in epochs(whole)]
+    assert seen[-1][1] == "valid" and "" not in losses[-1:] and len({*losses}) == len(losses)
+    state = torch.load(whole / "checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == options["max_steps"] and not state["resumption"]["should_stop"]
+    assert (whole / "checkpoints/best.ckpt").is_file()
+    assert run(whole, Clock(), patience=10, **options | {"max_steps": 20})
+    assert torch.load(whole / "checkpoints/last.ckpt", weights_only=True)["global_step"] > options["max_steps"]
+
+
+def test_a_run_without_validation_selects_no_weights(folders):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*could not find the monitored key.*")
+        run(folders[1], Clock(), patience=None, max_steps=6, limit_val_batches=0)
+    assert {path.name for path in (folders[1] / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+def test_averages_and_weights_are_validated_together(folders):
+    uninterrupted(*folders, averaged=True, max_steps=6)
+    assert all(row["valid/loss"] and row["valid/loss/ema_0.5_step"] for row in epochs(folders[0]))
 
 
 def test_schedule_and_early_stopping_are_active(folders):

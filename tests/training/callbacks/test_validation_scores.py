@@ -44,7 +44,7 @@ def test_scores_equal_bss_eval():
     callback = ValidationScores(protocol("musdb18", "protocol.sources=null", "protocol.channels=1"), 1)
     callback.protocol = protocol("ikala_nsdr", "protocol.sources=null", "protocol.sample_rate=8000")
     callback.source_group = callback.protocol.source_group(["vocals"], torch.tensor([[1.0, 0.0]]))
-    batch = SimpleNamespace(mixture=mixture[None], sources=reference[None, :1])
+    batch = SimpleNamespace(mixture=mixture[None], sources=reference[None, :1], known=None)
     frames = callback._score(batch, estimate).frames
     expected = bss_eval(reference, torch.stack([estimate[0], mixture - estimate[0]]), filters="window", kind="sources")
     assert [frames[name]["SDR"][0] for name in ("vocals", "rest")] == pytest.approx(expected.sdr.flatten().tolist())

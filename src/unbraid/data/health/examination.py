@@ -101,7 +101,7 @@ def examine(track: Track, decoded: Decoded) -> Health:
     block = max(1, round(BLOCK_SECONDS * rate))
     powers = {name: _block_powers(samples, block) for name, samples in decoded.sources.items()}
     pair = align(mixture, _sum_of_others(decoded, track.residual), rate) if track.residual else None
-    has_own_mixture = track.mixture and track.sources and not track.residual
+    has_own_mixture = track.mixture and track.sources and not track.residual and not track.unknown
     channel_powers = powers if _are_channels_of_one_stream(track) else {}
     return Health(
         duration_seconds=length / rate,

@@ -159,11 +159,14 @@ def normalised(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def list_contents(folder: Path) -> str:
-    """Return the first five names of files and folders in a folder, separated by commas, for the field `found` of an error."""
+def list_contents(folder: Path) -> str | None:
+    """Return the first five names of files and folders in a folder, separated by commas, for the field `found` of an error.
+
+    If the folder is empty, return None.
+    """
     if not folder.is_dir():
         return "no such folder"
-    return ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or None
 
 
 def require_files(root: Path, problem: str, hint: str) -> None:

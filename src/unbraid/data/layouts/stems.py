@@ -24,7 +24,7 @@ from unbraid.data.layouts.folders import (
 from unbraid.data.layouts.manifest import ManifestRow, read_manifest, splits_of
 from unbraid.data.layouts.patterns import Assignment, Patterns, SourcePatterns, read_patterns
 from unbraid.data.tracks import AudioStream, Choice, Lengths, Listing, Split, Track, few
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ class Stems:
         mixture: name of the stem (or table column) that contains the mixture. If a track lacks a file of this stem, the
             mixture is the sum of all stems of the track.
         missing: handling of a stem that only some tracks have. `error`: an error is raised; `silence`: a missing stem is
-            silent.
+            silent; `unknown`: the mixture may contain the missing stem, so losses and scores leave out the targets with this
+            stem. If a track lacks a mixture file, its mixture is the sum of its stems, and a missing stem is silent.
+        absent: for `missing=unknown`: dictionary from a stem to the names of the tracks that do not contain the stem. In these
+            tracks, the stem is silent. None: every missing stem is unknown.
         lengths: handling of files of unequal length in a track: `auto`, `pad`, `trim` or `error`, see `Track`.
         sources: patterns of file names by source (see `patterns.py`), or a yaml file with these patterns, relative to the root.
             Several files of one source are summed. None: each file is a source, named after the file.
@@ -46,18 +49,21 @@ class Stems:
             unused, `test` is unused too.
 
     Raises:
-        InputError: both `sources` and `manifest` are set.
+        InputError: both `sources` and `manifest` are set, or `absent` is set without `missing=unknown`.
     """
 
     mixture: str
-    missing: Literal["error", "silence"]
+    missing: Literal["error", "silence", "unknown"]
     lengths: Lengths
     sources: Patterns | str | None
     manifest: str | None
     valid: Choice
     test: Choice
+    absent: dict[str, list[str]] | None = None
 
     def __post_init__(self) -> None:
+        if self.absent and self.missing != "unknown":
+            raise InputError("absent", "this option needs missing=unknown", found=f"missing={self.missing}")
         if self.sources is not None and self.manifest is not None:
             hint = "Remove `sources`, because the table `manifest` already lists the files of each source."
             raise InputError("sources", "`sources` and `manifest` cannot be used together", hint=hint)
@@ -79,6 +85,7 @@ class Stems:
         if not sources:
             problem = f"the tracks lack a stem other than '{self.mixture}'"
             raise InputError(listed.rows[0].where, problem, expected="one file for each source")
+        self._check_absent(listed.rows, sources)
         refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
         used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
         splits = splits_of(used, self.valid, self.test)
@@ -122,11 +129,25 @@ class Stems:
                 f"the track lacks the stem '{name}', but other tracks have this stem",
                 found=f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}",
                 expected="a file in each track",
-                hint="data.layout.missing=silence makes missing stems silent, data.layout.sources assigns names to sources.",
+                hint="data.layout.missing=silence makes missing stems silent, data.layout.missing=unknown leaves them out of "
+                "losses and scores, data.layout.sources assigns names to sources.",
             )
             for name, without in lacking.items()
             if self.missing == "error" and 0 < len(without) < len(rows)
         ]
+
+    def _check_absent(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> None:
+        """Check the stems and the tracks in the option `absent`. The tracks must exist, and must lack a file of the stem."""
+        files = {row.track: row.files for row in rows}
+        for stem, tracks in (self.absent or {}).items():
+            if stem not in sources:
+                raise InputError("absent", f"the data set lacks the stem '{stem}'", hint=unknown(stem, sources))
+            for track in tracks:
+                if track not in files:
+                    raise InputError(f"absent.{stem}", f"the data set lacks the track '{track}'", hint=unknown(track, files))
+                if paths := files[track].get(stem):
+                    problem = f"the track '{track}' has a file of the stem '{stem}'"
+                    raise InputError(f"absent.{stem}", problem, found=paths[0], expected="a track without this file")
 
     def _mixtures(self, rows: Sequence[ManifestRow]) -> list[InputError]:
         """Return an error for each track that has several mixture files."""
@@ -145,7 +166,12 @@ class Stems:
     def _track(self, row: ManifestRow, split: Split, sources: Sequence[str]) -> Track:
         mixture = row.files.get(self.mixture, ())
         streams = {name: tuple(AudioStream(path) for path in row.files.get(name, ())) for name in sources}
-        return Track(row.track, split, streams, AudioStream(mixture[0]) if mixture else None, lengths=self.lengths)
+        absent = [name for name, tracks in (self.absent or {}).items() if row.track in tracks]
+        missing = [name for name, parts in streams.items() if not parts and name not in absent]
+        unknown = tuple(missing) if self.missing == "unknown" and mixture else ()
+        known = {name: parts for name, parts in streams.items() if name not in unknown}
+        file = AudioStream(mixture[0]) if mixture else None
+        return Track(row.track, split, known, file, lengths=self.lengths, unknown=unknown)
 
 
 @dataclass

@@ -5,11 +5,13 @@ The program runs with PyTorch and without unbraid:
     program = torch.export.load("model.pt2").module(check_guards=False)
     sources = program(mixture=mixture)  # [B, C, T] -> [B, S, C, T]
 
-unbraid writes `.pt2` files and never loads them. PyTorch evaluates expressions in a `.pt2` file, so a file from another person
-could run any code.
+unbraid loads a `.pt2` file only to check it, immediately after writing it. PyTorch evaluates expressions in a `.pt2` file, so a
+file from another person could run any code.
 """
 
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,8 +43,25 @@ def write_program(separator: Separator, path: Path, model: str) -> None:
     graph = in_real_numbers(frozen(separator)).eval()
     inputs = example(separator, 2, separator.chunk_samples)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # raised within PyTorch
             program = torch.export.export(graph, (), inputs, dynamic_shapes=any_size(inputs))
     except Exception as error:  # the exporter wraps all errors in classes of its own
         raise InputError("format=torch_export", f"the separator cannot be exported: {reason(error)}") from error
-    torch.export.save(program, path, extra_files={FACTS: json.dumps(asdict(facts_of(separator, model)))})
+    with path.open("wb") as file, warnings.catch_warnings():  # an open file may have any name
+        warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)  # only for weights on a GPU
+        torch.export.save(program, file, extra_files={FACTS: json.dumps(asdict(facts_of(separator, model)))})
+
+
+def written_program(path: Path) -> Callable[..., torch.Tensor]:
+    """Load a `.pt2` file that this process has just written, to compare it with the separator.
+
+    Args:
+        path: `.pt2` file of `write_program`. A file from another person could run any code.
+
+    Returns:
+        The program, a function from `mixture` of the shape [B, C, T] to the sources of the shape [B, S, C, T].
+    """
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)  # PyTorch does not write to it
+        return torch.export.load(file).module(check_guards=False)  # type: ignore[no-any-return]

@@ -83,6 +83,25 @@ class Estimate:
             return None
         return (self.masks.abs() if self.masks.is_complex() else self.masks) * self.mixture.unsqueeze(1)
 
+    def part(self, examples: Tensor, target: int | None = None) -> "Estimate":
+        """Return the values of some examples of the batch, and of one target or of all targets.
+
+        Args:
+            examples: indices of the examples.
+            target: index of the target, None: all targets. With one target, the fields `logits`, `labels`, `embeddings` and
+                `weights` are None, because their values concern all targets.
+
+        Returns:
+            The values. The axis of the sources has the length 1 if `target` is not None.
+        """
+        targets = slice(None) if target is None else slice(target, target + 1)
+        names = ("scale", "mixture", *(() if target is not None else ("logits", "labels", "embeddings", "weights")))
+        fields = {name: None if (value := getattr(self, name)) is None else value[examples] for name in names}
+        for name in ("masks", "magnitudes"):
+            if (value := vars(self).get(name)) is not None:  # magnitudes that are not yet computed are computed from masks
+                fields[name] = value[examples, targets]
+        return Estimate(synthesize=lambda: self.sources[examples, targets], **fields)
+
 
 class Separator(nn.Module, ABC):
     """Separate a mixture waveform into one waveform per target.

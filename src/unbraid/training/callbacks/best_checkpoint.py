@@ -41,9 +41,26 @@ class BestCheckpoint(ModelCheckpoint):
         if trainer.max_epochs == trainer.current_epoch + 1 and trainer.check_val_every_n_epoch is not None:
             trainer.check_val_every_n_epoch = 1
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Make sure that the weights of the last step are validated, even if `trainer.max_steps` ends training within an epoch.
+
+        Lightning validates within an epoch only if `should_stop` is set. It ends training at `max_steps` in any case.
+        """
+        if trainer.global_step == trainer.max_steps and trainer.enable_validation:
+            trainer.should_stop = True
+        if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the flag `should_stop` that `on_train_batch_end` has set. In a checkpoint, the flag means early stopping."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = False
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save `best.ckpt` if this epoch had a validation and is the best epoch so far."""
-        if has_validation(trainer):
+        if has_validation(trainer) and (trainer.enable_validation or self.monitor in trainer.callback_metrics):
             super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
 

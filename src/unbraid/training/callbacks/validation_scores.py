@@ -95,8 +95,11 @@ class ValidationScores(pl.Callback):
         """
         mixture, targets = batch.mixture[0].double(), batch.sources[0].double()
         references, made = (self.source_group.estimates(signals, mixture) for signals in (targets, estimates.double()))
-        frames = self.protocol.score(references, made, self.source_group.names, mixture)
-        return TrackScores(frames, mixture.shape[-1], ())
+        names = self.source_group.names
+        known = [True] * len(targets) if batch.known is None else batch.known[0].tolist()
+        unknown = tuple(name for name, is_known in zip(names, [*known, all(known)], strict=False) if not is_known)
+        frames = self.protocol.score(references, made, names, mixture, unknown)
+        return TrackScores(frames, mixture.shape[-1], (), unknown=unknown)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the scores, averaged over all validation tracks. In an epoch without scoring, log NaN instead."""

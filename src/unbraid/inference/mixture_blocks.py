@@ -1,11 +1,14 @@
-"""Keep a mixture in memory until its sources are separated, so that both can be written at the same positions in time."""
+"""Blocks of a mixture that is read piece by piece: their buffer, and their conversion to the format of a separator."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unbraid import audio
+from unbraid.models.separators.base import Separator
 
 Blocks = Iterable[np.ndarray]  # consecutive blocks [channels, samples] of one signal, float32
 
@@ -36,6 +39,24 @@ class MixtureBuffer:
                 self.stored.appendleft(block[:, samples:])
             samples -= parts[-1].shape[1]
         return np.concatenate(parts, axis=1)
+
+
+def at_rate(model: Separator, blocks: Blocks, rate: int) -> Iterator[Tensor]:
+    """Convert a signal to the sample rate and the number of channels of a separator.
+
+    Args:
+        model: separator that will process the signal.
+        blocks: consecutive blocks of the signal.
+        rate: sample rate of the signal in Hz.
+
+    Shape:
+        blocks [c, n] -> [C, m]: c channels of the signal, C channels of the separator. The lengths n and m differ.
+
+    Returns:
+        An iterator over consecutive blocks of the converted signal.
+    """
+    converted = (audio.to_channels(block, model.channels) for block in blocks)
+    return map(torch.from_numpy, audio.resample_blocks(converted, rate, model.sample_rate))
 
 
 def with_sources(mixture: np.ndarray, flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
