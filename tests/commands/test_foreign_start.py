@@ -101,3 +101,8 @@ def test_targets_on_the_command_line_keep_the_order_of_outputs(cli, error_of, st
     assert summaries[0] == summaries[1] and {*summaries[0]} == {*TARGETS}
     wrong = error_of("evaluate", f"run={start}", "data=musdb", f"data.root={songs}", "targets=all")
     assert (wrong.where, wrong.expected) == ("targets", "drums, vocals")
+
+
+def test_a_start_without_its_config_file_names_the_missing_key(error_of, start):
+    error = error_of("train", "model=scnet_small", f"init={start.with_suffix('.ckpt')}")
+    assert error.where == str(start.with_suffix(".ckpt")) and "init.config=FILE" in error.hint

@@ -35,7 +35,7 @@ SECONDS_WORTH_A_PROCESS = 300
 BYTES_PER_STREAM_SECOND = 44100 * 2 * 4 * 4
 
 
-def spell_size(size: int) -> str:
+def spell_size(size: float) -> str:
     """Return a number of bytes as a text in MB or GB, with one decimal."""
     unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
     return f"{size / factor:.1f} {unit}"

@@ -77,7 +77,13 @@ class Origin:
             return separator_tensors(self.foreign)
         if self.kind == "safetensors":
             return dict(read_weights(self.file))
-        state = tensors_of(self.file, pick=None if self.average is None else partial(self._averaged, self.average))
+        pick = None if self.average is None else partial(self._averaged, self.average)
+        try:
+            state = tensors_of(self.file, pick=pick)
+        except InputError:
+            if self.kind == "checkpoint" and self.config is None:
+                with_config(self)  # raises a better error if another tool has written the file
+            raise
         if not part:
             return state
         return {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
@@ -172,7 +178,8 @@ def with_config(origin: Origin) -> DictConfig:
         problem = "the file contains no config, and its folder contains no config.yaml"
         raise InputError(origin.file, problem, expected="a file that scripts/publish.py has written")
     family = family_of(read_foreign(origin.file))
-    hint = f"Type config=FILE with the yaml file of the model ({' or '.join(family.model_types)})"
+    kinds = " or ".join(family.model_types)
+    hint = f"Type config=FILE (in a training init.config=FILE) with the yaml file of the model ({kinds})"
     raise InputError(origin.file, "this is a checkpoint of another tool, which needs a config file", hint=hint)
 
 

@@ -8,7 +8,7 @@ the weights of MSST. Training needs a GPU and many songs. For a few songs or two
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class MaskEstimator(nn.Module):
         super().__init__()
         self.bands = nn.ModuleList()
         for width in widths:
-            sizes = [dim, *(hidden,) * hidden_layers, 2 * width]
+            sizes = chain([dim], repeat(hidden, hidden_layers), [2 * width])  # no list: the number may be from a file
             layers = [module for i, o in pairwise(sizes) for module in (nn.Linear(i, o), nn.Tanh())]
             self.bands.append(nn.Sequential(*layers[:-1], nn.GLU(dim=-1)))
 

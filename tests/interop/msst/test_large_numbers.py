@@ -75,3 +75,15 @@ def test_a_wrong_value_is_one_error(tmp_path, family):
             assert not differs or {name, f"{family}: {name}"} & HARMLESS, name
         except InputError as error:
             assert error.where and len(str(error)) < 1000, name
+
+
+@pytest.mark.parametrize("family", ["bs_roformer", "mel_band_roformer"])
+def test_a_huge_mask_estimator_is_one_error(tmp_path, family):
+    path = write_pair(tmp_path, family)
+    tree = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(tree | {"model": tree["model"] | {"mask_estimator_depth": HUGE}}))
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(InputError):
+        unbraid.load(path, device="cpu")
+    assert time.process_time() - started < MOST_SECONDS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KILOBYTES

@@ -64,4 +64,4 @@ def written_program(path: Path) -> Callable[..., torch.Tensor]:
     """
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)  # PyTorch does not write to it
-        return torch.export.load(file).module(check_guards=False)  # type: ignore[no-any-return]
+        return torch.export.load(file).module(check_guards=False)
