@@ -3,6 +3,7 @@
 In a pattern, `*` matches any text and `?` matches one character. All other characters, also brackets, match themselves. Upper
 and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern without a `/` is
 compared with the file name. The suffix of a file is optional in a pattern: `*vox` and `*vox.wav` both match `lead vox.wav`.
+A pattern without a dot is only compared with the name without suffix: `*ac*` does not match `lead.flac`.
 """
 
 import re
@@ -44,7 +45,8 @@ class Pattern:
             A regular expression match, with one group for each `*` of the pattern.
         """
         inner = path.relative_to(below)
-        candidates = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
+        names = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
+        candidates = names if "." in self.text else names[:1]
         matches = (self.regex.fullmatch(normalised(Path(text).as_posix())) for text in candidates)
         return next((match for match in matches if match), None)
 
