@@ -96,5 +96,6 @@ def commands(found: Description, path: Path, config: str | None) -> list[str]:
     run = " ".join(named)
     lines = [f"unbraid separate {run} input=song.wav"]
     if found.kind in ("run", "checkpoint of a run", "published weights", "checkpoint of another tool"):
-        lines += [f"unbraid evaluate {run} data=musdb data.root=…", f"unbraid export {run}", train]
+        own_data = found.kind in ("run", "checkpoint of a run")
+        lines += [f"unbraid evaluate {run}" + ("" if own_data else " data=musdb data.root=…"), f"unbraid export {run}", train]
     return lines
