@@ -18,7 +18,7 @@ CASES = {
     "plain": {},
     "remix": {"sampling": Sampling("tracks", 0.5, None, 0.1)},
     "augmented": {"augmentation": {"gain": Gain(0.25, 1.25)}},
-    "exchanged": {"augmentation": {"remix": Remix(0.7), "mixup": MixUp(0.5, 1, 1)}},
+    "exchanged": {"augmentation": {"remix": Remix(0.7, None), "mixup": MixUp(0.5, 1, 1)}},
     "quiet skipped": {"sampling": Sampling("tracks", 0.2, -30.0, 0.5)},
     "over time": {"sampling": Sampling("time", 0.0, None, 0.1)},
 }
@@ -78,7 +78,7 @@ def test_remixed_chunks_are_completely_known(root, tmp_path):
 
 def test_exchanged_sources_stay_with_their_mixture(root, songs, tmp_path):
     """The mixture minus the known targets contains the unknown sources only, which are not augmented."""
-    augmentation = {"remix": Remix(0.7)}
+    augmentation = {"remix": Remix(0.7, None)}
     data = opened(root, tmp_path, augmentation=augmentation)
     whole = {track.name: track for track in opened(songs, tmp_path).split("train")}
     (batch,), (tracks, starts) = batches(data, 1), data.sampler().draw(0)

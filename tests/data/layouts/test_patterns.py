@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data import twins
-from unbraid.data.layouts.patterns import Pattern, SourcePatterns, read_patterns
+from unbraid.data.layouts.patterns import Pattern, SourcePatterns, proposed, read_patterns
 from unbraid.runs.errors import InputError
 
 ROOT = Path("/songs/one")
@@ -42,6 +42,13 @@ def test_a_pattern_matches_names_in_any_case(text, file, matches):
 
 def assigned(patterns, *names):
     return SourcePatterns(patterns).assign([ROOT / name for name in names], ROOT)
+
+
+def test_patterns_are_proposed_for_irregular_names():
+    assert proposed(["Lead VOX", "Kick", "Drum Bus", "rough mix", "gtr"]) == (
+        "{vocals:['*vox*'],drums:['*drum*','*kick*'],mixture:['*mix*'],other:['*']}"
+    )
+    assert proposed(["Lead VOX", "mixture", "gtr"]) == "" == proposed([])
 
 
 def test_the_catch_all_takes_unmatched_files():

@@ -18,6 +18,11 @@ from unbraid.runs.errors import InputError
 CATCH_ALL = "*"
 EXCLUDES = "!"
 Patterns = Mapping[str, list[str] | str]
+# Parts of file names that usually identify a source, for a proposal.
+PARTS_OF_NAMES = {
+    "vocals": ("vox", "voc", "sing"), "drums": ("drum", "kick", "snare", "overhead", "perc"), "bass": ("bass",),
+    "mixture": ("mix", "master"),
+}  # fmt: skip
 
 
 class Pattern:
@@ -135,6 +140,26 @@ class SourcePatterns:
         texts = {name: [pattern.text for pattern in self.included[name] if pattern.match(path, folder)] for name in allowed}
         matches = {name: matching[0] for name, matching in texts.items() if matching}
         return matches or ({self.catch_all: CATCH_ALL} if self.catch_all in allowed and self.catch_all else {})
+
+
+def proposed(names: Sequence[str]) -> str:
+    """Propose patterns of sources for irregular file names.
+
+    Args:
+        names: names of the files without suffix.
+
+    Returns:
+        The value of `data.layout.sources`, such as `{vocals:['*vox*'],other:['*']}`. It contains only words that occur in
+        `names`. The text is empty if fewer than two sources have such a word.
+    """
+    folded = [normalised(name).casefold() for name in names]
+    words = {
+        source: [part for part in parts if any(part in name for name in folded)] for source, parts in PARTS_OF_NAMES.items()
+    }
+    if sum(bool(parts) for source, parts in words.items() if source != "mixture") < 2:
+        return ""
+    texts = {source: ",".join(f"'*{part}*'" for part in parts) for source, parts in words.items() if parts}
+    return f"{{{','.join(f'{source}:[{text}]' for source, text in texts.items())},other:['{CATCH_ALL}']}}"
 
 
 def read_patterns(file: Path) -> Patterns:
