@@ -14,6 +14,7 @@ from unbraid.commands.keys import require
 from unbraid.data.store import spell_size
 from unbraid.inference.description import MOST_LAYERS, Description, describe
 from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
 from unbraid.runs.plugins import trusted
 from unbraid.runs.text import echo
 
@@ -45,8 +46,13 @@ def inspect(config: DictConfig) -> None:
     check(config, InspectConfig)
     require(config, file="FILE")
     path = Path(config.file).expanduser()
-    with trusted(config.plugins):
-        found = describe(path, config.checkpoint, config.config)
+    try:
+        with trusted(config.plugins):
+            found = describe(path, config.checkpoint, config.config)
+    except InputError as error:
+        if error.where != f"run={path}":
+            raise
+        raise InputError(path, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
     echo(*_lines(found), sep="\n")
     for number, command in enumerate(commands(found, path, config.config)):
         echo(f"{'' if number else 'use':<9}{command}")

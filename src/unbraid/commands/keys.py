@@ -1,11 +1,14 @@
 """Check values of a command's config: required keys, paths of new output files, and ranges of numbers."""
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import check_folder
+
+MODEL = "a run folder or a model file"
 
 
 def require(config: DictConfig, **placeholders: str) -> None:
@@ -32,15 +35,25 @@ def check_paths(config: DictConfig) -> None:
         config: config of the command. The keys `run`, `data.root` and `data.download` can be missing.
 
     Raises:
-        InputError: the path `run` or the folder `data.root` does not exist.
+        InputError: the path `run` or the folder `data.root` does not exist, or `run` is an audio file.
     """
     run = config.get("run")
     if isinstance(run, str) and not Path(run).expanduser().exists():
-        raise InputError(f"run={run}", "this path does not exist", expected="a run folder or a model file")
+        raise InputError(f"run={run}", "this path does not exist", expected=MODEL)
+    if isinstance(run, str) and (path := Path(run).expanduser()).is_file():
+        _refuse_audio(path, "input" in config)
     if config.get("data") and not config.data.get("download") and not OmegaConf.is_missing(config.data, "root"):
         root = config.data.get("root")
         if isinstance(root, str):
             check_folder(f"data.root={root}", Path(root).expanduser())
+
+
+def _refuse_audio(path: Path, takes_input: bool) -> None:
+    from unbraid.data.layouts.folders import AUDIO_SUFFIXES  # only needed if the model is a file
+
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        hint = "Type run=FOLDER" + (f" {shlex.quote(f'input={path}')}" if takes_input else "")
+        raise InputError(f"run={path}", "this is an audio file, not a model", expected=MODEL, hint=hint)
 
 
 def check_new(key: str, path: Path) -> None:

@@ -85,8 +85,21 @@ def test_a_file_without_patterns_is_refused(tmp_path, text):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
-        read_patterns(tmp_path / "none.yaml")
-    assert caught.value.where == str(tmp_path / "none.yaml")
+        read_patterns(tmp_path / "source.yaml")
+    assert caught.value.where == str(tmp_path / "source.yaml") and caught.value.hint == ""
+    twins.empty(tmp_path / "sources.yaml")
+    with pytest.raises(InputError) as caught:
+        read_patterns(tmp_path / "source.yaml")
+    assert "pattern file" in caught.value.problem and "'sources.yaml'" in caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "is_quoted"), [("vocals: [*vox*]", False), ("vocals: *vox*", False), ("- vocals", True)])
+def test_patterns_without_quotes_get_a_hint(tmp_path, text, is_quoted):
+    file = tmp_path / "sources.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_patterns(file)
+    assert caught.value.where.startswith(str(file)) and ("quotes" not in caught.value.hint) == is_quoted
 
 
 def test_patterns_are_read_with_their_sources(tmp_path):

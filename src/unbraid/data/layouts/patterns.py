@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import normalised
 from unbraid.data.layouts.metadata import read_metadata
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, unknown
 
 CATCH_ALL = "*"
 EXCLUDES = "!"
@@ -174,7 +174,17 @@ def read_patterns(file: Path) -> Patterns:
     Raises:
         InputError: the file is missing, is not yaml, or contains other values than patterns.
     """
-    tree = read_metadata(file).tree
+    if not file.exists():
+        files = sorted(path.name for path in file.parent.glob("*.y*ml"))
+        problem, expected = "the pattern file is missing", "a yaml file with file name patterns for each source"
+        raise InputError(file, problem, expected=expected, hint=unknown(file.name, files) if files else "")
+    try:
+        tree = read_metadata(file).tree
+    except InputError as error:
+        if error.__cause__ is None:  # valid yaml, but not a mapping
+            raise
+        hint = 'Put patterns with * in quotes, such as ["*vox*"]'
+        raise InputError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint) from error
     if not tree:
         raise InputError(file, "the file is empty", expected='lines such as vocals: ["*vox*", "*lead*"]')
     if [*tree] == ["sources"] and isinstance(tree["sources"], dict):
