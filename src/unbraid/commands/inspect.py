@@ -41,7 +41,10 @@ def inspect(config: DictConfig) -> None:
     """Print the description of a file, and the commands that can use the file.
 
     Args:
-        config: composed config, see `InspectConfig`. A file that cannot be read raises InputError.
+        config: composed config, see `InspectConfig`.
+
+    Raises:
+        InputError: the file cannot be read or is not a model.
     """
     check(config, InspectConfig)
     require(config, file="FILE")

@@ -112,10 +112,13 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def refuse_dashes(words: Sequence[str]) -> None:
-    """Raise an `InputError` if a key is typed with dashes, such as `--input song.mp3`. The hint shows the words to type.
+    """Check that no key is typed with dashes, such as `--input song.mp3`.
 
     Args:
         words: arguments of the command line as the user typed them.
+
+    Raises:
+        InputError: a word begins with `--` and is not an option of Hydra. The hint shows the words to type.
     """
     wrong = next((word for word in words if word.startswith("--") and not _is_option(word.partition("=")[0])), None)
     if wrong is None:
