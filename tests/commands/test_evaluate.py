@@ -233,11 +233,15 @@ def test_files_of_any_tool_are_scored(cli, trained, tmp_path):
 
 
 def test_folders_of_equal_name_keep_their_scores(cli, trained, tmp_path):
-    for tool, gain in {"a": 1.0, "b": 0.5}.items():
-        estimates(trained[1], tmp_path / tool / "stems", lambda true, mixture, gain=gain: gain * true, targets=["vocals"])
-        words = oracle_words(trained[1], f"estimates={tmp_path / tool / 'stems'}", "protocol=musdb18_mdx")
-        assert cli(*words, script=SCRIPT)[0] == 0
-    paths = {tool: f"outputs/scores/musdb18_mdx-musdb-{distinct_name(tmp_path / tool / 'stems')}/scores.json" for tool in "ab"}
+    folders = {tool: tmp_path / tool / "stems" for tool in "ab"}
+    paths = {tool: f"outputs/scores/musdb18_mdx-musdb-{distinct_name(folder)}/scores.json" for tool, folder in folders.items()}
+    for tool, more in {"a": [], "b": [f"compare_with=[{paths['a']}]"]}.items():
+        gain = {"a": 1.0, "b": 0.5}[tool]
+        estimates(trained[1], folders[tool], lambda true, mixture, gain=gain: gain * true, targets=["vocals"])
+        words = oracle_words(trained[1], f"estimates={folders[tool]}", "protocol=musdb18_mdx", *more)
+        status, out, err = cli(*words, script=SCRIPT)
+        assert status == 0, err
+    assert paths["a"] in out  # the table of b contains the scores of a
     medians = {tool: load(path)["summary"]["vocals"]["uSDR"]["median"] for tool, path in paths.items()}
     assert medians["a"] > 60 and medians["b"] == pytest.approx(20 * np.log10(2), abs=0.1)
 
