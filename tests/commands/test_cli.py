@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.commands.conftest import has_names
 from tests.conftest import PROJECT, SHORT, files_below, hear_ctrl_c, only_run
 from tests.data.test_store import break_length, break_rate, break_text, break_truncate
 from unbraid.commands.cli import error_message
+from unbraid.commands.keys import check_paths
+from unbraid.runs.errors import InputError
 
 SCRIPT = [sys.executable, str(PROJECT / "train.py")]
 
@@ -277,3 +281,19 @@ def test_missing_memory_is_an_error_of_the_input():
     error = MemoryError("Unable to allocate 72.7 GiB for an array")
     message = error_message(error, "train")
     assert "72.7 GiB" in message and "data.batch_size" in message
+
+
+@pytest.mark.parametrize(("tree", "hint"), [({"input": None}, "Type run=FOLDER 'input=a b.flac'"), ({}, "Type run=FOLDER")])
+def test_an_audio_file_is_not_a_model(tmp_path, monkeypatch, tree, hint):
+    monkeypatch.chdir(tmp_path)
+    Path("a b.flac").touch()
+    with pytest.raises(InputError) as error:
+        check_paths(OmegaConf.create({"run": "a b.flac", **tree}))
+    assert error.value.where == "run=a b.flac" and error.value.hint == hint
+
+
+def test_inspect_names_the_file_without_a_key(error_of, tmp_path):
+    file = tmp_path / "readme.txt"
+    file.touch()
+    error = error_of("inspect", f"file={file}")
+    assert error.where == str(file) and ".ckpt" in error.expected

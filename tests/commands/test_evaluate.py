@@ -14,6 +14,7 @@ import torch
 from tests.commands.conftest import has_names
 from tests.conftest import NARROW, PROJECT, SHORT, files_below, load_script, make_root, write_song
 from unbraid.evaluation.methods import SeparatorMethod
+from unbraid.runs.files import distinct_name
 
 SCRIPT = "scripts/evaluate.py"
 
@@ -222,14 +223,27 @@ def test_files_of_any_tool_are_scored(cli, trained, tmp_path):
     for protocol, measure in {"musdb18_mdx": "uSDR", "musdb18": "SDR"}.items():
         status, _, err = cli(*words, f"protocol={protocol}", script=SCRIPT)
         assert status == 0, err
-        summary = load(f"outputs/scores/{protocol}-musdb-tool/scores.json")["summary"]
+        summary = load(f"outputs/scores/{protocol}-musdb-{distinct_name(folder)}/scores.json")["summary"]
         assert [summary[name][measure]["median"] for name in summary] == pytest.approx([20, 20], abs=0.1)
     estimates(root, folder, lambda true, mixture: mixture)
     _, out, _ = cli(*words, "protocol=musdb18", script=SCRIPT)
     assert "2 tracks, 0 of them" in out
-    assert load("outputs/scores/musdb18-musdb-tool/scores.json")["summary"]["vocals"]["NSDR"]["median"] == pytest.approx(
-        0, abs=1e-4
-    )
+    last = load(f"outputs/scores/musdb18-musdb-{distinct_name(folder)}/scores.json")["summary"]
+    assert last["vocals"]["NSDR"]["median"] == pytest.approx(0, abs=1e-4)
+
+
+def test_folders_of_equal_name_keep_their_scores(cli, trained, tmp_path):
+    folders = {tool: tmp_path / tool / "stems" for tool in "ab"}
+    paths = {tool: f"outputs/scores/musdb18_mdx-musdb-{distinct_name(folder)}/scores.json" for tool, folder in folders.items()}
+    for tool, more in {"a": [], "b": [f"compare_with=[{paths['a']}]"]}.items():
+        gain = {"a": 1.0, "b": 0.5}[tool]
+        estimates(trained[1], folders[tool], lambda true, mixture, gain=gain: gain * true, targets=["vocals"])
+        words = oracle_words(trained[1], f"estimates={folders[tool]}", "protocol=musdb18_mdx", *more)
+        status, out, err = cli(*words, script=SCRIPT)
+        assert status == 0, err
+    assert paths["a"] in out  # the table of b contains the scores of a
+    medians = {tool: load(path)["summary"]["vocals"]["uSDR"]["median"] for tool, path in paths.items()}
+    assert medians["a"] > 60 and medians["b"] == pytest.approx(20 * np.log10(2), abs=0.1)
 
 
 @pytest.mark.slow

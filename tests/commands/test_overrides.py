@@ -16,6 +16,7 @@ from unbraid.commands.overrides import (
     is_sweep,
     quote_paths,
     quoted,
+    refuse_dashes,
     split_protocols,
     unreadable,
     with_keys,
@@ -224,6 +225,24 @@ def test_sources_are_a_mapping_a_list_or_a_file():
 )
 def test_words_without_a_key_get_their_key(command, words, expected):
     assert with_keys(words, command) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "typed"),
+    [
+        (["--run", "R", "--input", "a b"], "--input", "run=R 'input=a b'"),
+        (["--input=x", "run=R"], "--input=x", "input=x run=R"),
+        (["-m", "seed=0", "--model"], "--model", "-m seed=0 model=VALUE"),
+    ],
+)
+def test_keys_with_dashes_are_refused(words, where, typed):
+    with pytest.raises(InputError) as error:
+        refuse_dashes(words)
+    assert error.value.where == where and error.value.hint == f"Type {typed}"
+
+
+def test_options_of_hydra_are_accepted():
+    refuse_dashes(["--multirun", "--cfg", "job", "--config-dir", "conf", "--multi", "-m", "x=--y"])
 
 
 def test_the_name_of_a_folder_may_contain_equals(tmp_path, monkeypatch):

@@ -179,12 +179,17 @@ def test_a_dry_run_lists_every_file(prepare, tmp_path):
     root = twins.untidy(tmp_path / "root", seconds=0.01)
     before = files_below(tmp_path)
     mapped = ["data=stems", f"data.root={root}", "data.layout.sources=sources.yaml", "dry_run=true"]
-    status, out, err = prepare(*mapped, "data.layout.missing=silence")
+    silent = [*mapped, "data.layout.missing=silence"]
+    status, out, err = prepare(*silent, "data.layout.lengths=pad")
     assert status == 0 and err == ""
     for words in ("train (8 tracks)", "Café", "Kick.wav + snare top.Flac", "silence", "Bass_DI.mp3"):
         assert words in out
     status, out, err = prepare(*mapped)
-    assert status == 1 and "\n  02 Song: " in out and "'vocals'" in out and "12" in err
+    assert status == 1 and "\n  02 Song: " in out and "'vocals'" in out and "2 errors" in err
+    (root / "Café/bass.flac").write_bytes(b"not audio")
+    status, out, err = prepare(*silent)
+    errors = out.partition("to be resolved (2)\n")[2].partition("\n\n")[0].splitlines()
+    assert status == 1 and [line.partition(":")[0] for line in errors] == ["  06 Song/06 Song Lead VOX.WAV", "  Café/bass.flac"]
     assert files_below(tmp_path) == before
 
 

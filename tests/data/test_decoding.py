@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data import twins
-from unbraid.data.decoding import decode
+from unbraid.data.decoding import check_headers, decode
 from unbraid.data.tracks import AudioStream, Track
 from unbraid.runs.errors import InputError
 
@@ -60,6 +60,20 @@ def test_other_lengths_are_refused(tmp_path, lengths, seconds, hint):
     assert error.where == str(tmp_path / "short.wav") and error.found.startswith(f"{round(16000 * (3 - seconds))} samples")
     assert error.expected.startswith("48000 samples") and "long.wav" in error.problem and "'song'" in error.problem
     assert hint in error.hint and bool(error.hint) == bool(hint)
+
+
+def test_headers_show_truncated_and_unequal_files(tmp_path):
+    files = ("long", tone(16000, 3.0), 16000), ("short", tone(8000, 1.5), 8000), ("cut", tone(16000, 3.0), 16000)
+    song = track(tmp_path, *files, lengths="auto")
+    (error,) = check_headers(song)
+    assert (error.where, error.found, error.expected) == (str(tmp_path / "short.wav"), "1.50 s", "3.00 s")
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(cut.read_bytes()[:9000])
+    assert [error.where for error in check_headers(song)] == [str(cut), str(tmp_path / "short.wav")]
+    (tmp_path / "short.wav").write_bytes(b"text")
+    assert {error.where for error in check_headers(song)} == {str(cut), str(tmp_path / "short.wav")}
+    padded = track(tmp_path, *files, lengths="pad")
+    assert check_headers(padded) == []
 
 
 def test_surround_next_to_stereo_becomes_stereo(tmp_path):

@@ -46,6 +46,21 @@ def test_an_outline_lists_the_files_of_tracks():
     ]
 
 
+def test_a_hint_of_several_errors_is_printed_once():
+    errors = [InputError(f"{ROOT}/{name}", "is odd", hint="Rename it") for name in "ab"]
+    lines = outline(Listing([], refused=[*errors, InputError("c", "is even")]), ROOT).splitlines()
+    assert lines[-8:] == [
+        "",
+        "to be resolved (3)",
+        "  a: is odd",
+        "  b: is odd",
+        "  c: is even",
+        "",
+        "hints (1)",
+        "  Rename it",
+    ]
+
+
 def test_the_first_error_counts_the_others():
     check_refused(Listing([]))
     errors = [InputError("a", "is odd", found="b", expected="c", hint="Rename it."), InputError("d"), InputError("e")]

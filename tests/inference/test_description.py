@@ -1,6 +1,7 @@
 """Descriptions of files with weights, and the commands that are printed for them."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from tests.conftest import NARROW, make_run
 from tests.interop.test_msst import CONFIG, theirs
 from unbraid.commands.inspect import commands
 from unbraid.inference.description import describe, layers_of
-from unbraid.inference.export.onnx_file import write_onnx
+from unbraid.inference.export.onnx_file import quantise, write_onnx
 from unbraid.inference.loading import load_separator
 from unbraid.interop.msst.config import read_msst_config
 from unbraid.interop.origins import sha256_of
@@ -35,8 +36,9 @@ def test_a_run_and_its_checkpoint(run):
         assert (found.targets, found.sample_rate, found.channels) == (("vocals", "accompaniment"), 8192, 1)
         assert (found.files[0].name, found.bytes, found.sha256) == ("best.ckpt", best.stat().st_size, sha256_of(best))
         assert {*found.layers} == {"nets.0", "nets.1"} and len({*found.layers.values()}) == 1
-    verbs = [line.split()[1] for line in commands(describe(run), run, None)]
-    assert verbs == ["separate", "evaluate", "export", "train"]
+    lines = commands(describe(run), run, None)
+    assert [line.split()[1] for line in lines] == ["separate", "evaluate", "export", "train"]
+    assert lines[1] == f"unbraid evaluate run={run}"  # the run has its own data
 
 
 def test_an_autoencoder(tmp_path):
@@ -54,12 +56,12 @@ def test_checkpoints_of_another_tool(tmp_path):
     found = describe(path, config=str(config))
     assert (found.kind, found.model) == ("checkpoint of another tool", "separator HDemucs")
     assert (found.targets, found.chunk_seconds, found.note) == (("drums", "vocals"), 2.0, "")
-    assert found.options == {"chunk_seconds": "2", "overlap": "0.75", "normalisation": "none"}
+    assert found.options == {"chunk_seconds": "2", "overlap": "0.75", "join": "average", "normalisation": "none"}
     assert f"unbraid separate 'run={path}' config={config} input=song.wav" == commands(found, path, str(config))[0]
     other = CONFIG.replace("num_overlap: 4", "num_overlap: 2, normalize: true").replace("instrument: null", "instrument: bass")
     config.write_text(other)
     assert read_msst_config(config).options == {
-        "chunk_seconds": "2", "overlap": "0.5", "normalisation": "song", "target_instrument": "bass",
+        "chunk_seconds": "2", "overlap": "0.5", "join": "average", "normalisation": "song", "target_instrument": "bass",
     }  # fmt: skip
     alone = describe(path)
     assert "channels=4" in alone.model and "config=FILE" in alone.note and commands(alone, path, None) == []
@@ -80,11 +82,19 @@ def test_a_folder_of_openunmix(tmp_path):
 
 def test_an_onnx_file(run, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     path = tmp_path / "model.onnx"
     write_onnx(load_separator(run, device="cpu").model, path, "unet")
     found = describe(path)
     assert (found.kind, found.targets, found.sample_rate) == ("ONNX file", ("vocals", "accompaniment"), 8192)
     assert [line.split()[1] for line in commands(found, path, None)] == ["separate"]
+    stored = onnx.load(path).graph.initializer
+    assert {*found.layers} == {"nets.0", "nets.1", "constants"}
+    assert sum(found.layers.values()) == sum(math.prod(tensor.dims) for tensor in stored)
+    of_run = describe(run).layers  # the exporter adds the batch normalisation to the convolutions
+    assert 0 < found.layers["nets.0"] == found.layers["nets.1"] < of_run["nets.0"]
+    quantise(path, tmp_path / "small.onnx")
+    assert describe(tmp_path / "small.onnx").layers["nets.0"] >= found.layers["nets.0"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "model.pt2", "song.wav"])

@@ -56,6 +56,7 @@ class AudioReader:
     ) -> None:
         self.path, self.container = path, container
         declared = declared_length(path, container.format.name)
+        self.has_exact_length = declared.is_exact
         self.decoder = StreamDecoder(path, _stream(path, container, stream), declared, channels)
         self.rate, self.channels = self.decoder.rate, self.decoder.channels
         self.source_channels, self.seconds = self.decoder.source_channels, _seconds(container, self.decoder.stream)

@@ -33,7 +33,15 @@ from omegaconf.errors import OmegaConfBaseException
 from unbraid.commands.choices import CONF, LOADS_NO_RUN, choices, command_line
 from unbraid.commands.data_sets import with_data_sets
 from unbraid.commands.keys import check_paths
-from unbraid.commands.overrides import is_sweep, list_plugins, quote_paths, split_protocols, unreadable, with_keys
+from unbraid.commands.overrides import (
+    is_sweep,
+    list_plugins,
+    quote_paths,
+    refuse_dashes,
+    split_protocols,
+    unreadable,
+    with_keys,
+)
 from unbraid.commands.unknown_keys import unknown_choice, unknown_key
 from unbraid.runs.errors import InputError, LayoutError
 from unbraid.runs.text import echo, one_line
@@ -80,6 +88,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
                     echo(help_text(config_name, CONF, sys.argv[0]), flush=True)
                     return
+                refuse_dashes(sys.argv[1:])
                 words = with_data_sets(words) if config_name in LOADS_NO_RUN else words
                 sys.argv[1:] = quote_paths(words, is_sweep(words, config_name))
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_job(command, full_error))()

@@ -32,7 +32,7 @@ from unbraid.reports.comparison import compared
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.files import below
+from unbraid.runs.files import below, distinct_name
 from unbraid.runs.plugins import entry_points, named
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
@@ -277,10 +277,10 @@ def _output(config: DictConfig, other_data: bool) -> Path:
     if config.output is not None:
         folder = Path(config.output).expanduser()
         return below(folder, config.protocol.name) if config.more_protocols else folder
-    method = config.oracle or (Path(config.estimates).name if config.estimates is not None else None)
+    method = config.oracle or (None if config.estimates is None else distinct_name(Path(config.estimates).expanduser()))
     data = HydraConfig.get().runtime.choices["data"] if config.run is None or other_data else None
     folder = Path("outputs") if config.run is None else Path(config.run)
     if folder.is_file():
-        method, folder = (folder.stem, Path("outputs")) if config.config else (None, folder.absolute().parent.parent)
+        method, folder = (distinct_name(folder), Path("outputs")) if config.config else (None, folder.absolute().parent.parent)
     mixture = None if config.interpolate is None else f"interpolate-{config.interpolate:g}"
     return below(folder, "scores", "-".join(filter(None, [config.protocol.name, data, method, mixture])))

@@ -14,6 +14,7 @@ from unbraid.commands.keys import require
 from unbraid.data.store import spell_size
 from unbraid.inference.description import MOST_LAYERS, Description, describe
 from unbraid.runs.config import check
+from unbraid.runs.errors import InputError
 from unbraid.runs.plugins import trusted
 from unbraid.runs.text import echo
 
@@ -42,13 +43,21 @@ def inspect(config: DictConfig) -> None:
     """Print the description of a file, and the commands that can use the file.
 
     Args:
-        config: composed config, see `InspectConfig`. A file that cannot be read raises InputError.
+        config: composed config, see `InspectConfig`.
+
+    Raises:
+        InputError: the file cannot be read or is not a model.
     """
     check(config, InspectConfig)
     require(config, file="FILE")
     path = Path(config.file).expanduser()
-    with trusted(config.plugins):
-        found = describe(path, config.checkpoint, config.config)
+    try:
+        with trusted(config.plugins):
+            found = describe(path, config.checkpoint, config.config)
+    except InputError as error:
+        if error.where != f"run={path}":
+            raise
+        raise InputError(path, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
     echo(*_lines(found), sep="\n")
     for number, command in enumerate(commands(found, path, config.config)):
         echo(f"{'' if number else 'use':<9}{command}")
@@ -98,6 +107,7 @@ def commands(found: Description, path: Path, config: str | None) -> list[str]:
     run = " ".join(named)
     lines = [f"unbraid separate {run} input=song.wav"]
     if found.kind in ("run", "checkpoint of a run", "published weights", "checkpoint of another tool"):
-        lines.append(f"unbraid evaluate {run} data=musdb data.root=…")
+        own_data = found.kind in ("run", "checkpoint of a run")
+        lines.append(f"unbraid evaluate {run}" + ("" if own_data else " data=musdb data.root=…"))
         lines += [] if {*found.layers} == ENSEMBLE else [f"unbraid export {run}", train]
     return lines

@@ -1,5 +1,6 @@
 """Check values of a command's config: required keys, paths of new output files, and ranges of numbers."""
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -7,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from unbraid.runs.errors import InputError, refuse_unset
 from unbraid.runs.files import check_folder
 
+MODEL = "a run folder or a model file"
 READ_DATA = frozenset({"train", "prepare"})  # commands that always read a data set
 
 
@@ -35,11 +37,13 @@ def check_paths(config: DictConfig, command: str) -> None:
         command: name of the command. The commands in `READ_DATA` need `data.root`.
 
     Raises:
-        InputError: the path `run` or the folder `data.root` does not exist, or `data.root` has no value.
+        InputError: the path `run` or the folder `data.root` does not exist, `run` is an audio file, or `data.root` has no value.
     """
     run = config.get("run")
     if isinstance(run, str) and not Path(run).expanduser().exists():
-        raise InputError(f"run={run}", "this path does not exist", expected="a run folder or a model file")
+        raise InputError(f"run={run}", "this path does not exist", expected=MODEL)
+    if isinstance(run, str) and (path := Path(run).expanduser()).is_file():
+        _refuse_audio(path, "input" in config)
     if not config.get("data"):
         return
     if OmegaConf.is_missing(config.data, "root"):
@@ -49,6 +53,14 @@ def check_paths(config: DictConfig, command: str) -> None:
         root = config.data.get("root")
         if isinstance(root, str):
             check_folder(f"data.root={root}", Path(root).expanduser())
+
+
+def _refuse_audio(path: Path, takes_input: bool) -> None:
+    from unbraid.data.layouts.folders import AUDIO_SUFFIXES  # only needed if the model is a file
+
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        hint = "Type run=FOLDER" + (f" {shlex.quote(f'input={path}')}" if takes_input else "")
+        raise InputError(f"run={path}", "this is an audio file, not a model", expected=MODEL, hint=hint)
 
 
 def check_new(key: str, path: Path) -> None:

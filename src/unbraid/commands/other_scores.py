@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from unbraid.evaluation.scorer import Scorer
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import distinct_name
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
@@ -57,7 +58,7 @@ def _scores_of_model(model: Path, config: DictConfig, scorer: Scorer, typed: Seq
         checkpoint, places = None, {model / "scores.json", *(model / "scores").glob("*/scores.json")}
     else:
         checkpoint = Path(msst_pair(str(model), None)[0])
-        places = {path for path in OUTPUT.glob("*/scores.json") if path.parent.name.endswith(f"-{checkpoint.stem}")}
+        places = {path for path in OUTPUT.glob("*/scores.json") if path.parent.name.endswith(f"-{distinct_name(checkpoint)}")}
     for path in sorted(places):
         try:
             found = read_scores(path, whole=True)

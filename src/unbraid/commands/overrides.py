@@ -57,6 +57,11 @@ POSITIONAL = {
 }
 # Options of Hydra that are followed by a value
 WITH_VALUE = frozenset({"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"})
+# Options of Hydra in the long form
+OPTIONS = frozenset({
+    "--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
+    "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
+})  # fmt: skip
 PLUGINS = re.compile(r"\A(\+{0,2}plugins=)([\w.]+(?:,[\w.]+)*)\Z")
 PROTOCOLS = re.compile(r"\Aprotocol=\[([^\[\]]*)\]\Z")
 ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\$\{[^}]*\}|[^,])*?)\s*(?:,|\Z)""")
@@ -105,6 +110,37 @@ def with_keys(words: Sequence[str], config_name: str) -> list[str]:
     if values:
         result.append(f"{keys[0]}={values[0]}" if len(values) == 1 else f"{keys[0]}=[{','.join(map(quoted, values))}]")
     return result
+
+
+def refuse_dashes(words: Sequence[str]) -> None:
+    """Check that no key is typed with dashes, such as `--input song.mp3`.
+
+    Args:
+        words: arguments of the command line as the user typed them.
+
+    Raises:
+        InputError: a word begins with `--` and is not an option of Hydra. The hint shows the words to type.
+    """
+    wrong = next((word for word in words if word.startswith("--") and not _is_option(word.partition("=")[0])), None)
+    if wrong is None:
+        return
+    typed: list[str] = []
+    key = ""
+    for word in words:
+        if word.startswith("--") and (word == "--run" or not _is_option(word.partition("=")[0])):
+            name, equals, value = word.lstrip("-").partition("=")
+            typed += [f"{name}={value}"] if equals else []
+            key = "" if equals else name
+        else:
+            typed.append(f"{key}={word}" if key else word)
+            key = ""
+    hint = f"Type {' '.join(map(shlex.quote, [*typed, *([f'{key}=VALUE'] if key else [])]))}"
+    raise InputError(wrong, "keys are typed without dashes, in the form KEY=VALUE", hint=hint)
+
+
+def _is_option(word: str) -> bool:
+    """Return whether a word is an option of Hydra, or the unique beginning of one."""
+    return word in OPTIONS or sum(option.startswith(word) for option in OPTIONS) == 1
 
 
 def list_plugins(words: Sequence[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of the audio files."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.data import health
+from unbraid.data.decoding import check_headers
 from unbraid.data.listings import outline, section
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import spell_size
@@ -25,7 +26,7 @@ class PrepareConfig(Experiment):
     Args:
         clean: True to delete outdated decoded tracks. A decoded track is outdated if its audio files have changed or are
             missing, or if an older version of unbraid decoded it.
-        dry_run: True to print only the list of tracks and files, without decoding.
+        dry_run: True to print only the list of tracks and files, and the errors in their headers, without decoding.
     """
 
     clean: bool = False
@@ -75,12 +76,21 @@ def prepare(config: DictConfig) -> None:
 
 
 def _show_listing(data: MultitrackData) -> None:
-    """Print the tracks and files in the data folder. Raise InputError if training cannot use this folder."""
+    """Print the tracks and files in the data folder, and check the headers of the files.
+
+    InputError is raised if training cannot use this folder.
+    """
     if data.download and not data.root.is_dir():
         problem = "the data set does not exist yet, and a dry run does not download or render it"
         raise InputError(f"data.root={data.root}", problem, hint="Run this command once without dry_run=true")
     listing = data.listing()
+    faults = [error for track in listing.tracks for error in check_headers(track)]
+    listing = replace(listing, refused=[*listing.refused, *faults])
     echo(outline(listing, data.root), flush=True)
+    if listing.refused:
+        found = f"{len(listing.refused)} errors"
+        hint = "They are listed above, below the line `to be resolved`"
+        raise InputError(f"data.root={data.root}", "training cannot use this data set", found=found, hint=hint)
     data.check(listing, SPLITS)
 
 

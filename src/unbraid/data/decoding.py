@@ -125,13 +125,45 @@ def _common_length(track: Track, decoded: Mapping[AudioStream, np.ndarray], rate
     if track.lengths == "pad" or (track.lengths == "auto" and difference <= MOST_PADDED_SECONDS * rates[-1]):
         return lengths[longest]
     spelled = {stream: f"{count} samples ({count / rates[-1]:.2f} s)" for stream, count in lengths.items()}
-    raise InputError(
+    raise _unequal(track, shortest, longest, spelled)
+
+
+def _unequal(track: Track, shortest: AudioStream, longest: AudioStream, spelled: Mapping[AudioStream, str]) -> InputError:
+    return InputError(
         shortest.path,
         f"this file of the track '{track.name}' is shorter than the file {longest.path.name}",
         found=spelled[shortest],
         expected=spelled[longest],
         hint=LENGTHS_HINT if track.lengths == "auto" else "",
     )
+
+
+def check_headers(track: Track) -> list[InputError]:
+    """Check the headers of the audio files of a track. The audio is not decoded.
+
+    Lengths are compared only if the header of a file states an exact length. Differences up to one second are accepted.
+
+    Args:
+        track: track to check.
+
+    Returns:
+        Errors about files that cannot be opened or are truncated, and an error if the lengths of the files are too different.
+    """
+    errors: dict[str, InputError] = {}  # by file
+    lengths: dict[AudioStream, float] = {}
+    for stream in streams_of(track):
+        try:
+            with audio.open_audio(stream.path, stream.stream) as reader:
+                if reader.has_exact_length:
+                    lengths[stream] = reader.seconds
+        except InputError as error:
+            errors[error.where] = error
+    if lengths and track.lengths in ("auto", "error"):
+        shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+        if lengths[longest] - lengths[shortest] > MOST_PADDED_SECONDS:
+            spelled = {stream: f"{length:.2f} s" for stream, length in lengths.items()}
+            errors.setdefault(str(shortest.path), _unequal(track, shortest, longest, spelled))
+    return [*errors.values()]
 
 
 def _cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:

@@ -15,14 +15,14 @@ SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it ta
 
 
 def outline(listing: Listing, root: Path) -> str:
-    """Describe a data set as text: the tracks of each split with their files, excluded tracks, messages and errors.
+    """Describe a data set as text: the tracks of each split with their files, excluded tracks, messages, errors and hints.
 
     Args:
         listing: tracks, excluded tracks, messages and errors that were found in the folder of the data set.
         root: folder of the data set. The paths in the returned text are relative to this folder.
 
     Returns:
-        The text, with one line for each file, excluded track, message or error.
+        The text, with one line for each file, excluded track, message or error. A hint of several errors is one line.
     """
     lines: list[str] = []
     for split in SPLITS:
@@ -32,8 +32,14 @@ def outline(listing: Listing, root: Path) -> str:
             lines += _track_lines(track, root)
     lines += section("left out", [f"{name}: {reason}" for name, reason in listing.left_out.items()], root)
     lines += section("messages", listing.messages, root)
-    lines += section("to be resolved", [str(error) for error in listing.refused], root)
+    lines += section("to be resolved", [_without_hint(error) for error in listing.refused], root)
+    hints = dict.fromkeys(error.hint for error in listing.refused if error.hint)
+    lines += section("hints", [*hints], root)
     return "\n".join(lines)
+
+
+def _without_hint(error: InputError) -> str:
+    return str(InputError(error.where, error.problem, found=error.found, expected=error.expected))
 
 
 def section(title: str, entries: Sequence[str], root: Path) -> list[str]:

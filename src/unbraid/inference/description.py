@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from unbraid.inference.export.onnx_file import OnnxSeparator
+from unbraid.inference.export.onnx_graph import stored_sizes
 from unbraid.inference.loading import separator_builder
 from unbraid.interop.foreign import OPENUNMIX, openunmix_separator, read_translation, translated_tensors
 from unbraid.interop.msst.checkpoint import ForeignState, family_of, read_foreign
@@ -24,6 +25,7 @@ from unbraid.runs.errors import InputError
 from unbraid.runs.records import own_choices, read_record
 
 DEEPEST = 5  # number of words in the name of a listed layer
+EXPORTED = "separator."  # the names of weights in an ONNX file start with this text
 MOST_LAYERS = 40  # number of listed layers
 USE_ONNX = "PyTorch would execute code in the file. Use the run folder or an .onnx file instead"
 
@@ -83,7 +85,8 @@ def describe(path: Path, checkpoint: str = "best", config: str | None = None) ->
         InputError: the file is missing or damaged, contains objects other than tensors, or does not fit the config.
     """
     if path.suffix == ".onnx":
-        return _of_separator("ONNX file", OnnxSeparator(path), (path,), "separator")
+        found = _of_separator("ONNX file", OnnxSeparator(path), (path,), "separator")
+        return replace(found, layers=_stored_layers(stored_sizes(path)))
     if (path / OPENUNMIX).is_file():
         files = tuple(sorted(path.glob("*.pth")))
         return _of_separator("folder of the openunmix package", openunmix_separator(path), files, "separator Open-Unmix")
@@ -155,7 +158,18 @@ def layers_of(tensors: Mapping[str, Any]) -> dict[str, int]:
         names of its tensors: the tensor `encoder.0.weight` belongs to the part `encoder`. If all names start with the same
         word, the name of a part has more words, such as `encoder.0`.
     """
-    sizes = {name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    return _layers({name: math.prod(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Tensor)})
+
+
+def _stored_layers(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of values of each part of an exported graph. The exporter has computed the part `constants`."""
+    weights = {name.removeprefix(EXPORTED): size for name, size in sizes.items() if name.startswith(EXPORTED)}
+    constants = sum(size for name, size in sizes.items() if not name.startswith(EXPORTED))
+    return _layers(weights) | ({"constants": constants} if constants else {})
+
+
+def _layers(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of values in each part of a network, see `layers_of`. The argument is the number of each tensor."""
     layers: dict[str, int] = {}
     for depth in range(1, DEEPEST + 1):
         layers = {}

@@ -235,7 +235,8 @@ def own_config(folder: Path) -> DictConfig:
     if not folder.exists():
         raise InputError(f"run={folder}", "this folder does not exist")
     if not folder.is_dir():
-        raise InputError(f"run={folder}", found="a file", expected=expected)
+        expected = "the folder of a run, or a model file such as .ckpt, .safetensors or .onnx"
+        raise InputError(f"run={folder}", "this file is not a model", expected=expected)
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "an empty folder"
         raise InputError(f"run={folder}", "config.yaml is missing", found=names, expected=expected)

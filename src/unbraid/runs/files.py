@@ -107,6 +107,20 @@ def file_name(text: str, distinct: bool = False) -> str:
     return f"{plain}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
 
+def distinct_name(path: Path) -> str:
+    """Return the name of a file or folder with a hash of its path, so that `a/model.ckpt` and `b/model.ckpt` differ.
+
+    Args:
+        path: path of the file or folder. The same file has the same name from every working directory.
+
+    Returns:
+        A name such as `model-1a2b3c4d`, without the suffix of a file.
+    """
+    resolved = path.resolve()
+    name = resolved.stem if resolved.is_file() else resolved.name
+    return f"{name}-{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]}"
+
+
 @contextmanager
 def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename the temporary file to `path` at the end of the `with` block.

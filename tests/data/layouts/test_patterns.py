@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data import twins
-from unbraid.data.layouts.patterns import Pattern, SourcePatterns, read_patterns
+from unbraid.data.layouts.patterns import Pattern, SourcePatterns, proposed, read_patterns
 from unbraid.runs.errors import InputError
 
 ROOT = Path("/songs/one")
@@ -19,6 +19,11 @@ ROOT = Path("/songs/one")
         ("vox", "vox 1.wav", False),
         ("*vox.wav", "lead vox.WAV", True),
         ("*vox.flac", "lead vox.wav", False),
+        ("*ac*", "lead.flac", False),
+        ("*v*", "drums.wav", False),
+        ("*/*v*", "takes/drums.wav", False),
+        ("*ac*.flac", "back.flac", True),
+        ("*.wav", "drums.wav", True),
         ("vox ?", "vox 1.wav", True),
         ("vox ?", "vox 12.wav", False),
         ("gtr [left]", "gtr [left].wav", True),
@@ -37,6 +42,13 @@ def test_a_pattern_matches_names_in_any_case(text, file, matches):
 
 def assigned(patterns, *names):
     return SourcePatterns(patterns).assign([ROOT / name for name in names], ROOT)
+
+
+def test_patterns_are_proposed_for_irregular_names():
+    assert proposed(["Lead VOX", "Kick", "Drum Bus", "rough mix", "gtr"]) == (
+        "{vocals:['*vox*'],drums:['*drum*','*kick*'],mixture:['*mix*'],other:['*']}"
+    )
+    assert proposed(["Lead VOX", "mixture", "gtr"]) == "" == proposed([])
 
 
 def test_the_catch_all_takes_unmatched_files():
@@ -73,8 +85,21 @@ def test_a_file_without_patterns_is_refused(tmp_path, text):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
-        read_patterns(tmp_path / "none.yaml")
-    assert caught.value.where == str(tmp_path / "none.yaml")
+        read_patterns(tmp_path / "source.yaml")
+    assert caught.value.where == str(tmp_path / "source.yaml") and caught.value.hint == ""
+    twins.empty(tmp_path / "sources.yaml")
+    with pytest.raises(InputError) as caught:
+        read_patterns(tmp_path / "source.yaml")
+    assert "pattern file" in caught.value.problem and "'sources.yaml'" in caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "is_quoted"), [("vocals: [*vox*]", False), ("vocals: *vox*", False), ("- vocals", True)])
+def test_patterns_without_quotes_get_a_hint(tmp_path, text, is_quoted):
+    file = tmp_path / "sources.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_patterns(file)
+    assert caught.value.where.startswith(str(file)) and ("quotes" not in caught.value.hint) == is_quoted
 
 
 def test_patterns_are_read_with_their_sources(tmp_path):

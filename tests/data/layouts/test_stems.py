@@ -69,6 +69,30 @@ def test_a_missing_stem_is_an_error_or_silence(root):
     assert not song.sources["voice"].any() and np.array_equal(song.mixture, song.sources["piano"])
 
 
+def test_missing_stems_are_one_error(tmp_path):
+    for name, files in {"a": ("VOX 1", "bass"), "b": ("vocals", "Bass DI"), "c": ("vocals", "bass")}.items():
+        for file in files:
+            twins.empty(tmp_path / f"{name}/{file}.wav")
+    listing = stems().tracks(tmp_path)
+    error = refused(listing)
+    assert error.where == "missing" and "'Bass DI' in 1 of 3 tracks" in error.found and "'vocals' in 2 of 3" in error.found
+    assert error.hint.count("data.layout.missing=") == 2
+    assert error.hint.endswith("data.layout.sources={vocals:['*vox*','*voc*'],bass:['*bass*'],other:['*']}\"")
+    assert {track.name: track.source_names for track in listing.tracks}["a"] == ("VOX 1", "bass")
+
+
+def test_missing_stems_without_a_mixture_are_silent(root):
+    (root / "train/two/voice.flac").unlink()
+    listing = stems(missing="unknown").tracks(root)
+    (message,) = listing.messages
+    assert message.endswith(": 1 tracks: two (voice)")
+    (two,) = [track for track in listing.tracks if track.name == "two"]
+    assert two.unknown == () and two.sources["voice"] == ()
+    assert not stems(missing="unknown", absent={"voice": ["two"]}).tracks(root).messages
+    twins.empty(root / "train/two/mixture.wav")
+    assert not stems(missing="unknown").tracks(root).messages
+
+
 def test_unusable_folders_are_excluded_with_the_reason(root):
     twins.empty(root / "train/notes/readme.txt")
     twins.empty(root / "extra/voice.wav")

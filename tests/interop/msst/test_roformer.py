@@ -109,7 +109,7 @@ def test_arguments_are_guessed_from_shapes(name):
     known, guessed = family.arguments({"model": CONFIGS[name]}), family.guess(shapes_of(name))
     assert guessed == {key: known[key] for key in guessed}
     assert {*known} - {*guessed} == {
-        "hop_length", "win_length", "attn_dropout", "ff_dropout", "skip_connection", "gradient_checkpointing",
+        "hop_length", "win_length", "attn_dropout", "ff_dropout", "skip_connection", "gradient_checkpointing", "zero_dc",
     }  # fmt: skip
 
 

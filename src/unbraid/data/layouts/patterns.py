@@ -3,6 +3,7 @@
 In a pattern, `*` matches any text and `?` matches one character. All other characters, also brackets, match themselves. Upper
 and lower case are equal. A pattern with a `/` is compared with the path below the track's folder. A pattern without a `/` is
 compared with the file name. The suffix of a file is optional in a pattern: `*vox` and `*vox.wav` both match `lead vox.wav`.
+A pattern without a dot is only compared with the name without suffix: `*ac*` does not match `lead.flac`.
 """
 
 import re
@@ -12,11 +13,16 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import normalised
 from unbraid.data.layouts.metadata import read_metadata
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, unknown
 
 CATCH_ALL = "*"
 EXCLUDES = "!"
 Patterns = Mapping[str, list[str] | str]
+# Parts of file names that usually identify a source, for a proposal.
+PARTS_OF_NAMES = {
+    "vocals": ("vox", "voc", "sing"), "drums": ("drum", "kick", "snare", "overhead", "perc"), "bass": ("bass",),
+    "mixture": ("mix", "master"),
+}  # fmt: skip
 
 
 class Pattern:
@@ -44,7 +50,8 @@ class Pattern:
             A regular expression match, with one group for each `*` of the pattern.
         """
         inner = path.relative_to(below)
-        candidates = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
+        names = (inner.with_suffix(""), inner) if self.whole_path else (inner.stem, inner.name)
+        candidates = names if "." in self.text else names[:1]
         matches = (self.regex.fullmatch(normalised(Path(text).as_posix())) for text in candidates)
         return next((match for match in matches if match), None)
 
@@ -135,6 +142,26 @@ class SourcePatterns:
         return matches or ({self.catch_all: CATCH_ALL} if self.catch_all in allowed and self.catch_all else {})
 
 
+def proposed(names: Sequence[str]) -> str:
+    """Propose patterns of sources for irregular file names.
+
+    Args:
+        names: names of the files without suffix.
+
+    Returns:
+        The value of `data.layout.sources`, such as `{vocals:['*vox*'],other:['*']}`. It contains only words that occur in
+        `names`. The text is empty if fewer than two sources have such a word.
+    """
+    folded = [normalised(name).casefold() for name in names]
+    words = {
+        source: [part for part in parts if any(part in name for name in folded)] for source, parts in PARTS_OF_NAMES.items()
+    }
+    if sum(bool(parts) for source, parts in words.items() if source != "mixture") < 2:
+        return ""
+    texts = {source: ",".join(f"'*{part}*'" for part in parts) for source, parts in words.items() if parts}
+    return f"{{{','.join(f'{source}:[{text}]' for source, text in texts.items())},other:['{CATCH_ALL}']}}"
+
+
 def read_patterns(file: Path) -> Patterns:
     """Read the file name patterns of each source from a yaml file, at the top of the file or below the key `sources`.
 
@@ -147,7 +174,17 @@ def read_patterns(file: Path) -> Patterns:
     Raises:
         InputError: the file is missing, is not yaml, or contains other values than patterns.
     """
-    tree = read_metadata(file).tree
+    if not file.exists():
+        files = sorted(path.name for path in file.parent.glob("*.y*ml"))
+        problem, expected = "the pattern file is missing", "a yaml file with file name patterns for each source"
+        raise InputError(file, problem, expected=expected, hint=unknown(file.name, files) if files else "")
+    try:
+        tree = read_metadata(file).tree
+    except InputError as error:
+        if error.__cause__ is None:  # valid yaml, but not a mapping
+            raise
+        hint = 'Put patterns with * in quotes, such as ["*vox*"]'
+        raise InputError(error.where, error.problem, found=error.found, expected=error.expected, hint=hint) from error
     if not tree:
         raise InputError(file, "the file is empty", expected='lines such as vocals: ["*vox*", "*lead*"]')
     if [*tree] == ["sources"] and isinstance(tree["sources"], dict):

@@ -22,7 +22,7 @@ from unbraid.data.layouts.folders import (
     subfolders,
 )  # fmt: skip
 from unbraid.data.layouts.manifest import ManifestRow, read_manifest, splits_of
-from unbraid.data.layouts.patterns import Assignment, Patterns, SourcePatterns, read_patterns
+from unbraid.data.layouts.patterns import Assignment, Patterns, SourcePatterns, proposed, read_patterns
 from unbraid.data.tracks import AudioStream, Choice, Lengths, Listing, Split, Track, few
 from unbraid.runs.errors import InputError, unknown
 
@@ -87,6 +87,7 @@ class Stems:
             raise InputError(listed.rows[0].where, problem, expected="one file for each source")
         self._check_absent(listed.rows, sources)
         refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
+        listed.messages += self._not_unknown(listed.rows, sources)
         used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
         splits = splits_of(used, self.valid, self.test)
         left_out = listed.left_out | {row.track: ONLY_A_MIXTURE for row in listed.rows if row.track not in splits}
@@ -121,20 +122,39 @@ class Stems:
         return listed
 
     def _missing(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[InputError]:
-        """Return an error for each source that only some tracks have; none if the option `missing` is `silence`."""
+        """Return one error if only some tracks have a stem; none if the option `missing` is not `error`."""
         lacking = {name: [row for row in rows if not row.files.get(name)] for name in sources}
-        return [
-            InputError(
-                without[0].where,
-                f"the track lacks the stem '{name}', but other tracks have this stem",
-                found=f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}",
-                expected="a file in each track",
-                hint="data.layout.missing=silence makes missing stems silent, data.layout.missing=unknown leaves them out of "
-                "losses and scores, data.layout.sources assigns names to sources.",
+        lacking = {name: without for name, without in lacking.items() if 0 < len(without) < len(rows)}
+        if self.missing != "error" or not lacking:
+            return []
+        name, without = next(iter(lacking.items()))
+        where, problem = without[0].where, f"the track lacks the stem '{name}', but other tracks have this stem"
+        found = f"{len(without)} of {len(rows)} tracks without it: {few(row.track for row in without)}"
+        if len(lacking) > 1:
+            where, problem = "missing", f"some tracks lack stems that other tracks have ({len(lacking)} stems)"
+            found = few(
+                (f"'{name}' in {len(rows) - len(without)} of {len(rows)} tracks" for name, without in lacking.items()), 6
             )
-            for name, without in lacking.items()
-            if self.missing == "error" and 0 < len(without) < len(rows)
-        ]
+        is_free = len(lacking) > 1 and self.sources is None and self.manifest is None
+        patterns = proposed([name for row in rows for name in row.files]) if is_free else ""
+        hint = (
+            "data.layout.missing=silence makes missing stems silent, data.layout.missing=unknown leaves them out of losses and "
+            "scores, data.layout.sources assigns file names to sources"
+        )
+        hint += f', for example "data.layout.sources={patterns}"' if patterns else ""
+        return [InputError(where, problem, found=found, expected="a file in each track", hint=hint)]
+
+    def _not_unknown(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[str]:
+        """Return a message about tracks whose missing stems are silent, because the tracks lack a mixture file."""
+        absent = self.absent or {}
+        lacking = {
+            row.track: [name for name in sources if not row.files.get(name) and row.track not in absent.get(name, ())]
+            for row in rows
+            if self.missing == "unknown" and not row.files.get(self.mixture)
+        }
+        texts = [f"{track} ({', '.join(names)})" for track, names in lacking.items() if names]
+        problem = "no mixture file, so the mixture is the sum of the stems, and missing stems are silence, not unknown"
+        return [f"{problem}: {len(texts)} tracks: {few(texts)}"] if texts else []
 
     def _check_absent(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> None:
         """Check the stems and the tracks in the option `absent`. The tracks must exist, and must lack a file of the stem."""
@@ -165,7 +185,9 @@ class Stems:
 
     def _track(self, row: ManifestRow, split: Split, sources: Sequence[str]) -> Track:
         mixture = row.files.get(self.mixture, ())
-        streams = {name: tuple(AudioStream(path) for path in row.files.get(name, ())) for name in sources}
+        # With missing=error, a track without a file of each source is refused, and the dry run lists only its files.
+        listed = [name for name in sources if self.missing != "error" or row.files.get(name)]
+        streams = {name: tuple(AudioStream(path) for path in row.files.get(name, ())) for name in listed}
         absent = [name for name, tracks in (self.absent or {}).items() if row.track in tracks]
         missing = [name for name, parts in streams.items() if not parts and name not in absent]
         unknown = tuple(missing) if self.missing == "unknown" and mixture else ()

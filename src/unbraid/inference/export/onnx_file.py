@@ -53,6 +53,7 @@ def write_onnx(separator: Separator, path: Path, model: str) -> None:
 
 def _traced(graph: nn.Module, inputs: dict[str, Tensor]) -> Any:
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # lists operators of torchvision
+    logging.getLogger("onnxscript.optimizer._constant_folding").setLevel(logging.ERROR)  # lists operators that it keeps
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # raised within PyTorch

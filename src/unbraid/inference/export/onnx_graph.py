@@ -8,6 +8,7 @@ The module reads an ONNX file as a message of Google's protocol buffers. The fie
 `onnx.proto` of the ONNX project.
 """
 
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,33 @@ def check_graph(path: Path) -> None:
     if refused:
         expected = "a file that scripts/export.py has written"
         raise InputError(path, "the ONNX graph contains an element that is not allowed", found=refused, expected=expected)
+
+
+def stored_sizes(path: Path) -> dict[str, int]:
+    """Return the number of values of each tensor that an ONNX file stores, by the name of the tensor.
+
+    Args:
+        path: ONNX file that `check_graph` has accepted.
+
+    Returns:
+        Dictionary from name to number of values.
+    """
+    sizes = {}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for number, *graph in _fields(data, 0, len(data)):
+            tensors = [span for tag, *span in _fields(data, *graph) if tag == 5] if number == 7 else []
+            for tensor in tensors:
+                fields = [*_fields(data, *tensor)]
+                name = next((data[start:end].decode() for tag, start, end in fields if tag == 8), "")
+                sizes[name] = math.prod(_varint(data, start)[0] for tag, start, _ in fields if tag == -1)
+    return sizes
+
+
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield id, start and end of the value of each field of a message, see `_field`. The message is `data[position:end]`."""
+    while position < end:
+        number, start, position = _field(data, position)
+        yield number, start, position
 
 
 def _refused(data: mmap.mmap) -> Iterator[str]:

@@ -126,8 +126,7 @@ def _guess(shapes: Shapes) -> tuple[dict[str, Any], list[int], int]:
         "linear_transformer_depth": linear,
         "dim_head": shapes[f"{over_time}.layers.0.0.to_qkv.weight"][0] // (3 * heads),
         "heads": heads,
-        "mlp_expansion_factor": shapes[f"{mask}.0.weight"][0] // dim if mask_layers > 1 else 4,
-        "zero_dc": True,
+        **({"mlp_expansion_factor": shapes[f"{mask}.0.weight"][0] // dim} if mask_layers > 1 else {}),
     }
     return arguments, widths, mask_layers
 

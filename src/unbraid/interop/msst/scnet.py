@@ -93,8 +93,7 @@ def _common(config: Mapping[str, Any], more: Mapping[str, str], ignored: Collect
 def guess(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `SCNet` from the shapes of the tensors in a checkpoint.
 
-    The shapes do not determine the shares of the bands. A network with 64 or more channels in the first layer gets the shares
-    of the authors' large network. Any other network gets the default shares.
+    The shapes do not determine the shares and strides of the bands, and the STFT. The result lacks these arguments.
 
     Args:
         shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
@@ -113,12 +112,9 @@ def guess(shapes: Shapes) -> dict[str, Any]:
         "audio_channels": sizes[0][1] // 2,
         "channels": channels,
         "band_kernels": kernels,
-        "band_strides": [1, *kernels[1:]],
         "band_depths": [_count(shapes, f"encoder.0.conv_modules.{band}.layers.{{}}.0.weight") for band in range(len(sizes))],
         "layers": _count(shapes, "separation_net.dp_modules.{}.norm_layers.0.weight"),
     }
-    if channels[0] >= 64:
-        found["band_shares"] = [0.225, 0.372, 0.403]
     if (depthwise := shapes.get("encoder.0.conv_modules.0.layers.0.3.weight")) is not None:
         found |= {"compress": channels[0] // depthwise[0], "conv_kernel": depthwise[2]}
     if (lstm := shapes.get("separation_net.dp_modules.0.lstm_layers.0.weight_hh_l0")) is not None:

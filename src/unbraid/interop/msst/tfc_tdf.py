@@ -60,9 +60,8 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 def guess(shapes: Shapes) -> dict[str, Any]:
     """Derive the arguments of `TFCTDF` from the shapes of the tensors in a checkpoint.
 
-    Some arguments cannot be derived. The result is valid for stereo waveforms and for a network that processes all bins of the
-    STFT except the highest one. The normalisation is `instance`, unless the checkpoint has the statistics of a batch
-    normalisation.
+    The shapes do not determine the STFT, the number of audio channels, the number of subbands, and whether a normalisation
+    without statistics is `instance` or a group normalisation. The result lacks these arguments.
 
     Args:
         shapes: dictionary from the MSST name of each tensor to the shape of the tensor.
@@ -71,15 +70,12 @@ def guess(shapes: Shapes) -> dict[str, Any]:
         A dictionary from the name of each argument to its value.
     """
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
-    channels, ins = shapes["first_conv.weight"][:2]
+    channels = shapes["first_conv.weight"][0]
     hidden, height = shapes["encoder_blocks.0.tfc_tdf.blocks.0.tdf.2.weight"]
     wider, _, time_stride, frequency_stride = shapes["encoder_blocks.0.downscale.conv.2.weight"]
-    subbands, first_norm = ins // 4, "encoder_blocks.0.tfc_tdf.blocks.0.tfc1.0"
+    first_norm = "encoder_blocks.0.tfc_tdf.blocks.0.tfc1.0"
+    has_statistics, has_norm = (f"{first_norm}.{name}" in shapes for name in ("running_mean", "weight"))
     return {
-        "audio_channels": 2,
-        "n_fft": 2 * height * subbands,
-        "bins": height * subbands,
-        "subbands": subbands,
         "channels": channels,
         "growth": wider - channels,
         "levels": sum(name.endswith(".downscale.conv.2.weight") for name in shapes),
@@ -87,11 +83,7 @@ def guess(shapes: Shapes) -> dict[str, Any]:
         "time_stride": time_stride,
         "frequency_stride": frequency_stride,
         "bottleneck": height // hidden,
-        "norm": "batch"
-        if f"{first_norm}.running_mean" in shapes
-        else "instance"
-        if f"{first_norm}.weight" in shapes
-        else "none",
+        **({"norm": "batch"} if has_statistics else {} if has_norm else {"norm": "none"}),
     }
 
 
