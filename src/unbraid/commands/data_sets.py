@@ -24,14 +24,14 @@ OWN_KEYS = ("root", "weight", "rules")
 def with_data_sets(words: Sequence[str]) -> list[str]:
     """Replace `data.sets=[…]` on a command line by `data=sets` and `++data.layout.sets={…}`.
 
+    InputError is raised if the value is not a list of mappings, or an item has an unknown data set, lacks a folder, or has a
+    used name.
+
     Args:
         words: arguments of the command line.
 
     Returns:
         The arguments. They are unchanged if none of them begins with `data.sets=`.
-
-    Raises:
-        InputError: the value is not a list of mappings, or an item has an unknown data set, lacks a folder, or has a used name.
     """
     result = []
     for word in words:

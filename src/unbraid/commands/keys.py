@@ -37,7 +37,8 @@ def check_paths(config: DictConfig, command: str) -> None:
         command: name of the command. The commands in `READ_DATA` need `data.root`.
 
     Raises:
-        InputError: the path `run` or the folder `data.root` does not exist, `run` is an audio file, or `data.root` has no value.
+        InputError: the path `run` or the folder `data.root` does not exist, `run` is an audio file, or `data.root` has no
+            value.
     """
     run = config.get("run")
     if isinstance(run, str) and not Path(run).expanduser().exists():

@@ -71,7 +71,10 @@ class Origin:
             part: name of the module in the task (LightningModule) of a run, such as `separator`; empty for the whole task.
 
         Returns:
-            A dictionary from name in the module to tensor. An invalid file raises InputError.
+            A dictionary from name in the module to tensor.
+
+        Raises:
+            InputError: the file is damaged, or is a checkpoint of another tool without its config file.
         """
         if self.foreign is not None:
             return separator_tensors(self.foreign)

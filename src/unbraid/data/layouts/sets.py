@@ -58,15 +58,14 @@ class DataSets:
     def tracks(self, root: Path) -> Listing:
         """List the tracks of all data sets.
 
+        InputError is raised if a folder is missing, a rule lists a source that its data set lacks, or a data set contains a
+        target that is the difference of two recordings.
+
         Args:
             root: folder to which relative folders of data sets are relative.
 
         Returns:
             The tracks, excluded tracks, messages and errors of all data sets.
-
-        Raises:
-            InputError: a folder is missing, a rule lists a source that its data set lacks, or a data set contains a target that
-                is the difference of two recordings.
         """
         listings = {name: self._listing(name, root) for name in self.sets}
         tracks = {name: self._renamed(name, listing) for name, listing in listings.items()}
