@@ -1,4 +1,4 @@
-"""Test the rows of the pictures of an autoencoder."""
+"""Test the rows of the pictures of an autoencoder, and the table of its errors."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from unbraid.data.digits import Digits
 from unbraid.evaluation import pictures
 from unbraid.evaluation.reconstruction import Reconstructions
+from unbraid.evaluation.reconstruction_scores import report
 from unbraid.models.corruptions import Gaussian
 from unbraid.models.features import Pixels
 from unbraid.models.losses import SquaredError
@@ -15,7 +16,7 @@ from unbraid.tasks.reconstruction import VariationalTask
 
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
-    """Rows of each picture, by file name."""
+    """Rows of each picture by file name, and the scores."""
     seen = {}
     monkeypatch.setattr(pictures, "rows", lambda path, shown, *look: seen.update({path.name: shown}))
     torch.manual_seed(0)
@@ -27,7 +28,7 @@ def drawn(monkeypatch, tmp_path):
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    Reconstructions(12, 0, "input", 1, 0.0).scores(task, data, tmp_path, lambda batches: batches[:1])
+    seen["scores"] = Reconstructions(12, 0, "input", 1, 0.0).scores(task, data, tmp_path, lambda batches: batches[:1])
     return seen
 
 
@@ -42,3 +43,10 @@ def test_samples_have_the_scale_of_test_data(drawn):
     assert list(rows) == ["test data", "samples 1-12", "samples 13-24"]
     assert torch.equal(rows["test data"], drawn["reconstructions.png"]["original"])  # the first row sets the colour scale
     assert {len(images) for images in rows.values()} == {12}
+
+
+@pytest.mark.parametrize(("kind", "item"), [("images", "an image"), ("audio", "a frame")])
+def test_table_names_the_item_of_an_error(drawn, kind, item):
+    scores = drawn["scores"]
+    scores["protocol"]["vectors"] = scores["protocol"]["vectors"].replace("images", kind)
+    assert f"squared error of {item})" in report(scores, "this run")
