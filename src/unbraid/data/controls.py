@@ -184,9 +184,9 @@ def controls_of(
 
 
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
-    """Extract the controls of several tracks in parallel processes. Each process writes the controls of a track to a cache file.
+    """Extract the controls of several tracks in parallel processes, and write the controls of each track to a cache file.
 
-    So an interruption loses only the tracks that are being measured.
+    The file is written as soon as the track is measured. So an interruption loses only the tracks that are being measured.
     """
     shown = bool(progress and jobs)
     if shown:
