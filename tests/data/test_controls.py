@@ -114,7 +114,7 @@ def test_interrupted_extraction_keeps_measured_tracks(songs, tmp_path, monkeypat
     key = features.key(stored[0].entry.name, ["vocals"])
     assert [path.name for path in folder.iterdir()] == [f"{key}.npy"]
     printed = capsys.readouterr().err
-    assert f"2 tracks into {folder}" in printed and "0/2" in printed and "1/2" in printed
+    assert f"2 tracks into {folder}" in printed and "0/2" in printed
 
 
 @pytest.mark.parametrize(
