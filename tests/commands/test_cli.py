@@ -69,6 +69,12 @@ def test_an_unset_data_folder_is_found_before_slow_imports(tmp_path, script):
     assert line.startswith("error: data.root: ")
 
 
+@pytest.mark.parametrize("key", ["wrong_key", "trainer.max_epoch", "model.nets.wrong_key", "optim.optimizer.wrong_key"])
+def test_an_unknown_key_is_named_before_slow_imports(tmp_path, key):
+    (line,) = without_heavy_imports(tmp_path, "train.py", f"{key}=1").stderr.splitlines()
+    assert line.startswith(f"error: {key}: ")
+
+
 def test_shell_completion_knows_the_choices(cli, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "python train.py model=")
     monkeypatch.setenv("COMP_POINT", "22")

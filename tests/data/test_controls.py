@@ -91,6 +91,32 @@ def test_controls_are_extracted_once(songs, tmp_path):
     assert not [path for path in (tmp_path / "controls").iterdir() if path.suffix != ".npy"]
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """A pitch detector that returns 220 Hz at the first call, and is interrupted at the second call."""
+
+    log: str
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
+        if Path(self.log).exists():
+            raise KeyboardInterrupt
+        return Fixed(self.log)(waveform, sample_rate, hop_length)
+
+
+def test_interrupted_extraction_keeps_measured_tracks(songs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UNBRAID_CORES", "1")
+    names = sorted(songs.rglob("vocals.wav"))[:2]
+    tracks = [Track(path.parent.name, "train", {"vocals": (AudioStream(path),)}) for path in names]
+    stored = Store(tmp_path / "store", 16000, 1, 1).open(tracks, progress=False)
+    features, folder = extraction(Stopped(str(tmp_path / "log"))), tmp_path / "controls"
+    with pytest.raises(KeyboardInterrupt):
+        controls_of(stored, ["vocals"], features, folder, progress=True)
+    key = features.key(stored[0].entry.name, ["vocals"])
+    assert [path.name for path in folder.iterdir()] == [f"{key}.npy"]
+    printed = capsys.readouterr().err
+    assert f"2 tracks into {folder}" in printed and "0/2" in printed
+
+
 @pytest.mark.parametrize(
     ("option", "value", "found"),
     [("channels", 2, 2), ("frames_per_second", 0.5, 0.5), ("voicing", 1.0, 1.0), ("chunk_seconds", 0.001, "0.001 s")],

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def unknown_key(message: str, config_name: str) -> str | None:
             return str(InputError(match[1], f"unknown key, because {'.'.join(parts[:depth])} is a single value without keys"))
         key = ".".join(parts[: depth + 1])
         if part not in known:
-            if parts[0] != "hydra" and part in _parameters(known):
+            if parts[0] != "hydra" and depth + 1 == len(parts) and _has_parameter(known, part):
                 return str(
                     InputError(
                         key, "this option is valid, but the config does not contain it yet", hint=f"Add it with +{key}=VALUE"
@@ -128,11 +129,28 @@ def _choices_with(key: str) -> list[str]:
     return [f"{file.parent.name}={file.stem}" for file in files if line.search(file.read_text())]
 
 
-def _parameters(node: DictConfig) -> set[str]:
-    """Return the parameter names of the class in the key `_target_` of a config node. The class is imported, which is slow."""
+def _has_parameter(node: DictConfig, name: str) -> bool:
+    """Return whether the class in the key `_target_` of a config node has a parameter of this name.
+
+    The class is imported, which takes seconds. So it is imported only if the name occurs in its source folder.
+    """
+    if "_target_" not in node or not _occurs(name, node._target_):
+        return False
     from unbraid.runs.config import resolve
 
-    return set(signature(resolve(node._target_, "config")).parameters) if "_target_" in node else set()
+    return name in signature(resolve(node._target_, "config")).parameters
+
+
+def _occurs(name: str, target: str) -> bool:
+    """Return whether the python files next to a class contain a name in the form of a parameter. Nothing is imported."""
+    package, *modules = target.split(".")[:-1]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    path = Path(spec.submodule_search_locations[0]).joinpath(*modules)
+    parameter = re.compile(rf"[(,\n]\s*{re.escape(name)}\s*[:=,)]")
+    files = (path if path.is_dir() else path.parent).rglob("*.py")
+    return any(parameter.search(file.read_text("utf-8", errors="ignore")) for file in files)
 
 
 def _compose_without(key: str, config_name: str) -> DictConfig:

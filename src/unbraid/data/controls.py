@@ -4,6 +4,7 @@ The controls are the input of the synthesizer of one instrument (DDSP: Engel et 
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def controls_of(
         sources: names of the sources whose sum is analysed in each track.
         extraction: settings of the extraction, such as pitch detector and sample rate.
         folder: cache folder, one `.npy` file for each track.
-        progress: whether a progress bar is shown.
+        progress: whether a message and a progress bar are shown while controls are extracted.
 
     Returns:
         The controls of each track. At points without a detected pitch, the pitch is interpolated, see `Extraction.settled`.
@@ -183,11 +184,15 @@ def controls_of(
 
 
 def _extract_all(jobs: Sequence[_Job], progress: bool) -> None:
-    """Extract the controls of several tracks in parallel processes, and write the controls to cache files."""
+    """Extract the controls of several tracks in parallel processes, and write the controls of each track to a cache file.
+
+    The file is written as soon as the track is measured. So an interruption loses only the tracks that are being measured.
+    """
+    shown = bool(progress and jobs)
+    if shown:
+        tqdm.write(f"measuring pitch and loudness of {len(jobs)} tracks into {jobs[0].path.parent}", file=sys.stderr)
     results = in_processes(_extract, jobs, min(cores(), len(jobs)))
-    for _, result in tqdm(
-        results, "finding pitch", len(jobs), unit="track", disable=not (progress and jobs) or None, leave=False
-    ):
+    for _, result in tqdm(results, "measuring pitch", len(jobs), unit="track", disable=not shown, leave=False):
         if isinstance(result, InputError):
             raise result
 

@@ -205,9 +205,11 @@ class Store:
             self._announce(orders, seconds, progress)
             workers = self._workers(orders, seconds)
             hours = sum(seconds) / 3600
-            shape = "{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+            shape = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # the percentage is by duration
             errors: list[InputError] = []
-            with tqdm(total=hours, unit="h", desc="decoding", bar_format=shape, disable=not progress, leave=False) as bar:
+            with tqdm(
+                total=hours, desc=f"decoding 0/{len(orders)}", bar_format=shape, disable=not progress, leave=False
+            ) as bar:
                 for done, (number, error) in enumerate(in_processes(fill, orders, workers), start=1):
                     errors += [error] if isinstance(error, InputError) else []
                     bar.set_description_str(f"decoding {done}/{len(orders)}", refresh=False)

@@ -45,7 +45,7 @@ class Gathered:
 
     Args:
         columns: largest number of patches in a row of a picture.
-        rows: dictionary from the name of each row, such as `input` or `rebuilt`, to the patches in this row.
+        rows: dictionary from the name of each row, such as `original` or `rebuilt`, to the patches in this row.
         codes: codes of all patches, one tensor per batch.
         labels: label of each code, one tensor per batch. A label is the index of a class (images) or of a source (audio).
     """
@@ -147,7 +147,7 @@ class Reconstructions:
             patches = {row: patches[row] for row in rows}
             track = names[index] if names else None
             units += units_of(task.features, track, clean, patches, labels, data.labels())
-            first = {"input": clean, "corrupted": corrupted} if "corrupted" in patches else {"input": clean}
+            first = {"original": clean, "corrupted": corrupted} if "corrupted" in patches else {"original": clean}
             gathered.add(first | patches)
             gathered.add_codes(task, clean, labels)
             if index < self.clips and track is not None:
@@ -170,7 +170,7 @@ class Reconstructions:
             moved = on_device(batch, task.device)
             clean, numbers = task.features.items(moved)
             corrupted = task.corrupt(clean, TEST + index)
-            first = {"input": clean} if torch.equal(corrupted, clean) else {"input": clean, "corrupted": corrupted}
+            first = {"original": clean} if torch.equal(corrupted, clean) else {"original": clean, "corrupted": corrupted}
             gathered.add(first | {"rebuilt": task.rebuild(corrupted)})
             gathered.add_codes(task, clean, numbers)
             if task.features.kind == "audio":
@@ -211,7 +211,9 @@ class Reconstructions:
                 SAMPLES * task.features.vectors_per_patch, task.net.code_size, generator=torch.Generator().manual_seed(0)
             )
             patches = task.features.patches(task.net.decode(drawn.to(task.device))).cpu()[:, 0]
-            pictures.rows(folder / "samples.png", {"": patches[:12], " ": patches[12:]}, *look)
+            half = SAMPLES // 2  # the first row sets the colour scale
+            samples = {f"samples 1-{half}": patches[:half], f"samples {half + 1}-{SAMPLES}": patches[half:]}
+            pictures.rows(folder / "samples.png", {"test data": rows["original"][:half]} | samples, *look)
 
 
 def spectra_of(task: ReconstructionTask) -> Spectra:

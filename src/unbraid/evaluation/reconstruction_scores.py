@@ -136,9 +136,10 @@ def report(scores: Mapping[str, Any], label: str) -> str:
     rows |= {f"PCA, {components} components": scores["pca"]} if "pca" in scores else {}
     rows |= {"the corrupted input": corrupted} if corrupted else {}
     lines = []
+    item = "an image" if scores["protocol"]["vectors"].startswith("images") else "a frame"
     for name in scores["summary"]:
         n = scores["summary"][name]["error"]["n"]
-        lines.append(f"{f'{name} (mean of {n}, squared error of a vector)':<52}{'error':>10}{'SNR (dB)':>10}")
+        lines.append(f"{f'{name} (mean of {n}, squared error of {item})':<52}{'error':>10}{'SNR (dB)':>10}")
         for row, summary in rows.items():
             error, snr = (summary[name][measure]["mean"] for measure in MEASURES)
             lines.append(f"  {row:<50}{error:>10.3f}{'–' if snr is None else f'{snr:.2f}':>10}")

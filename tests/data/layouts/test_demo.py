@@ -30,3 +30,10 @@ def test_songs_of_other_options_share_a_root(tmp_path):
     songs.with_name(f"{songs.name}.partial").mkdir()  # of a command that was killed
     (tmp_path / "new/.DS_Store").touch()
     layout.fetch(tmp_path / "new")
+
+
+def test_number_of_generated_songs_is_printed_once(tmp_path, capsys):
+    for _ in range(2):
+        LAYOUTS[0].fetch(tmp_path / "songs")
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("generating 3 songs") == 1 and str(tmp_path / "songs") in captured.err

@@ -6,6 +6,7 @@ songs only show how to use the program. Use a real data set for results that you
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,9 @@ class DemoSongs:
             _DemoSong(folder / split / f"song {number:02d}", 1000 * self.seed + number, self.seconds, self.render)
             for number, split in enumerate(splits, start=1)
         ]
+        tqdm.write(f"generating {len(songs)} songs of {self.seconds:g} s in {folder.parent}", file=sys.stderr)
         results = in_processes(_render, songs, min(cores(), len(songs)))
-        for _, result in tqdm(results, "rendering the demo songs", len(songs), unit="song", leave=False, disable=None):
+        for _, result in tqdm(results, "generating songs", len(songs), unit="song", leave=False, disable=None):
             if isinstance(result, InputError):
                 raise result
 
