@@ -44,7 +44,7 @@ PROGRAMS = {
     "tensorboard",
     "wandb",
 }  # other programs that the pages use
-UNWRITTEN = {"model=mine", "model=frame_mask"}  # choices that a page tells the reader to add
+UNWRITTEN = {"model=mine", "model=frame_mask", "curve=unet_small_demo"}  # choices that a page tells the reader to add
 PLUGIN = "plugins=mypkg"  # a package that a page tells the reader to write
 # One step on a batch of two narrow chunks, without audio and pictures. A key is set if the config of the command has it.
 SMALLEST = {
