@@ -220,7 +220,8 @@ class Markup:
 
 
 TEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "[": "{[}", "*": "{*}",  # LaTeX reads [ and * after \\ as arguments
 }  # fmt: skip
 

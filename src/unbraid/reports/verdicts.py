@@ -118,10 +118,10 @@ def _sentence(variant: Variant, baseline: Variant, score: str, result: Differenc
     if p is None:
         return f"{statement}: one song is not enough to exclude luck."
     p_text = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    interval = f"95 % interval over {'songs and seeds' if result.over_seeds else 'songs only'}"
     return (
-        f"{statement} (mean difference over songs; 95 % interval over "
-        f"{'songs and seeds' if result.over_seeds else 'songs only'} {result.low:+.2f} to {result.high:+.2f} dB; {side} in {songs} of {result.tracks} songs; {p_text}{' after Holm' if count > 1 else ''}): "
-        f"{_judgement(result, p, variant, baseline)}"
+        f"{statement} (mean difference over songs; {interval} {result.low:+.2f} to {result.high:+.2f} dB; {side} in {songs} of "
+        f"{result.tracks} songs; {p_text}{' after Holm' if count > 1 else ''}): {_judgement(result, p, variant, baseline)}"
     )
 
 
