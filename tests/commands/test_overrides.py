@@ -40,7 +40,7 @@ NOT_PATHS = {
         "interpolate",
     },
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
-    "train": {"memory", "power", "published", "resume"},
+    "curve": {"measure"}, "train": {"memory", "power", "published", "resume"},
 }  # fmt: skip
 NOT_PATHS_OF_LAYOUTS = {"absent", "edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 

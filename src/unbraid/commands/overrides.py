@@ -197,7 +197,7 @@ def unreadable(word: str) -> InputError:
 
 
 def _in_shell_quotes(word: str) -> str:
-    """Quote a word for a shell, with double quotation marks if it contains `'` and no character that a shell then interprets."""
+    """Quote a word for a shell: with double quotation marks if it contains `'` and no character that a shell interprets."""
     return f'"{word}"' if "'" in word and not {*'"$`\\!'} & {*word} else shlex.quote(word)
 
 
