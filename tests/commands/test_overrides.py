@@ -34,7 +34,7 @@ NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
     "evaluate": {"oracle", "interpolate", "tta"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
-    "report": {"measure", "protocol"}, "prepare": set(),
+    "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {
         "channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "join", "batch_size",
         "interpolate",

@@ -25,11 +25,11 @@ NOTES = "notes"  # takes a text with any characters
 TAGS = "tags"  # takes a list of such texts
 # Keys with paths, parts or patterns of paths, or free text. tests/commands/test_overrides.py keeps the list complete.
 PATHS = frozenset({
-    "baseline", "checkpoint", "ckpt_path", "compare_with", "config", "estimates", "file", "init.config", "init.path", "input",
-    "labels", "name", "notes", "output", "power_from", "run", "runs", "start", "sweep", "tags",
+    "checkpoint", "ckpt_path", "compare_with", "config", "estimates", "file", "init.config", "init.path", "input", "labels",
+    "name", "notes", "output", "power_from", "run", "runs", "start", "sweep", "tags",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
-    "hydra.sweeper.storage", "logger.mlflow.save_dir",
+    "hydra.sweeper.storage", "logger.mlflow.save_dir", "baseline",
 })  # fmt: skip
 # Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
 PARTS = frozenset(
