@@ -41,7 +41,7 @@ NOT_PATHS = {
         "interpolate",
     },
     "transfer": {"shift", "loudness"}, "wandb_sweep": {"objective", "direction", "method", "trials", "project", "entity"},
-    "train": {"power", "published", "resume"},
+    "curve": {"measure"}, "train": {"memory", "power", "published", "resume"},
 }  # fmt: skip
 NOT_PATHS_OF_LAYOUTS = {"absent", "edition", "missing", "bleed", "lengths", "omitted", "instruments", "remix"}
 
@@ -51,7 +51,7 @@ def read(word):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("key", ["data.root", "checkpoint", "+data.layout.manifest", "hydra.run.dir"])
+@pytest.mark.parametrize("key", ["baseline", "data.root", "checkpoint", "+data.layout.manifest", "hydra.run.dir"])
 def test_a_path_means_what_was_typed(key, name):
     (word,) = quote_paths([f"{key}={name}"], sweeps=False)
     assert read(word) == name
@@ -72,6 +72,8 @@ def test_any_text_is_a_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("word", "value"),
     [
+        ("baseline=skip=False", "skip=False"),
+        ("baseline=null", None),
         ("data.root=null", None),
         ("output=", ""),
         ("input='song (live).mp3'", "song (live).mp3"),
@@ -186,6 +188,11 @@ def test_an_unreadable_value_is_shown_with_quotes(value):
     assert (error.where, error.found) == ("logger.wandb.project", value)
     typed = shlex.split(error.hint)[-1]
     assert read(typed) == value and typed == f"logger.wandb.project={quoted(value)}"
+
+
+def test_quotes_of_the_shell_are_readable():
+    assert unreadable("measure=a=b").hint.endswith(""" "measure='a=b'\"""")
+    assert shlex.split(unreadable("measure=$x=1").hint)[-1] == "measure='$x=1'"
 
 
 def test_a_list_is_typed_with_its_texts_in_quotes():

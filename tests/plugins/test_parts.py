@@ -2,14 +2,16 @@
 
 import csv
 import json
+from shutil import copytree
 
 import pytest
 import torch
 
 import unbraid
 from tests.plugins.conftest import SMALL
+from unbraid.commands.unknown_keys import unknown_choice
 from unbraid.runs.errors import InputError
-from unbraid.runs.plugins import names
+from unbraid.runs.plugins import named, names
 from unbraid.runs.source_version import source_hash
 
 
@@ -69,9 +71,29 @@ def test_a_report_needs_no_plugin(run, cli, tmp_path):
 def test_a_report_shows_a_protocol_of_a_plugin(run, mypkg, cli):
     words = [f"runs=[{run}]", "protocol=mine"]
     status, _, err = cli(*words, script="scripts/report.py")
-    assert status == 1 and err.startswith("error: protocol") and len(err.splitlines()) == 1
+    assert status == 1 and err.startswith("error: protocol") and len(err.splitlines()) == 1 and "plugins=PACKAGE" in err
     status, _, err = cli(*words, "plugins=[mypkg]", script="scripts/report.py")
     assert "protocol: unknown choice" not in err and "plugins" not in err
+
+
+def test_an_unknown_choice_names_the_key_plugins(mypkg):
+    for name in ("level", "energy_ratio"):
+        error = unknown_choice(f"protocol/{name}", ["energy_ratios"])
+        assert (error.where, error.found) == ("protocol", name) and error.hint.endswith("add plugins=PACKAGE")
+    with named(["mypkg"]):
+        assert "plugins" not in unknown_choice("protocol/level", ["energy_ratios"]).hint
+
+
+def test_a_scored_sweep_prints_the_plugin(run, mypkg, cli, tmp_path):
+    """The printed command of the report contains the plugin of the protocol."""
+    copytree(run, tmp_path / "sweep/0-seed=0")
+    for protocol, words in {"mine": ["protocol=mine", "plugins=mypkg"], "energy_ratios": ["protocol=energy_ratios"]}.items():
+        status, out, err = cli(
+            f"sweep={tmp_path / 'sweep'}", f"protocol={protocol}", "plugins=mypkg", script="scripts/evaluate.py"
+        )
+        assert status == 0, err
+        *_, printed = [line.split()[3:] for line in out.splitlines() if line.startswith("report  ")]
+        assert printed == [f"sweep={tmp_path / 'sweep'}", *words]
 
 
 def test_features_and_their_choice(mypkg, cli):

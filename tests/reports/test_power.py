@@ -49,3 +49,14 @@ def test_text_lists_songs_for_each_number_of_seeds():
     assert f"3 seeds per variant and 10 test songs detect {smallest_difference(deviations, 3, 10):.2f} dB" in text
     assert "type seed=0,1,2" in power_text(0.6, "the songs", deviations, 1, 10)
     assert "these runs" not in power_text(0.6, "the songs", deviations, 3, None)
+
+
+def test_text_advises_more_seeds_and_own_deviations():
+    ((name, demo),) = deviations_of(None).items()
+    lines = power_text(1, name, demo, 3, 3).splitlines()
+    assert (
+        lines[4] == "  >1000: 1000 songs do not suffice; train at least 20 seeds per variant" and "power_from=SWEEP" in lines[5]
+    )
+    steady = power_text(1, name, Deviations(0.5, 0.05, 0.2), 3, 3)
+    assert ">1000" not in steady and "power_from" not in steady
+    assert f"{SEEDS[-1]} seeds do not suffice either" in power_text(0.001, name, demo, 3, 3)

@@ -68,11 +68,19 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path):
     assert refused(runs[:2]).expected == "at least 3"
     assert refused([*runs[:2], runs[0]]).expected == "different seeds"
     other = read(leave(tmp_path, 3, [1, 2], lr=1e-2))
-    assert (refused([*runs, other]).where, refused([*runs, other]).found) == (str(other.folder), "optim.lr")
+    assert refused([*runs, other]).found.endswith("(different keys: optim.lr)")
     later = read(leave(tmp_path, 4, [1], steps=[15]))
     assert refused([*runs, later]).where == "runs"
     empty = read(leave(tmp_path, 5, []))
     assert (refused([*runs, empty]).where, refused([*runs, empty]).found) == (str(empty.folder), "no validation values")
+
+
+def test_several_variants_are_named_with_the_runs_of_one(tmp_path):
+    """The same seeds in two variants are not the error that is reported."""
+    sweep = [leave_run(tmp_path, number, f"net{number // 2}", number % 2, [1.0]) for number in range(4)]
+    error = refused([read(run) for run in sweep])
+    assert error.where == "runs" and error.found == "net0, net1 (different keys: model.separator.net.kind)"
+    assert error.hint.endswith(f"'runs=[{sweep[0]},{sweep[1]}]'")
 
 
 def test_the_command_writes_a_choice_that_train_accepts(tmp_path, cli):

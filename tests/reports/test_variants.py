@@ -10,7 +10,8 @@ import yaml
 
 from tests.reports.sweeps import PROTOCOL, TRACKS, leave_run, usual
 from unbraid.reports.differences import differences, loss_names
-from unbraid.reports.variants import Spread, read, relabelled, runs_of, variants_of
+from unbraid.reports.making import relabelled
+from unbraid.reports.variants import Spread, read, runs_of, variants_of
 from unbraid.runs.errors import InputError
 from unbraid.runs.locks import LOCK
 

@@ -28,7 +28,9 @@ def better(songs):
 
 def test_better_in_every_song_is_hardly_luck(tmp_path):
     (verdict,) = compared(tmp_path, better, seeds=3, apart=0.1)
-    assert verdict.words.startswith("net1 is 1.00 dB above net0 in vocals NSDR (95 % interval over songs and seeds +0.6")
+    assert verdict.words.startswith(
+        "net1 is 1.00 dB above net0 in vocals NSDR (mean difference over songs; 95 % interval over songs and seeds +0.6"
+    )
     assert verdict.words.endswith("above in 8 of 8 songs; p < 0.001): hardly luck.") and verdict.difference.over_seeds
 
 

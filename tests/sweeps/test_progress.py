@@ -63,3 +63,18 @@ def test_running_jobs_come_first_in_the_table(tmp_path):
     assert [(line["run"], line["state"]) for line in read(tmp_path)[1:]] == [
         ("0-run", "running"), ("1-run", "running"), ("2-run", "running"), ("0-run", "failed"),
     ]  # fmt: skip
+
+
+def test_lines_name_resumed_runs_and_offline_files(tmp_path, capsys):
+    jobs = [Job(number, tmp_path / f"{number}-run", 1, 1, None) for number in range(2)]
+    (tmp_path / "1-run/checkpoints").mkdir(parents=True)
+    (tmp_path / "1-run/checkpoints/last.ckpt").touch()
+    (tmp_path / "1-run/wandb/offline-run-1").mkdir(parents=True)
+    ledger = Ledger(tmp_path, "x")
+    ledger.open()
+    with ProgressTable([(job, Run(job.folder, CONFIG, [], {})) for job in jobs], ledger) as table:
+        for job in jobs:
+            table.started(job, "gpu 1")
+    first, second, _, last = capsys.readouterr().out.splitlines()
+    assert (first.split()[:2], second.split()[:2]) == (["started", "0-run"], ["resumed", "1-run"])
+    assert last.split()[:2] == ["wandb", "1"] and last.endswith(f"wandb sync {tmp_path}/*/wandb/offline-run-*")

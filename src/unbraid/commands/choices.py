@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 # The wheel contains the configs inside the package. A checkout has them next to src/.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 OWN = "unbraid"
+CONFIG_DIR = "--config-dir"
 LOADS_NO_RUN = frozenset({"train", "prepare", "wandb_sweep"})
 COMPOSED = LOADS_NO_RUN | {"evaluate", "ensemble"}  # commands that compose the config of an experiment
 PARSER = OverridesParser.create()
@@ -111,7 +112,7 @@ def _found(names: Sequence[str], directory: Path | None, first: bool) -> AddedFo
     found = {name: conf for name in names if (conf := plugins.conf_folder(name)) is not None}
     if first:
         _check_commands(found)
-    return AddedFolders(found | ({"--config-dir": directory} if directory else {}), first)
+    return AddedFolders(found | ({CONFIG_DIR: directory} if directory else {}), first)
 
 
 def _check_commands(found: Mapping[str, Path]) -> None:
@@ -123,7 +124,7 @@ def _check_commands(found: Mapping[str, Path]) -> None:
 
 def _config_dir(words: Sequence[str]) -> Path | None:
     """Return the folder of Hydra's option `--config-dir`; None if the option or the folder is missing."""
-    value = _option(words, "--config-dir", "-cd")
+    value = _option(words, CONFIG_DIR, "-cd")
     folder = Path(value).absolute() if value else None
     return folder if folder and folder.is_dir() else None
 

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from unbraid.commands.choices import CONFIG_DIR, OWN, choices
 from unbraid.commands.experiment import Experiment, check_experiment
 from unbraid.commands.keys import check_range
 from unbraid.commands.other_scores import read_others
@@ -114,8 +115,10 @@ def _evaluate_all(config: DictConfig) -> None:
         else:
             echo(f"\nleft out: {folder.name} has no checkpoint")
     program = "unbraid report" if sys.argv[0].startswith("unbraid ") else "python scripts/report.py"
-    for name in (config.protocol.name, *config.more_protocols):
-        echo(f"\nreport  {program} {shlex.quote(f'sweep={sweep}')} protocol={name}")
+    for name in (HydraConfig.get().runtime.choices["protocol"], *config.more_protocols):
+        origin = choices("protocol").get(name, OWN)
+        plugin = "" if origin in (OWN, CONFIG_DIR) else f" plugins={origin}"
+        echo(f"\nreport  {program} {shlex.quote(f'sweep={sweep}')} protocol={name}{plugin}")
 
 
 def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
@@ -266,10 +269,10 @@ def _published(config: DictConfig, scores: Mapping[str, Any], other_data: bool) 
     if config.published is None or config.oracle is not None:
         return {}
     typed = HydraConfig.get().runtime.choices
-    choices = typed if config.run is None else own_choices(Path(config.run))
-    data = typed["data"] if other_data else choices.get("data", "unknown")
+    chosen = typed if config.run is None else own_choices(Path(config.run))
+    data = typed["data"] if other_data else chosen.get("data", "unknown")
     reference: PublishedScores = build(config.published)
-    return {"reference": reference.compare(scores, data, choices.get("model", "unknown"), scores.get("trained_on", ()))}
+    return {"reference": reference.compare(scores, data, chosen.get("model", "unknown"), scores.get("trained_on", ()))}
 
 
 def _output(config: DictConfig, other_data: bool) -> Path:

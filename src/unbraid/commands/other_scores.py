@@ -30,15 +30,18 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
         typed: keys that the user typed on the command line.
 
     Returns:
-        A dictionary from the path of each model or `scores.json` file to the scores.
+        A dictionary from the name of each model to the scores. The name of a model is the last part of its path, like the name
+        of the scored run. If this name is used twice, and for a `scores.json` file, it is the whole path.
 
     Raises:
         InputError: a file does not exist, or a model lacks scores with the protocol and the tracks of the scorer.
     """
     scores: dict[str, Mapping[str, Any]] = {}
+    run = None if config.run is None else Path(config.run).name
     for path in (Path(name).expanduser() for name in config.compare_with):
+        name = path.name if path.name not in ("", run, *scores) else str(path)
         if path.is_dir() or path.suffix in (*SUFFIXES, ".yaml", ".yml"):
-            scores[str(path)] = _scores_of_model(path, config, scorer, typed)
+            scores[name] = _scores_of_model(path, config, scorer, typed)
             continue
         try:
             scores[str(path)] = read_scores(path, whole=True)

@@ -29,10 +29,12 @@ PATHS = frozenset({
     "name", "notes", "output", "power_from", "results", "run", "runs", "start", "sweep", "tags",
     "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
-    "hydra.sweeper.storage", "logger.mlflow.save_dir",
+    "hydra.sweeper.storage", "logger.mlflow.save_dir", "baseline",
 })  # fmt: skip
 # Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
-PARTS = frozenset({name for name in PATHS if name.startswith("data.layout.")} | {"name", NOTES, TAGS, "hydra.sweep.subdir"})
+PARTS = frozenset(
+    {name for name in PATHS if name.startswith("data.layout.")} | {"baseline", "name", NOTES, TAGS, "hydra.sweep.subdir"}
+)
 LISTS = frozenset(
     {"compare_with", "data.layout.sources", "input", "labels", "results", "runs", "tags", "targets"}
 )  # keys that also take a list
@@ -227,8 +229,13 @@ def unreadable(word: str) -> InputError:
         return InputError(word, "this word has no key", expected=expected)
     is_list = value.startswith("[") and value.endswith("]")
     typed = f"[{','.join(map(_quote_path, _elements(value[1:-1])))}]" if is_list else quoted(value)
-    hint = f"To pass it as text, type {shlex.quote(f'{key}={typed}')}"
+    hint = f"To pass it as text, type {_in_shell_quotes(f'{key}={typed}')}"
     return InputError(key, "Hydra's grammar cannot read this value", found=value, hint=hint)
+
+
+def _in_shell_quotes(word: str) -> str:
+    """Quote a word for a shell: with double quotation marks if it contains `'` and no character that a shell interprets."""
+    return f'"{word}"' if "'" in word and not {*'"$`\\!'} & {*word} else shlex.quote(word)
 
 
 def _quote_word(word: str, sweeps: bool) -> str:

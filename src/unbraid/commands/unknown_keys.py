@@ -33,8 +33,8 @@ def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
     is_data = file.startswith("data/")  # the rest may be a path
     group, _, name = file.partition("/") if is_data else file.rpartition("/")
     hint = unknown(name, options or choices(group))
-    if not plugins.names() and not hint.startswith("did you mean"):
-        hint = f"To use a choice of your own package, add plugins=PACKAGE. {hint[0].upper()}{hint[1:]}"
+    if not plugins.names():
+        hint = f"{hint}. To use a choice of your own package, add plugins=PACKAGE"
     if is_data and (Path(name).expanduser().exists() or "/" in name):
         hint = f"To set the folder of a data set, type data=NAME data.root={name}. {hint}"
     return InputError(group or "config", "unknown choice", found=name, hint=hint)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from unbraid.reports.errors import report_errors
 from unbraid.reports.page import Report, write
 from unbraid.reports.tables import as_text, tables
-from unbraid.reports.variants import relabelled, runs_of, variants_of
+from unbraid.reports.variants import Variant, runs_of, variants_of
 from unbraid.reports.verdicts import baseline_of
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below
@@ -59,6 +60,30 @@ def make(
     for name, reason in report.without.items():
         echo(f"run without scores: {name} {reason}")
     echo(f"\nreport  {output / 'index.html'}")
+
+
+def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Variant]:
+    """Rename the variants of a report with the labels that the user has chosen.
+
+    Args:
+        variants: variants, in the order of the report.
+        labels: one name for each variant; empty: the variants keep their names.
+
+    Returns:
+        The variants with their new names.
+
+    Raises:
+        InputError: the number of labels differs from the number of variants, or two labels are equal.
+    """
+    if not labels:
+        return list(variants)
+    names = ", ".join(variant.name for variant in variants)
+    if len(labels) != len(variants):
+        problem, expected = "the number of labels is wrong", f"{len(variants)} (a label for each of {names}, in this order)"
+        raise InputError("labels", problem, found=len(labels), expected=expected)
+    if len({*labels}) < len(labels):
+        raise InputError("labels", "two variants have the same label", found=", ".join(labels), expected="different labels")
+    return [replace(variant, name=str(label)) for variant, label in zip(variants, labels, strict=True)]
 
 
 def report_of(sweep: Path, protocol: str | None = None) -> Path:

@@ -67,6 +67,12 @@ def power_text(difference: float, name: str, deviations: Deviations, seeds: int,
         f"  songs needed      {''.join(f'{cell:>7}' for cell in cells)}",
         f"  standard deviations: {measured}; {name}",
     ]
+    enough = [count for count, songs_needed in zip(SEEDS, needed, strict=True) if songs_needed is not None]
+    if enough != [*SEEDS]:
+        advice = f"train at least {enough[0]} seeds per variant" if enough else f"{SEEDS[-1]} seeds do not suffice either"
+        lines.append(f"  >{MOST_TRACKS}: {MOST_TRACKS} songs do not suffice; {advice}")
+    if deviations == DEMO:
+        lines.append("  these are the deviations of a small model on demo songs; power_from=SWEEP uses those of your own sweep")
     if seeds < 2:
         lines.append("  these runs have one seed per variant, which detects no difference between variants; type seed=0,1,2")
     elif songs is not None and songs > 1:

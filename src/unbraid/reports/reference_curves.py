@@ -13,15 +13,18 @@ Source: prediction interval of a further observation (Hahn & Meeker, "Statistica
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from unbraid.reports.variants import RunScores, configs_without_seed
+from unbraid.reports.differences import differences
+from unbraid.reports.variants import RunScores, grouped
 from unbraid.runs.errors import InputError
 
 CONFIDENCE = 0.95
+MOST_KEYS = 5  # different keys in an error message
 NEIGHBOURS = 2  # steps before and after a step whose variances are averaged
 FEWEST_SEEDS = 3  # with two seeds, the band is so wide that no run is outside
 KEYS = ("name", "measure", "seeds", "steps", "median", "low", "high")  # of the config `callbacks.curve`
@@ -71,17 +74,21 @@ def _half_width(values: np.ndarray) -> np.ndarray:
 def _check_runs(runs: Sequence[RunScores]) -> None:
     if len(runs) < FEWEST_SEEDS:
         raise InputError("runs", "too few runs for a band", found=f"{len(runs)}", expected=f"at least {FEWEST_SEEDS}")
+    variants = grouped([replace(run, config=_without_curve(run.config)) for run in runs])
+    if len(variants) > 1:
+        problem = "the runs belong to several variants, but a curve needs runs that differ only in the seed"
+        keys = ", ".join(sorted(differences(variants))[:MOST_KEYS])
+        found = f"{', '.join(variant.name for variant in variants)} (different keys: {keys})"
+        largest = max(variants, key=lambda variant: len([*variant.runs, *variant.without]))
+        folders = ",".join(str(run.folder) for run in [*largest.runs, *largest.without])
+        raise InputError("runs", problem, found=found, hint=f"Type the runs of one variant, such as 'runs=[{folders}]'")
     seeds = [run.seed for run in runs]
     if len({*map(str, seeds)}) < len(seeds):
         raise InputError("runs", "two runs have the same seed", found=", ".join(map(str, seeds)), expected="different seeds")
-    first, *others = configs_without_seed(runs)
-    for run, config in zip(runs[1:], others, strict=True):
-        keys = [
-            key for key in {**first, **config} if first.get(key) != config.get(key) and not key.startswith("callbacks.curve")
-        ]
-        if keys:
-            problem = f"the config differs from that of {runs[0].folder.name} in more than the seed"
-            raise InputError(run.folder, problem, found=", ".join(sorted(keys)[:5]))
+
+
+def _without_curve(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if not key.startswith("callbacks.curve")}
 
 
 def curve_of(config: Mapping[str, Any]) -> dict[str, Any] | None:

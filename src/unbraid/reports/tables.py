@@ -7,12 +7,12 @@ sources).
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unbraid.evaluation.methods import BASELINES, MIXED, SILENCE
 from unbraid.reports.variants import Spread, Variant
+from unbraid.reports.verdicts import winner
 from unbraid.runs.metrics_reader import figures
 from unbraid.runs.text import markdown, one_line, write_csv
 
@@ -21,6 +21,7 @@ Kind = Literal["variant", "published", "mixture", "oracle"]
 # SI-SDRi precedes uSDRi: silence has an uSDRi of several dB, and its SI-SDRi is undefined.
 ORDER = ("NSDR", "SDR", "SI-SDRi", "uSDRi", "uSDR", "SIR", "SAR", "ISR", "SI-SDR")
 COLUMNS = ("target", "row", "kind", "measure", "mean", "deviation", "seeds")
+BOLD = "bold: better than every other variant, p < 0.05"
 STATISTICS = {"mean": "mean", "median": "median", "length_weighted": "mean, weighted by length,"}
 
 
@@ -48,23 +49,14 @@ class ScoreTable:
         target: name of the separated source, such as `vocals`.
         measures: names of the measures, one per column.
         rows: rows of the table; the rows of variants come first.
+        best: dictionary from each measure to the variant that is better than every other variant, see
+            `unbraid.reports.verdicts.winner`. The name is empty if there is no such variant.
     """
 
     target: str
     measures: Sequence[str]
     rows: Sequence[TableRow]
-
-    @cached_property
-    def best(self) -> dict[str, str]:
-        """Dictionary from each measure to the name of the variant with the highest score.
-
-        The name is empty if fewer than two variants have a score.
-        """
-        return {measure: self._best(measure) for measure in self.measures}
-
-    def _best(self, measure: str) -> str:
-        variants = [row for row in self.rows if row.kind == "variant" and measure in row.cells]
-        return max(variants, key=lambda row: row.cells[measure].mean).name if len(variants) > 1 else ""
+    best: Mapping[str, str] = field(default_factory=dict)
 
 
 def tables(variants: Sequence[Variant]) -> list[ScoreTable]:
@@ -90,7 +82,7 @@ def _table(target: str, variants: Sequence[Variant]) -> ScoreTable:
         rows.append(TableRow(variant.name, "variant", {m: spread for m, spread in cells.items() if spread is not None}))
     rows += _published(target, variants) + _mixture_and_oracles(target, variants)
     measures = [measure for measure in measures if any(measure in row.cells for row in rows)]
-    return ScoreTable(target, measures, rows)
+    return ScoreTable(target, measures, rows, {measure: winner(variants, target, measure) for measure in measures})
 
 
 def _published(target: str, variants: Sequence[Variant]) -> list[TableRow]:
@@ -134,7 +126,7 @@ def _equal_when_printed(cells: Mapping[str, Spread], others: Mapping[str, Spread
 
 
 def caption(variants: Sequence[Variant]) -> str:
-    """Return the caption of the tables of scores: unit, statistic (such as the median), number of tracks and protocol.
+    """Return the caption of the tables of scores: unit, statistic (such as the median), numbers of tracks and seeds, protocol.
 
     Args:
         variants: variants of the report, at least one of them with scores.
@@ -145,10 +137,12 @@ def caption(variants: Sequence[Variant]) -> str:
     protocol = next(variant.runs[0].scores["protocol"] for variant in variants if variant.runs)
     tracks = len(next(variant.runs[0].scores["tracks"] for variant in variants if variant.runs))
     windows = f", {protocol['frames']} of windows" if protocol.get("window_seconds") else ""
-    over = "; ± is the standard deviation over seeds" if any(len(variant.runs) > 1 for variant in variants) else ""
+    seeds = sorted({len(variant.runs) for variant in variants if variant.runs})
+    span = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
+    over = "one seed" if seeds == [1] else f"mean ± standard deviation over {span} seeds"
     statistic = STATISTICS[protocol["tracks"]]
     unit, count = protocol.get("unit", "dB"), f"{tracks} test track{'s' * (tracks != 1)}"
-    return f"{unit}, {statistic} of {count}{windows}; protocol {protocol['name']}{over}"
+    return f"{unit}, {statistic} of {count}{windows}; {over}; protocol {protocol['name']}"
 
 
 def cell_text(cell: Spread | None, plus_minus: str = " ± ") -> str:
@@ -212,13 +206,13 @@ class Markup:
     def rows(self, table: ScoreTable) -> list[list[str]]:
         """Return the text of all cells of each row. The first cell is the name of the row.
 
-        In each column, the score of the best variant is bold.
+        In each column, the score of the variant in `ScoreTable.best` is bold.
         """
         return [[self.plain(row.name), *(self._cell(table, row, measure) for measure in table.measures)] for row in table.rows]
 
     def _cell(self, table: ScoreTable, row: TableRow, measure: str) -> str:
         text = cell_text(row.cells.get(measure), self.plus_minus).replace("-", self.minus)
-        return self.bold(text) if row.kind == "variant" and table.best[measure] == row.name else text
+        return self.bold(text) if row.kind == "variant" and table.best.get(measure) == row.name else text
 
     def head(self, table: ScoreTable) -> list[str]:
         """Return the text of the cells of the table head: the name of the target, and the names of the measures."""
@@ -227,6 +221,7 @@ class Markup:
 
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "[": "{[}", "*": "{*}",  # LaTeX reads [ and * after \\ as arguments
 }  # fmt: skip
 
@@ -245,11 +240,15 @@ def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:
     for table in tables:
         head, *rows = [" | ".join(cells) for cells in (MARKDOWN.head(table), *MARKDOWN.rows(table))]
         lines += [f"| {head} |", "|---|" + "---:|" * len(table.measures), *(f"| {row} |" for row in rows), ""]
-    return "\n".join([*lines, markdown(caption), ""])
+    return "\n".join([*lines, markdown(_with_bold(caption, tables)), ""])
+
+
+def _with_bold(caption: str, tables: Sequence[ScoreTable]) -> str:
+    return f"{caption}; {BOLD}" if any(name for table in tables for name in table.best.values()) else caption
 
 
 def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
-    """Format tables of scores as LaTeX tables, which need the LaTeX package booktabs. The caption is a LaTeX comment.
+    """Format tables of scores as LaTeX tables, which need the LaTeX package booktabs.
 
     A horizontal rule separates the rows of variants from all other rows (mixture, oracles and published scores).
 
@@ -258,14 +257,22 @@ def as_latex(tables: Sequence[ScoreTable], caption: str) -> str:
         caption: caption of the tables.
 
     Returns:
-        The LaTeX source.
+        The LaTeX source, with one floating table for each target.
     """
-    lines = [f"% {one_line(caption)}"]
+    lines = []
     for table in tables:
         head, *rows = [" & ".join(cells) + r" \\" for cells in (LATEX.head(table), *LATEX.rows(table))]
         variants = sum(row.kind == "variant" for row in table.rows)
+        text = _latex(f"{table.target}: {_with_bold(caption, [table])}").replace(" ± ", LATEX.plus_minus)
+        lines += [r"\begin{table}", r"\centering", rf"\caption{{{text}}}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * len(table.measures)}}}", r"\toprule", head, r"\midrule", *rows[:variants]]
-        lines += [r"\midrule"] * (variants < len(rows)) + [*rows[variants:], r"\bottomrule", r"\end{tabular}", ""]
+        lines += [r"\midrule"] * (variants < len(rows)) + [
+            *rows[variants:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Read the scores in run folders for a report, and group runs that differ only in the seed into one variant."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -278,18 +278,23 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
     if wanted is separates:
         refuse_mixed({name: run.scores["protocol"] for name, run in zip(scored_names, scored, strict=True)})
     _refuse_different_tracks(scored, scored_names)
+    variants = grouped(runs)
+    for variant in variants:
+        _refuse_equal_seeds(variant)
+    return sorted(variants, key=lambda variant: not variant.runs)
+
+
+def grouped(runs: Sequence[RunScores]) -> list[Variant]:
+    """Group runs that differ only in the seed into variants, in the order of the runs."""
     groups: dict[str, list[RunScores]] = {}
     for run, config in zip(runs, configs_without_seed(runs), strict=True):
         groups.setdefault(digest(config), []).append(run)
     firsts = [group[0] for group in groups.values()]
     names = variant_names([run.words for run in firsts], [run.model for run in firsts], [run.folder for run in firsts])
-    variants = [
+    return [
         Variant(name, [run for run in group if not run.missing], [run for run in group if run.missing])
         for name, group in zip(names, groups.values(), strict=True)
     ]
-    for variant in variants:
-        _refuse_equal_seeds(variant)
-    return sorted(variants, key=lambda variant: not variant.runs)
 
 
 def _refuse_duplicates(runs: Sequence[RunScores]) -> None:
@@ -324,27 +329,3 @@ def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
     seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
     equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
     return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
-
-
-def relabelled(variants: Sequence[Variant], labels: Sequence[str]) -> list[Variant]:
-    """Rename the variants of a report with the labels that the user has chosen.
-
-    Args:
-        variants: variants, in the order of the report.
-        labels: one name for each variant; empty: the variants keep their names.
-
-    Returns:
-        The variants with their new names.
-
-    Raises:
-        InputError: the number of labels differs from the number of variants, or two labels are equal.
-    """
-    if not labels:
-        return list(variants)
-    names = ", ".join(variant.name for variant in variants)
-    if len(labels) != len(variants):
-        problem, expected = "the number of labels is wrong", f"{len(variants)} (a label for each of {names}, in this order)"
-        raise InputError("labels", problem, found=len(labels), expected=expected)
-    if len({*labels}) < len(labels):
-        raise InputError("labels", "two variants have the same label", found=", ".join(labels), expected="different labels")
-    return [replace(variant, name=str(label)) for variant, label in zip(variants, labels, strict=True)]

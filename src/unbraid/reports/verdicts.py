@@ -83,6 +83,31 @@ def verdicts(variants: Sequence[Variant], baseline: Variant, target: str, measur
     return results
 
 
+def winner(variants: Sequence[Variant], target: str, measure: str) -> str:
+    """Return the name of the variant that is better than every other variant, by the comparison of `verdicts`.
+
+    Args:
+        variants: variants with scores.
+        target: name of a source, such as `vocals`.
+        measure: name of a measure, such as `SDR`.
+
+    Returns:
+        Name of the variant with the highest score. It is empty if another variant is not worse in the mean over songs, if p is
+        0.05 or more, or if a variant has only one seed.
+    """
+    scored = [(spread.mean, variant) for variant in variants if (spread := variant.summary(target, measure))]
+    if len(scored) < 2:
+        return ""
+    _, best = max(scored, key=lambda pair: pair[0])
+    others = verdicts([variant for _, variant in scored], best, target, measure)
+    return best.name if all(_is_worse(verdict) for verdict in others) else ""
+
+
+def _is_worse(verdict: Verdict) -> bool:
+    result, p = verdict.difference, verdict.p
+    return result is not None and p is not None and result.over_seeds and result.mean < 0 and p < ALPHA
+
+
 def _sentence(variant: Variant, baseline: Variant, score: str, result: Difference | None, p: float | None, count: int) -> str:
     if result is None:
         return f"{variant.name}: no song has a defined {score} for both this variant and {baseline.name}."
@@ -93,10 +118,10 @@ def _sentence(variant: Variant, baseline: Variant, score: str, result: Differenc
     if p is None:
         return f"{statement}: one song is not enough to exclude luck."
     p_text = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    interval = f"95 % interval over {'songs and seeds' if result.over_seeds else 'songs only'}"
     return (
-        f"{statement} (95 % interval over {'songs and seeds' if result.over_seeds else 'songs only'} {result.low:+.2f} to "
-        f"{result.high:+.2f} dB; {side} in {songs} of {result.tracks} songs; {p_text}{' after Holm' if count > 1 else ''}): "
-        f"{_judgement(result, p, variant, baseline)}"
+        f"{statement} (mean difference over songs; {interval} {result.low:+.2f} to {result.high:+.2f} dB; {side} in {songs} of "
+        f"{result.tracks} songs; {p_text}{' after Holm' if count > 1 else ''}): {_judgement(result, p, variant, baseline)}"
     )
 
 

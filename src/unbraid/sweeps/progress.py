@@ -1,5 +1,6 @@
 """Display the progress of a sweep: as a live table in a terminal, otherwise as one line for each start or end of a run."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from unbraid.runs.text import echo, one_line
 from unbraid.sweeps.launchers.jobs import Job
 from unbraid.sweeps.launchers.processes import duration
 from unbraid.sweeps.ledger import Ledger
+from unbraid.training.callbacks.last_checkpoint import LAST
 
 REFRESH_SECONDS = 1.0
 COLUMNS = ("run", "state", "on", "done", "loss", "best", "left", "score")
@@ -57,13 +59,17 @@ class ProgressTable:
         left = len(self.configs) - len(states)
         totals = [f"{count} {state}" for state, count in counts.items()] + [f"{left} not started"] * bool(left)
         echo(f"sweep   {', '.join(totals)}")
+        if offline := {path.parents[1] for path in self.ledger.folder.glob("*/wandb/offline-run-*")}:
+            files = f"{shlex.quote(str(self.ledger.folder))}/*/wandb/offline-run-*"
+            echo(f"wandb   {len(offline)} run{'s' * (len(offline) > 1)} offline; to upload later: wandb sync {files}")
 
     def started(self, job: Job, where: str) -> None:
-        """Write the start of a job to the ledger, and print that the job has started."""
+        """Write the start of a job to the ledger, and print that the job has started, or has resumed from a checkpoint."""
         self.places[job], self.began[job] = where, time.monotonic()
         self.states.pop(job, None)
         self.ledger.record(job.folder, {**(read_record(job.folder) or {}), "state": "running"}, where=where)
-        self._print(f"started {job.folder.name} on {where}")
+        begun = "resumed" if (job.folder / "checkpoints" / LAST).is_file() else "started"
+        self._print(f"{begun} {job.folder.name} on {where}")
 
     def ended(self, job: Job, state: State, error: str | None) -> None:
         """Write the end of a job to the ledger, and print the final state with the error message or the main score."""
