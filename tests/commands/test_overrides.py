@@ -35,7 +35,7 @@ NOT_PATHS = {
     "anomaly": {"split"}, "app": {"device"}, "dashboard": {"project", "entity"}, "encode": {"split"},
     "evaluate": {"oracle", "interpolate", "tta"}, "inspect": set(), "export": {"format", "quantise"}, "new": set(),
     "publish": {"license"},
-    "listening": {"target"}, "report": {"baseline", "measure", "protocol"}, "prepare": set(),
+    "ensemble": {"mode"}, "listening": {"target"}, "report": {"baseline", "measure", "protocol"}, "prepare": set(),
     "separate": {
         "channels", "format", "peaks", "precision", "device", "chunk_seconds", "overlap", "join", "batch_size",
         "interpolate",

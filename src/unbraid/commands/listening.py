@@ -6,9 +6,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from unbraid.commands.keys import check_new, check_range
+from unbraid.reports.making import relabelled
 from unbraid.reports.mushra import PAGE, make_test
 from unbraid.reports.mushra_summary import summarise_test
-from unbraid.reports.variants import relabelled, runs_of, variants_of
+from unbraid.reports.variants import runs_of, variants_of
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
 from unbraid.runs.text import echo
