@@ -294,7 +294,7 @@ def test_an_audio_file_is_not_a_model(tmp_path, monkeypatch, tree, hint):
     monkeypatch.chdir(tmp_path)
     Path("a b.flac").touch()
     with pytest.raises(InputError) as error:
-        check_paths(OmegaConf.create({"run": "a b.flac", **tree}))
+        check_paths(OmegaConf.create({"run": "a b.flac", **tree}), "separate")
     assert error.value.where == "run=a b.flac" and error.value.hint == hint
 
 

@@ -96,7 +96,7 @@ def test_a_second_trial_without_memory_leaves_the_smallest_batch(fitted):
         ("much", {}, "memory", "much"),
         ("0GB", {}, "memory", "0GB"),
         ("24", {}, "memory", "24"),
-        ("0.5GB", {}, "memory", "500 MB"),
+        ("0.5GB", {}, "memory", "500.0 MB"),
         ("8GB", {"fails": lambda config: True}, "plan=fit", "out of memory"),
     ],
 )

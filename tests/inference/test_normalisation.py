@@ -104,7 +104,7 @@ class Track:
     def __init__(self, mixture):
         self.mixture = mixture[None]
         self.sources = torch.stack([0.25 * mixture, 0.75 * mixture])[None]
-        self.magnitude_difference = (False, False)
+        self.magnitude_difference, self.known = (False, False), None
 
     def _replace(self, **parts):
         return self

@@ -181,5 +181,7 @@ def test_the_crossfade_is_the_default():
 
 
 def test_missing_options_are_completed():
-    options = InferenceOptions(chunk_seconds=3.0, shifts=2).completed(InferenceOptions(9.0, 0.5, 4, 1, "bf16", "average"))
-    assert options == InferenceOptions(3.0, 0.5, 4, 2, "32", "average")
+    options = InferenceOptions(chunk_seconds=3.0, shifts=2).completed(
+        InferenceOptions(9.0, 0.5, 4, 1, precision="bf16", join="average")
+    )
+    assert options == InferenceOptions(3.0, 0.5, 4, 2, precision="32", join="average")

@@ -70,8 +70,8 @@ def test_files_are_flac_with_safe_names(tmp_path):
     leave_run(tmp_path / "sweep", 1, "net1", 0, [1.0])
     leave_audio(run, "song 0")
     song_data = leave(players(tmp_path / "sweep"), "song 0", 3, tmp_path)
-    path = rows_of(song_data)["model=net0 optim.lr=1e-3 %?#"]["audio"]
-    assert path == "audio/3-song_0/0-model_net0_optim.lr_1e-3_-vocals.flac"
+    path = rows_of(song_data)["model=net0 lr=1e-3 %?#"]["audio"]
+    assert path == "audio/3-song_0/0-model_net0_lr_1e-3_-vocals.flac"
     assert soundfile.info(tmp_path / path).subtype == "PCM_16"
 
 
