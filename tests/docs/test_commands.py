@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tests.conftest import PROJECT, STEMS, load_script, make_root, write_song
 from tests.data import twins
@@ -375,7 +375,7 @@ def smallest(script: str, words: list[str]) -> list[str]:
     if choices.get("data") == "digits":
         extra["data.batch_size"] = "512"  # pre-training takes whole epochs
     net = OmegaConf.select(config, "model.separator.net") or {}
-    if script == "train.py" and len(net.get("channels") or []) == 6:
+    if script == "train.py" and isinstance(net.get("channels"), list | ListConfig) and len(net.channels) == 6:
         extra["model.separator.net.channels"] = "[2,2,4,4,4,4]"
     if script == "train.py" and isinstance(net.get("hidden"), int):
         extra["model.separator.net.hidden"] = "16"
