@@ -57,7 +57,6 @@ MORE = {
     "reports/code_sizes": {"hydra", "omegaconf"},
     "reports/listening": {"torch"},
     "reports/page": {"plotly"},
-    "reports/reference_curves": {"scipy"},
     "reports/web": {"jinja2"},
     "sweeps/launchers/gpu_faults": {"torch"},
     "sweeps/launchers/ray": {"ray"},

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
-from unbraid.commands.keys import require
+from unbraid.commands.keys import check_new, check_sweep_or_runs, require
 from unbraid.reports.reference_curves import reference_curve
 from unbraid.reports.variants import read, runs_of
 from unbraid.runs.config import check
@@ -46,14 +46,11 @@ def curve(config: DictConfig) -> None:
     """
     check(config, CurveConfig)
     require(config, output="FILE.yaml")
-    if (config.sweep is None) != bool(config.runs):
-        problem = "exactly one of these two keys must be given"
-        raise InputError("sweep, runs", problem, hint="Type sweep=FOLDER or 'runs=[FOLDER,FOLDER,FOLDER]'")
+    check_sweep_or_runs(config)
     output = Path(config.output).expanduser()
     if output.suffix != ".yaml":
         raise InputError(f"output={output}", "the name of the file has another ending", expected=".yaml")
-    if output.exists():
-        raise InputError(f"output={output}", "this file exists", hint="Choose another name, or delete the file")
+    check_new("output", output)
     folders = (
         [Path(run).expanduser() for run in config.runs] if config.sweep is None else runs_of(Path(config.sweep).expanduser())
     )

@@ -128,9 +128,9 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     sessions_of.cache_clear()  # files may have changed since this process last scored them
     configs = _by_protocol(config, typed)
     sessions = sessions_of(_texts(configs))
-    others = [_prepare(one, session, typed) for one, session in zip(configs, sessions, strict=True)]
-    _score(sessions, _texts(configs), config.processes)
-    for one, session, other in zip(configs, sessions, others, strict=True):
+    prepared = [_prepare(one, session, typed) for one, session in zip(configs, sessions, strict=True)]
+    _score(sorted({number for _, missing in prepared for number in missing}), _texts(configs), config.processes)
+    for one, session, (other, _) in zip(configs, sessions, prepared, strict=True):
         _finish(one, session, other, other_data="data" in typed)
 
 
@@ -154,16 +154,20 @@ def _by_protocol(config: DictConfig, typed: Sequence[str]) -> list[DictConfig]:
     return configs
 
 
-def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Check a protocol, print how many tracks are already scored, and return the scores of the models in `compare_with`."""
+def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[int]]:
+    """Check a protocol, and print how many tracks are already scored.
+
+    Return the scores of the models in `compare_with`, and the numbers of the tracks without stored scores.
+    """
     scorer = session.scorer
     others = read_others(config, scorer, typed)
     refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
-    filed = len(scorer.tracks) - len(_missing(session))
+    missing = _missing(session)
+    filed = len(scorer.tracks) - len(missing)
     sources = " + ".join(scorer.source_group.names)
     echo(f"protocol {scorer.protocol.name}: {sources}, {len(scorer.tracks)} tracks, {filed} of them already scored")
-    return others
+    return others, missing
 
 
 def _missing(session: Session) -> list[int]:
@@ -226,9 +230,8 @@ def _check_method(config: DictConfig) -> None:
     check_interpolation(config.interpolate, config.start)
 
 
-def _score(sessions: Sequence[Session], configs: tuple[str, ...], processes: int) -> None:
-    """Score the tracks without stored scores. Tracks that another command is scoring now are tried again at the end."""
-    numbers = sorted({number for session in sessions for number in _missing(session)})
+def _score(numbers: Sequence[int], configs: tuple[str, ...], processes: int) -> None:
+    """Score the tracks with the given numbers. Tracks that another command is scoring now are tried again at the end."""
     with tqdm(total=len(numbers), desc="scoring", unit="track", leave=False, disable=not numbers or None) as bar:
         for wait in (False, True):
             remaining = []

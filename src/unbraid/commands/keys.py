@@ -64,6 +64,20 @@ def _refuse_audio(path: Path, takes_input: bool) -> None:
         raise InputError(f"run={path}", "this is an audio file, not a model", expected=MODEL, hint=hint)
 
 
+def check_sweep_or_runs(config: DictConfig) -> None:
+    """Check that a command gets its runs either from a sweep folder or from a list of run folders.
+
+    Args:
+        config: config of the command, with the keys `sweep` (None if not given) and `runs` (empty if not given).
+
+    Raises:
+        InputError: both keys or none of them are given.
+    """
+    if (config.sweep is None) != bool(config.runs):
+        problem = "exactly one of these two keys must be given"
+        raise InputError("sweep, runs", problem, hint="Type sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
+
+
 def check_new(key: str, path: Path) -> None:
     """Check that an output path does not exist yet.
 

@@ -54,9 +54,11 @@ class Setting:
 
     def keys(self) -> dict[str, Any]:
         """Return the settings as config keys with their values."""
-        values = {"data.batch_size": self.batch, "trainer.accumulate_grad_batches": self.accumulate}
-        values |= {"trainer.precision": self.precision}  # type: ignore[dict-item]
-        return values | {key: v for key, v in {CHECKPOINTING: self.checkpointing, CHUNK: self.chunk}.items() if v is not None}
+        values = {
+            "data.batch_size": self.batch, "trainer.accumulate_grad_batches": self.accumulate,
+            "trainer.precision": self.precision, CHECKPOINTING: self.checkpointing, CHUNK: self.chunk,
+        }  # fmt: skip
+        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,7 @@ class SettingTrials:
 
     def __init__(self, run: Run) -> None:
         self.run, self.batch_norm, self.error = run, False, ""
-        accelerator = run.config.trainer.accelerator
-        self.on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
+        self.on_gpu = _is_on_gpu(run.config.trainer.accelerator)
 
     def measure(self, setting: Setting) -> dict[str, Any]:
         """Train a setting for a few steps, and return the measured values of `unbraid.commands.probe`."""
@@ -173,13 +174,17 @@ def memory_limit(text: str | None, accelerator: str) -> float:
         InputError: the text is not a number with one of the units in `UNITS`.
     """
     if text is None:
-        if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        if _is_on_gpu(accelerator):
             return float(torch.cuda.get_device_properties(0).total_memory)
         return float(psutil.virtual_memory().available)
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", text.strip())
     if found is None or found[2] not in UNITS or not float(found[1]):
         raise InputError("memory", found=text, expected=f"a number above 0 with a unit ({', '.join(UNITS)}), such as 24GB")
     return float(found[1]) * UNITS[found[2]]
+
+
+def _is_on_gpu(accelerator: str) -> bool:
+    return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
 
 
 def _given(run: Run) -> Setting:

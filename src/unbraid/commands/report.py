@@ -7,12 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from unbraid.commands.keys import check_range
+from unbraid.commands.keys import check_range, check_sweep_or_runs
 from unbraid.reports.errors import report_errors
 from unbraid.reports.making import FOLDER, kinds_of, make, report_of
 from unbraid.reports.variants import runs_of
 from unbraid.runs.config import check
-from unbraid.runs.errors import InputError
 
 
 @dataclass
@@ -49,17 +48,14 @@ def report(config: DictConfig) -> None:
     For autoencoders and DDSP synthesizers, print a table of the reconstruction errors on the test data instead. Write this
     table to `errors.csv`.
 
+    InputError is raised if no run has scores, the scores have different protocols, or the baseline or the measure is unknown.
+
     Args:
         config: composed config, see `ReportConfig`.
-
-    Raises:
-        InputError: no run has scores, the scores have different protocols, or the baseline or the measure is unknown.
     """
     check(config, ReportConfig)
     check_range(config, "songs", 0, float("inf"))
-    if (config.sweep is None) != bool(config.runs):
-        problem = "exactly one of these two keys must be given"
-        raise InputError("sweep, runs", problem, hint="Type sweep=FOLDER or 'runs=[FOLDER,FOLDER]'")
+    check_sweep_or_runs(config)
     sweep = None if config.sweep is None else Path(config.sweep).expanduser()
     if sweep is None:
         folders, title = [Path(run).expanduser() for run in config.runs], f"{len(config.runs)} runs"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unbraid.nets.hybrid_layers import run_layer
+from unbraid.nets.gradient_checkpointing import run_block
 
 MAX_PERIOD = 10000.0  # longest period of the sines of the position embeddings, in positions, divided by 2 pi
 LAYER_SCALE = 1e-4  # initial scale of the outputs of attention and feed-forward network
@@ -55,7 +55,7 @@ class CrossTransformer(nn.Module):
         for number, (spectral, temporal) in enumerate(zip(self.spectral_layers, self.waveform_layers, strict=True)):
             others = (y, x) if number % 2 else (None, None)
             x, y = (
-                run_layer(layer, own, other, recompute=self.gradient_checkpointing)
+                run_block(layer, own, other, checkpointing=self.gradient_checkpointing)
                 for layer, own, other in zip((spectral, temporal), (x, y), others, strict=True)
             )
         return x.unflatten(1, (frames, bins)).permute(0, 3, 2, 1), y.transpose(1, 2)

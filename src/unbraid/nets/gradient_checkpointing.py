@@ -7,11 +7,11 @@ of the GPU.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def run_block(block: nn.Module, *inputs: Tensor, checkpointing: bool) -> Any:
+def run_block(block: nn.Module, *inputs: Any, checkpointing: bool) -> Any:
     """Run a block of a network. Gradient checkpointing is used if `checkpointing` is True and gradients are computed.
 
     Args:

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from unbraid.dsp.stft import STFT, up_to
 from unbraid.nets.cross_transformer import CrossTransformer
-from unbraid.nets.hybrid_layers import KERNEL_SIZE, STRIDE, DecoderLayer, EncoderLayer, rescale, run_layer
+from unbraid.nets.gradient_checkpointing import run_block
+from unbraid.nets.hybrid_layers import KERNEL_SIZE, STRIDE, DecoderLayer, EncoderLayer, rescale
 from unbraid.runs.errors import InputError
 
 EMBEDDING_WEIGHT = 0.2  # weight of the frequency embedding in the output of the first layer
@@ -137,7 +138,7 @@ class HTDemucs(nn.Module):
         return self.spectral_narrowing(x.flatten(2)).unflatten(2, (bins, -1)), self.waveform_narrowing(y)
 
     def _run(self, layer: nn.Module, *inputs: Tensor | int) -> Tensor:
-        return run_layer(layer, *inputs, recompute=self.gradient_checkpointing)
+        return run_block(layer, *inputs, checkpointing=self.gradient_checkpointing)
 
     def _spectrogram(self, mixture: Tensor) -> Tensor:
         """Compute the STFT without the Nyquist bin. Shape: [B, C, N] -> [B, 2 * C, F, T].

@@ -5,12 +5,9 @@ branch of a layer reads neighbouring samples or frames by dilated convolutions w
 branch processes each bin as a separate sequence of frames. For a plain U-Net, use `unbraid.nets.strided_conv`.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from unbraid.dsp.stft import up_to
 
@@ -153,22 +150,6 @@ class DecoderLayer(nn.Module):
         x = self.branch(functional.glu(self.gate(x + skip), dim=1))
         x = self.conv(x)[..., :length]
         return x if self.last else functional.gelu(x)
-
-
-def run_layer(layer: nn.Module, *inputs: Any, recompute: bool) -> Any:
-    """Run a layer, with or without gradient checkpointing.
-
-    Args:
-        layer: layer to run.
-        *inputs: inputs of the layer.
-        recompute: whether the backward pass computes intermediate values again instead of storing them, to save memory.
-
-    Returns:
-        The output of the layer.
-    """
-    if recompute and torch.is_grad_enabled():
-        return checkpoint(layer, *inputs, use_reentrant=False)
-    return layer(*inputs)
 
 
 @torch.no_grad()

@@ -17,13 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from unbraid.reports.differences import differences
 from unbraid.reports.variants import RunScores, grouped
 from unbraid.runs.errors import InputError
+from unbraid.scoring.significance import ALPHA, half_width
 
-CONFIDENCE = 0.95
 MOST_KEYS = 5  # different keys in an error message
 NEIGHBOURS = 2  # steps before and after a step whose variances are averaged
 FEWEST_SEEDS = 3  # with two seeds, the band is so wide that no run is outside
@@ -66,8 +65,7 @@ def _half_width(values: np.ndarray) -> np.ndarray:
     seeds, steps = values.shape
     variances = values.var(axis=0, ddof=1)
     smooth = np.array([variances[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1].mean() for i in range(steps)])
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)
-    width: np.ndarray = quantile * np.sqrt(smooth * (1 + 1 / seeds))
+    width: np.ndarray = half_width([(smooth * (1 + 1 / seeds), seeds - 1)], ALPHA)
     return width
 
 
