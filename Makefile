@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-docs test-all docs chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all docs course course-fast chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ docs: $(INSTALLED) ## build the docs as a web site in outputs/site; fails on bro
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "open outputs/site/index.html, or run $(BIN)/mkdocs serve for the search"
+
+course: $(INSTALLED) ## execute the lessons of the course; notebooks and pages in outputs/course
+	$(BIN)/python course/build.py
+
+course-fast: $(INSTALLED) ## the same with short trainings
+	$(BIN)/python course/build.py --fast
 
 chromium: ## install chromium for the tests of pages; as root on Debian or Ubuntu
 	command -v chromium >/dev/null || { apt-get update --quiet=2 && \
