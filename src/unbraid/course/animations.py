@@ -26,7 +26,8 @@ def gif(path: Path, frames: Iterable[Figure], seconds: float = 0.5, dpi: int = 6
     for figure in frames:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
-        pictures.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        # Without alpha channel and dither, because both add coloured pixels to grey lines.
+        pictures.append(Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE))
     with atomic_write(path) as partial:
         pictures[0].save(
             partial, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * seconds), loop=0, disposal=2
