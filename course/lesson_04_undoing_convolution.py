@@ -23,7 +23,7 @@ import torch
 from IPython.display import Audio, Image
 from torch.nn import functional
 
-from unbraid.course import convolution_figures, fast, figures, record
+from unbraid.course import convolution_figures, fast, figures, record, trained
 from unbraid.course.checks import lesson_04 as check
 
 figures.use_style()
@@ -234,23 +234,11 @@ figures.images(draws, low=0, high=0.5)
 #   trainer.accelerator=cpu hydra.run.dir=outputs/bilinear
 
 # %%
-import json
-
-from unbraid.data.digits import Digits
-from unbraid.nets.convolutional import ConvolutionalAutoencoder
-
-digits = Digits(root=None, size=28, valid=0.1, batch_size=64, seed=0)
-digits.setup("test")
-pixels = next(iter(digits.in_order("test"))).pixels
-shown, errors = {"original": pixels[:8, 0]}, {}
+pixels = trained.digits("test").pixels[:8]
+shown, errors = {"original": pixels[:, 0]}, {}
 for up in ("transposed", "bed_of_nails", "nearest", "bilinear"):
-    net = ConvolutionalAutoencoder((1, 28, 28), channels=[16, 4], up=up).eval()
-    weights = torch.load(f"outputs/{up}/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in weights.items()})
-    with torch.no_grad():
-        shown[up.replace("_", " ")] = net(pixels[:8])[:, 0]
-    scores = json.loads(Path(f"outputs/{up}/scores.json").read_text())
-    errors[up] = scores["summary"]["images"]["error"]["mean"]
+    shown[up.replace("_", " ")] = trained.autoencoder(f"outputs/{up}").net(pixels)[:, 0]
+    errors[up] = trained.errors(f"outputs/{up}")["autoencoder"]
 record(**errors)
 print({up: round(error, 1) for up, error in errors.items()})
 figures.images(shown, low=0, high=1)

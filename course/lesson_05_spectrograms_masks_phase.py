@@ -114,10 +114,10 @@ figures.spectra(masks, stft, RATE, top=4000, low=0, high=1, unit="mask", colours
 # The measure **SI-SDR** compares an estimate $\hat s$ with the true source $s$. It is the energy of the source divided by the
 # energy of the error, in decibels:
 #
-# $$\text{SI-SDR} = 10 \log_{10} \frac{\lVert \alpha s \rVert^2}{\lVert \hat s - \alpha s \rVert^2}, \qquad \alpha = \frac{\hat s \cdot s}{s \cdot s}.$$
+# $$\text{SI-SDR} = 10 \log_{10} \frac{\lVert \alpha s \rVert^2}{\lVert \hat s - \alpha s \rVert^2}.$$
 #
-# The factor $\alpha$ makes the measure independent of the volume. 0 dB means: as much error as source. 10 dB means: ten times
-# less.
+# The factor $\alpha = (\hat s \cdot s) / (s \cdot s)$ makes the measure independent of the volume. 0 dB means: as much error
+# as source. 10 dB means: ten times less.
 
 # %%
 sources = torch.stack([vocals, band])
@@ -197,8 +197,8 @@ for name, value in phase_scores.items():
 # 1. inverse STFT, then STFT: this gives the nearest spectrum that belongs to a signal,
 # 2. keep its phase, and set its magnitudes to the wanted ones.
 #
-# The **spectral convergence** measures the distance between wanted magnitudes $M$ and the magnitudes of the signal in dB: $20
-# \log_{10} (\lVert M - |\text{STFT}(\hat s)| \rVert / \lVert M \rVert)$. The fast version (Perraudin et al., 2013) adds a
+# The **spectral convergence** measures the distance between wanted magnitudes $M$ and the magnitudes of the signal in dB:
+# $20 \log_{10} (\lVert M - |\text{STFT}(\hat s)| \rVert / \lVert M \rVert)$. The fast version (Perraudin et al., 2013) adds a
 # **momentum**: it takes a larger step in the direction of the last change.
 
 # %%
@@ -231,7 +231,7 @@ animations.gif(
 Image(filename="griffin_lim.gif")
 
 # %% [markdown]
-# Listen to the result after 1 iteration and after 64 iterations. The first one sounds rough and hollow.
+# Listen to the result after 1 iteration and after 64 iterations.
 
 # %%
 Audio(waves[0.99][0].numpy(), rate=RATE)
@@ -240,9 +240,9 @@ Audio(waves[0.99][0].numpy(), rate=RATE)
 Audio(waves[0.99][-1].numpy(), rate=RATE)
 
 # %% [markdown]
-# The result sounds almost like the voice, but its SI-SDR is low. The algorithm finds *a* signal with these magnitudes, and
-# not *the* signal: a wave that starts a little later has the same magnitudes. For separation, start from the phase of the
-# mixture.
+# After 64 iterations, the error of the magnitudes is −29.5<!-- quick --> dB (−16.6<!-- slow --> dB without momentum). But the
+# SI-SDR is low, as the next cell shows. The algorithm finds *a* signal with these magnitudes, and not *the* signal: a wave
+# that starts a little later has the same magnitudes. For separation, start from the phase of the mixture.
 
 # %%
 start = X.angle()[0]
