@@ -88,7 +88,7 @@ figures.curves(lines, "epoch", "squared error, validation images")
 # | denoising autoencoder | 0<!-- noise_network --> | 0<!-- masking_network --> | 0<!-- strokes_network --> |
 #
 # PCA removes most of the noise, because noise is spread over all 784 directions, and PCA keeps only 30. Against masking and
-# strokes, PCA helps little: it does not know that something is missing. The networks do.
+# strokes, PCA helps less: it does not know which pixels are damaged. The networks have learned it.
 
 # %%
 tasks = {name: trained.autoencoder(f"outputs/{name}") for name in corruptions}
