@@ -30,7 +30,10 @@ OUTPUT = Path("outputs/course")
 TRAINING = re.compile(r"^unbraid train\b(?:.*\\\n)*.*$", re.MULTILINE)
 SHORT = "trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 ++trainer.limit_train_batches=2 ++trainer.limit_val_batches=2"
 TOLERANCE = 1e-3  # relative difference of a result that is allowed between two machines
-TOLERANCES: dict[str, float] = {}  # larger values for single results, as "lesson_04/name"; a comment gives the reason
+TOLERANCES = {  # larger values for single results; a comment gives the reason
+    "lesson_03/beats_alarms": 0.1,  # counts of 200 beats, some of which are near the limit
+    "lesson_03/beats_hits": 0.05,
+}
 
 
 def lessons(numbers: list[int]) -> list[Path]:
