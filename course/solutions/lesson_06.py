@@ -1,14 +1,17 @@
-"""Answers of lesson 6."""
+"""Answers to the exercises of lesson 6."""
 
-from torch import Tensor
+from unbraid.course.checks import lesson_06 as check
 
-# Channels of the sixth encoder layer, 512 / 2**6 bins, 128 / 2**6 frames.
-exercise_1 = (512, 8, 2)
+# Exercise 1: channels of the sixth encoder layer; 512 / 2**6 bins; 128 / 2**6 frames
+exercise_1 = check.exercise_1((512, 8, 2))
 
-# Mean of the IoU of both classes: correct / (correct + missed + wrongly estimated).
-exercise_2 = (50 / (50 + 10 + 5) + 35 / (35 + 5 + 10)) / 2
+# Exercise 2: for each class, correct / (correct + missed + wrongly estimated); then the mean
+exercise_2 = check.exercise_2((50 / (50 + 10 + 5) + 35 / (35 + 5 + 10)) / 2)
 
 
-def exercise_3(mask: Tensor, mixture: Tensor, target: Tensor) -> Tensor:
-    """Compute the mean absolute error of the masked magnitudes."""
+# Exercise 3
+def loss(mask, mixture, target):
     return (mask * mixture - target).abs().mean()
+
+
+exercise_3 = check.exercise_3(loss)

@@ -1,16 +1,19 @@
-"""Answers of lesson 7."""
+"""Answers to the exercises of lesson 7."""
 
 from math import log10
 
-from torch import Tensor
+from unbraid.course.checks import lesson_07 as check
 
-# Remains of another source; an error of the source itself; sounds that are in no source.
-exercise_1 = ["SIR", "ISR", "SAR"]
+# Exercise 1: remains of another source; an error of the source itself; sounds that are in no source
+exercise_1 = check.exercise_1(["SIR", "ISR", "SAR"])
 
-# The error is half the source.
-exercise_2 = 10 * log10(1 / 0.5**2)
+# Exercise 2: the error is half the source, so the ratio of the energies is 4
+exercise_2 = check.exercise_2(10 * log10(1 / 0.5**2))
 
 
-def exercise_3(powers: Tensor, mixture: Tensor) -> Tensor:
-    """Apply the Wiener filter of mono sources."""
+# Exercise 3
+def wiener(powers, mixture):
     return powers / powers.sum(dim=0) * mixture
+
+
+exercise_3 = check.exercise_3(wiener)

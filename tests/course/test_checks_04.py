@@ -1,8 +1,5 @@
 """Test the checks of lesson 4 with right and wrong answers."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional
@@ -10,13 +7,12 @@ from torch.nn import functional
 from unbraid.course.checks import lesson_04 as check
 from unbraid.course.convolution_figures import overlaps, tables, transposed_steps
 
-SOLUTIONS = runpy.run_path(str(Path(__file__).parents[2] / "course" / "solutions" / "lesson_04.py"))
 
-
-@pytest.mark.parametrize("name", ["exercise_1", "exercise_2", "exercise_3"])
-def test_solutions_are_right_and_dots_unanswered(name):
-    assert getattr(check, name)(SOLUTIONS[name]).correct
-    assert "Replace ..." in getattr(check, name)(...).explanation
+def test_unanswered_and_malformed_answers():
+    for exercise in (check.exercise_1, check.exercise_2, check.exercise_3):
+        assert repr(exercise(...)) == "Not yet. Replace ... by your answer."
+    assert "list of numbers" in check.exercise_1(7).explanation
+    assert "set of numbers" in check.exercise_3(None).explanation
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,18 @@ def explained(value: float, mistakes: Mapping[float, str], hint: str) -> Answer:
         if abs(value - wrong) <= 0.005 * max(abs(wrong), 0.1):
             return Answer(False, text)
     return Answer(False, hint)
+
+
+def numbers(answer: Any) -> list[float] | None:
+    """Convert an answer to a list of numbers.
+
+    Args:
+        answer: answer of the reader: a list, tuple, set, array or tensor of numbers.
+
+    Returns:
+        The numbers; None if the answer is not a collection of numbers.
+    """
+    try:
+        return [float(value) for value in answer]
+    except (TypeError, ValueError):
+        return None

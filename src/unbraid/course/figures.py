@@ -14,6 +14,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from unbraid.dsp.stft import STFT
@@ -67,6 +68,9 @@ def curves(
             axis.plot(xs, ys, marker=marker, markersize=5, label=name)
         axis.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         axis.grid(True)
+        if log_y:
+            for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))  # 20 instead of 2 × 10¹
         if log_x:
             ticks = sorted({value for values, _ in lines.values() for value in values})
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -237,4 +241,27 @@ def layers(widths: Sequence[int], names: Mapping[int, str] | None = None) -> Fig
                 axis.annotate("", (index - 0.18, 0), (index - 0.82, 0), arrowprops={"arrowstyle": "->", "color": GREY})
         axis.set(ylim=(-max(heights) / 2 - 0.7, max(heights) / 2 + 0.5), xlim=(-0.5, len(widths) - 0.5))
         axis.set_axis_off()
+    return figure
+
+
+def histogram(groups: Mapping[str, Tensor], x: str, bins: int = 40) -> Figure:
+    """Draw the histograms of several groups of numbers.
+
+    Args:
+        groups: numbers of each group, by the name in the legend.
+        x: label of the horizontal axis.
+        bins: number of intervals.
+
+    Returns:
+        The figure.
+    """
+    values = {name: group.detach().cpu().numpy() for name, group in groups.items()}
+    low, high = min(group.min() for group in values.values()), max(group.max() for group in values.values())
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(7, 3)
+        axis = figure.subplots()
+        for (name, group), hatch in zip(values.items(), cycle(("", "///")), strict=False):
+            axis.hist(group, bins=list(np.linspace(low, high, bins)), alpha=0.7, label=name, hatch=hatch)
+        axis.set(xlabel=x, ylabel="number")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(values))
     return figure

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from unbraid.course.answers import Answer, unanswered
+from unbraid.course.answers import Answer, numbers, unanswered
 
-BY_HAND = {
+BY_HAND: dict[tuple[float, ...], str] = {
     (2, 8, 7, 12, 6): "This is the output with padding 0. Padding 1 removes one number at each end.",
     (8, 3, 12): "Where two copies of the kernel overlap, their numbers are added. Do not replace the earlier number.",
     (11, 16): "This is the output with stride 1. With stride 2, the second copy starts two places after the first copy.",
@@ -21,7 +21,9 @@ def exercise_1(answer: Sequence[float]) -> Answer:
     """Check the transposed convolution of [2, 3] with the kernel [1, 4, 2], stride 2 and padding 1."""
     if missing := unanswered(answer):
         return missing
-    values = tuple(float(value) for value in answer)
+    values = tuple(numbers(answer) or [])
+    if not values:
+        return Answer(False, "Answer with a list of numbers.")
     if values == (8, 7, 12):
         return Answer(True, "The sum of both copies is 2, 8, 7, 12, 6. Padding 1 removes the first and the last number.")
     if values in BY_HAND:
@@ -71,7 +73,9 @@ def exercise_3(answer: Iterable[int]) -> Answer:
     """Check the kernel sizes from 2 to 9 whose copies overlap evenly with stride 3."""
     if missing := unanswered(answer):
         return missing
-    sizes, right = set(answer), {3, 6, 9}
+    sizes, right = {int(size) for size in numbers(answer) or []}, {3, 6, 9}
+    if not sizes:
+        return Answer(False, "Answer with a set of numbers.")
     if sizes == right:
         return Answer(True, "A kernel whose size is a multiple of the stride covers each output equally often.")
     if wrong := sorted(sizes - right):

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unbraid.course.answers import Answer, unanswered
+from unbraid.course.answers import Answer, numbers, unanswered
 from unbraid.dsp.stft import STFT
 
 MASKS = {
@@ -32,7 +32,10 @@ def exercise_1(answer: Sequence[float]) -> Answer:
     """Check the number of bins, and their distance in Hz, for a window of 1024 samples at 8192 Hz."""
     if missing := unanswered(answer):
         return missing
-    bins, distance = (float(value) for value in answer)
+    values = numbers(answer) or []
+    if len(values) != 2:
+        return Answer(False, "Answer with two numbers: the number of bins, and their distance in Hz.")
+    bins, distance = values
     if (bins, distance) == (513, 8):
         return Answer(True, "The bins are at 0, 8, 16 … 4096 Hz. These are 1024 / 2 + 1 = 513 frequencies.")
     if (bins, distance) == (8, 513):
@@ -52,11 +55,12 @@ def exercise_2(answer: Sequence[float]) -> Answer:
     """Check the masks `ibm`, `irm` and `psm` of a bin with the source 4 and the rest -1."""
     if missing := unanswered(answer):
         return missing
-    if len(answer) != len(MASKS):
-        return Answer(False, f"The answer has three numbers, and yours has {len(answer)}.")
-    for value, (name, (right, mistakes)) in zip(answer, MASKS.items(), strict=True):
-        if abs(float(value) - right) > 5e-3:
-            reasons = [reason for wrong, reason in mistakes.items() if abs(float(value) - wrong) < 5e-3]
+    values = numbers(answer) or []
+    if len(values) != len(MASKS):
+        return Answer(False, "Answer with a list of three numbers, in the order ibm, irm, psm.")
+    for value, (name, (right, mistakes)) in zip(values, MASKS.items(), strict=True):
+        if abs(value - right) > 5e-3:
+            reasons = [reason for wrong, reason in mistakes.items() if abs(value - wrong) < 5e-3]
             return Answer(False, f"{name}: {(reasons or ['insert S = 4, R = -1 and X = 3 into the formula of the table.'])[0]}")
     return Answer(True, "The mixture has the magnitude 3 only, because source and rest have opposite phases.")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unbraid.course.answers import Answer, number, unanswered
+from unbraid.course.answers import Answer, number, numbers, unanswered
 
 BOTTLENECK = {
     (512, 16, 4): "You have halved five times. The network has six encoder layers, and each has stride 2.",
@@ -23,7 +23,9 @@ def exercise_1(answer: Sequence[int]) -> Answer:
     """Check the size (channels, bins, frames) of the bottleneck of the U-Net of the paper for 512 bins and 128 frames."""
     if missing := unanswered(answer):
         return missing
-    size = tuple(int(value) for value in answer)
+    size = tuple(int(value) for value in numbers(answer) or [])
+    if len(size) != 3:
+        return Answer(False, "Answer with three numbers: channels, bins, frames.")
     if size == (512, 8, 2):
         return Answer(True, "512 / 2⁶ = 8 bins and 128 / 2⁶ = 2 frames. These 8192 numbers describe 65,536 bins.")
     if size in BOTTLENECK:

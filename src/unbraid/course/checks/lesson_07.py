@@ -18,8 +18,8 @@ def exercise_1(answer: Sequence[str]) -> Answer:
     """Check which of SIR, ISR and SAR three errors lower: remains of the drums, a wrong level, and watery sounds."""
     if missing := unanswered(answer):
         return missing
-    if len(answer) != len(ERRORS):
-        return Answer(False, f'Answer with three names, such as ["SAR", "SAR", "ISR"]. Your answer has {len(answer)}.')
+    if not isinstance(answer, list | tuple) or len(answer) != len(ERRORS):
+        return Answer(False, 'Answer with a list of three names, such as ["SAR", "SAR", "ISR"].')
     for given, (right, reason) in zip(answer, ERRORS.items(), strict=True):
         if str(given).upper() == "SDR":
             return Answer(False, "All errors lower the SDR. Name the measure that lowers because of this kind of error only.")
