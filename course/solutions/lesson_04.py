@@ -4,7 +4,7 @@ from torch.nn import functional
 
 from unbraid.course.checks import lesson_04 as check
 
-# Exercise 1: the copies are 2, 8, 4 from place 0 and 3, 12, 6 from place 2. Their sum is 2, 8, 7, 12, 6. Padding removes both ends.
+# Exercise 1: the copies are 2, 8, 4 from place 0 and 3, 12, 6 from place 2. Their sum is 2, 8, 7, 12, 6. Remove both ends.
 exercise_1 = check.exercise_1([8, 7, 12])
 
 
