@@ -29,7 +29,10 @@ OUTPUT = Path("outputs/course")
 TRAINING = re.compile(r"^unbraid train\b(?:.*\\\n)*.*$", re.MULTILINE)
 SHORT = "trainer.max_epochs=1 ++trainer.limit_train_batches=2 ++trainer.limit_val_batches=2"
 TOLERANCE = 1e-3  # relative difference of a result that is allowed between two machines
-TOLERANCES: dict[str, float] = {}  # larger values for single results, as "lesson_04/name"; a comment gives the reason
+TOLERANCES: dict[str, float] = {
+    "lesson_09/high": 0.3,  # almost 0, so that a small difference between two machines is a large share of it
+    "lesson_09/p": 0.1,  # the same: p = 0.05 if `high` is 0
+}  # larger values for single results, as "lesson_04/name"; a comment gives the reason
 
 
 def lessons(numbers: list[int]) -> list[Path]:
@@ -49,7 +52,7 @@ def environment(output: Path, fast: bool) -> dict[str, str]:
         "UNBRAID_COURSE": "fast" if fast else "full",
         "IPYTHONDIR": str(output / "ipython"),  # without the settings of the user
     }
-    return {"OMP_NUM_THREADS": "1", "UNBRAID_CACHE": str(output / "cache")} | os.environ | own
+    return {"OMP_NUM_THREADS": "1", "UNBRAID_CORES": "1", "UNBRAID_CACHE": str(output / "cache")} | os.environ | own
 
 
 def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.NotebookNode:
