@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import sys
 import time
@@ -52,7 +53,7 @@ def environment(output: Path, fast: bool) -> dict[str, str]:
         "UNBRAID_COURSE": "fast" if fast else "full",
         "IPYTHONDIR": str(output / "ipython"),  # without the settings of the user
     }
-    return {"OMP_NUM_THREADS": "1", "UNBRAID_CORES": "1", "UNBRAID_CACHE": str(output / "cache")} | os.environ | own
+    return {"OMP_NUM_THREADS": "1", "UNBRAID_CORES": "1", "UNBRAID_CACHE": "../cache"} | os.environ | own
 
 
 def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.NotebookNode:
@@ -110,6 +111,12 @@ def differences(name: str, expected: dict[str, float], found: dict[str, float]) 
     return lines
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of all kernels that have ended, with the commands that they ran."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     """Execute lessons, print their seconds, and compare their results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -123,7 +130,7 @@ def main() -> None:
     expected = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     problems, total = [], 0.0
     for lesson in lessons(options.numbers):
-        start = time.monotonic()
+        start, cpu = time.monotonic(), cpu_seconds()
         try:
             notebook = execute(lesson, options.output, options.fast)
         except CellExecutionError as error:
@@ -137,8 +144,8 @@ def main() -> None:
             expected[key(lesson)] = found
         elif not options.fast:
             problems += differences(key(lesson), expected.get(key(lesson), {}), found)
-        print(f"{lesson.stem:<40} {seconds:6.1f} s", flush=True)
-    print(f"{'total':<40} {total:6.1f} s\nopen the pages in {options.output}")
+        print(f"{lesson.stem:<40} {seconds:6.1f} s, {cpu_seconds() - cpu:6.1f} s of CPU time", flush=True)
+    print(f"{'total':<40} {total:6.1f} s, {cpu_seconds():6.1f} s of CPU time\nopen the pages in {options.output}")
     if options.update and not options.fast:
         RESULTS.write_text(json.dumps(dict(sorted(expected.items())), indent=2) + "\n")
     if problems:

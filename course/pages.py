@@ -14,10 +14,10 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --text: #e3e6ec; --ground: #1e2129; --box: #2a2f3a; --mark: #8ab4f8; } }
 body { color: var(--text); background: var(--ground); font: 17px/1.6 sans-serif }
 body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem }
-pre { font-size: 14px; line-height: 1.4; overflow-x: auto; margin: 0 } a { color: var(--mark) }
-.jp-InputArea, .highlight { background: var(--box); border-radius: 6px }
-.jp-InputArea { margin-top: 1rem; padding: .6rem .8rem }
-.jp-OutputArea { padding: .4rem .8rem } img { max-width: 100%; height: auto } audio { width: 100%; max-width: 24rem }
+pre { font-size: 14px; line-height: 1.4; white-space: pre-wrap; margin: 0 } a { color: var(--mark) }
+.input_area, .highlight { background: var(--box); border-radius: 6px }
+.input_area { margin-top: 1rem; padding: .6rem .8rem }
+.output_area { padding: .4rem .8rem } img { max-width: 100%; height: auto } audio { width: 100%; max-width: 24rem }
 table { border-collapse: collapse } th, td { border-bottom: 1px solid #8886; padding: .2rem .8rem; text-align: left }
 math[display="block"] { margin: 1rem 0 } .anchor-link { display: none }
 """

@@ -1,5 +1,6 @@
 """Results of exercise checks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,3 +49,20 @@ def number(answer: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return float(values.reshape(())) if values.size == 1 else None
+
+
+def explained(value: float, mistakes: Mapping[float, str], hint: str) -> Answer:
+    """Explain a wrong number.
+
+    Args:
+        value: answer of the reader.
+        mistakes: explanation of each likely mistake, by the number to which it leads.
+        hint: explanation of all other numbers.
+
+    Returns:
+        The explanation of the mistake whose number differs by at most 0.5 % from the answer, or the hint.
+    """
+    for wrong, text in mistakes.items():
+        if abs(value - wrong) <= 0.005 * max(abs(wrong), 0.1):
+            return Answer(False, text)
+    return Answer(False, hint)

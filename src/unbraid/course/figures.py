@@ -67,6 +67,10 @@ def curves(
             axis.plot(xs, ys, marker=marker, markersize=5, label=name)
         axis.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         axis.grid(True)
+        if log_x:
+            ticks = sorted({value for values, _ in lines.values() for value in values})
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
         if len(lines) > 1:
             axis.legend()
     return figure
@@ -207,4 +211,30 @@ def waveforms(signals: Mapping[str, Tensor], rate: int) -> Figure:
             axis.plot(np.arange(len(values)) / rate, values.detach().cpu().numpy(), linewidth=0.8, color=colour)
             axis.set_title(name, loc="left")
         axes[-1].set_xlabel("time (s)")
+    return figure
+
+
+def layers(widths: Sequence[int], names: Mapping[int, str] | None = None) -> Figure:
+    """Draw the layers of a network as bars, whose height grows with the logarithm of their number of values.
+
+    Args:
+        widths: number of values of each layer, from the input to the output.
+        names: texts below single layers, by index.
+
+    Returns:
+        The figure.
+    """
+    heights = [0.3 + np.log10(width) for width in widths]
+    code = int(np.argmin(widths))
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(1.6 * len(widths), 2.6)
+        axis = figure.subplots()
+        for index, (width, height) in enumerate(zip(widths, heights, strict=True)):
+            axis.bar(index, height, 0.22, bottom=-height / 2, color=COLOURS[1 if index == code else 0])
+            axis.text(index, height / 2 + 0.1, f"{width:,}", ha="center")
+            axis.text(index, -max(heights) / 2 - 0.5, (names or {}).get(index, ""), ha="center")
+            if index:
+                axis.annotate("", (index - 0.18, 0), (index - 0.82, 0), arrowprops={"arrowstyle": "->", "color": GREY})
+        axis.set(ylim=(-max(heights) / 2 - 0.7, max(heights) / 2 + 0.5), xlim=(-0.5, len(widths) - 0.5))
+        axis.set_axis_off()
     return figure
