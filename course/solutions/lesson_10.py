@@ -6,9 +6,9 @@ import numpy as np
 
 from unbraid.course.checks import lesson_10 as check
 
-print(check.exercise_1(math.ceil(359 / 1) + math.ceil(803 / 4) + math.ceil(887 / 16)))
+answer_1 = check.exercise_1(math.ceil(359 / 1) + math.ceil(803 / 4) + math.ceil(887 / 16))
 
-print(check.exercise_2(100 * 8 * (384 + 1536) / (384 * 1536)))
+answer_2 = check.exercise_2(100 * 8 * (384 + 1536) / (384 * 1536))
 
 
 def separate(session, mixture):
@@ -18,4 +18,4 @@ def separate(session, mixture):
     return sources[0, 0, 0] * scale + mean
 
 
-print(check.exercise_3(separate))
+answer_3 = check.exercise_3(separate)
