@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-docs test-all docs course course-fast chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all docs course course-fast slides chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,14 @@ course: $(INSTALLED) ## execute the lessons of the course; notebooks and pages i
 
 course-fast: $(INSTALLED) ## the same with short trainings
 	$(BIN)/python course/build.py --fast
+
+REVEAL := outputs/npm/node_modules/reveal.js/dist/reveal.js
+
+slides: $(INSTALLED) $(REVEAL) ## slide decks of the executed lessons in outputs/course/slides; needs npm
+	$(BIN)/python course/slides.py
+
+$(REVEAL):
+	npm install --no-save --no-package-lock --no-audit --no-fund --prefix outputs/npm reveal.js@5.2.1
 
 chromium: ## install chromium for the tests of pages; as root on Debian or Ubuntu
 	command -v chromium >/dev/null || { apt-get update --quiet=2 && \

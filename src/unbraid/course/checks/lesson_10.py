@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unbraid.course.answers import Answer, number, unanswered
+from unbraid.course.answers import Answer, explained, number, unanswered
 
 BANDS, FACTORS = (359, 803, 887), (1, 4, 16)
 INPUTS, OUTPUTS, RANK = 384, 1536, 8
@@ -64,10 +64,7 @@ def exercise_2(answer: Any) -> Answer:
         100 * RANK * INPUTS / weights: "This counts the matrix A only. B has 1536 × 8 weights.",
         100 * RANK * OUTPUTS / weights: "This counts the matrix B only. A has 8 × 384 weights.",
     }
-    for number_, explanation in wrong.items():
-        if math.isclose(value, number_, rel_tol=0.01):
-            return Answer(False, explanation)
-    return Answer(False, "Divide the number of weights of A and B by the number of weights of the layer.")
+    return explained(value, wrong, "Divide the number of weights of A and B by the number of weights of the layer.")
 
 
 class HalvingSession:
