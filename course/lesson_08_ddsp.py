@@ -181,8 +181,8 @@ figures.spectrograms(played, STFT(1024, 256), RATE)
 # %% [markdown]
 # ## Pitch
 #
-# `listen` measures the curves of any sound. The *periodicity* is between 0 and 1. Small values mean that there is no clear
-# pitch, as in a pause or in a consonant.
+# `listen` measures the curves of any sound. The *periodicity* is between 0 and 1. Small values mean that the pitch is not
+# clear, as in a pause or in a consonant.
 
 # %%
 reed = unbraid.load("outputs/reed")
@@ -194,7 +194,7 @@ synthesis_figures.over_time(panels, RATE / HOP)
 # %% [markdown]
 # ## Timbre transfer
 #
-# A voice has a pitch and a loudness, too. Give its curves to the reed: the reed plays what the voice has sung. The command
+# A voice has a pitch and a loudness, too. Give its curves to the reed: the reed plays the melody of the voice. The command
 # also moves the melody by octaves into the range of the instrument, and adapts the loudness.
 
 # %% language="bash"
