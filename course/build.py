@@ -82,7 +82,7 @@ def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.Notebook
                 cell.source = TRAINING.sub(lambda command: f"{command[0]} {SHORT}", cell.source)
     client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     try:
-        client.execute(env=environment(output, fast))
+        client.execute(env=environment(output, fast), extra_arguments=["--log-level=ERROR"])
     finally:
         for cell, source in zip(notebook.cells, commands, strict=True):
             cell.source = source

@@ -9,7 +9,7 @@
 # - train an instrument on half a minute of recordings,
 # - let the instrument play a melody that a voice has sung.
 #
-# Time: 12 minutes. The training takes about 2 minutes of CPU time.
+# **Time:** 45 minutes with the exercises. The cells run for about 2 minutes on 2 cores. You need lessons 5 and 6.
 
 # %% language="bash"
 # python -c "import unbraid" 2> /dev/null || pip install --quiet unbraid

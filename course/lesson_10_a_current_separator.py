@@ -9,7 +9,7 @@
 # - export the separator to ONNX, and run the file without PyTorch,
 # - separate a file with the result.
 #
-# Time: 12 minutes. The trainings take about 2 minutes of CPU time.
+# **Time:** 45 minutes with the exercises. The cells run for about 2 minutes on 2 cores. You need lessons 5 and 6.
 
 # %% language="bash"
 # python -c "import unbraid" 2> /dev/null || pip install --quiet unbraid

@@ -238,3 +238,26 @@ def layers(widths: Sequence[int], names: Mapping[int, str] | None = None) -> Fig
         axis.set(ylim=(-max(heights) / 2 - 0.7, max(heights) / 2 + 0.5), xlim=(-0.5, len(widths) - 0.5))
         axis.set_axis_off()
     return figure
+
+
+def histogram(groups: Mapping[str, Tensor], x: str, bins: int = 40) -> Figure:
+    """Draw the histograms of several groups of numbers.
+
+    Args:
+        groups: numbers of each group, by the name in the legend.
+        x: label of the horizontal axis.
+        bins: number of intervals.
+
+    Returns:
+        The figure.
+    """
+    values = {name: group.detach().cpu().numpy() for name, group in groups.items()}
+    low, high = min(group.min() for group in values.values()), max(group.max() for group in values.values())
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(7, 3)
+        axis = figure.subplots()
+        for (name, group), hatch in zip(values.items(), cycle(("", "///")), strict=False):
+            axis.hist(group, bins=list(np.linspace(low, high, bins)), alpha=0.7, label=name, hatch=hatch)
+        axis.set(xlabel=x, ylabel="number")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(values))
+    return figure

@@ -1,7 +1,6 @@
 """Data, results and models for the cells of the lessons: handwritten digits, and runs that a lesson has trained."""
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -58,9 +57,10 @@ def errors(run: str | Path, label: str = "images") -> dict[str, float]:
 
     Returns:
         `autoencoder`: error of the run. `PCA`: error of PCA with the same number of values in the code, if the run is not PCA.
+        `input`: error of the corrupted input, if the run has a corruption.
     """
     scores = read_scores(Path(run) / "scores.json")
-    found = {"autoencoder": scores["summary"], "PCA": scores.get("pca")}
+    found = {"autoencoder": scores["summary"], "PCA": scores.get("pca"), "input": scores.get("corrupted")}
     return {name: float(table[label]["error"]["mean"]) for name, table in found.items() if table}
 
 
@@ -91,4 +91,4 @@ def sound(path: str | Path) -> tuple[Tensor, int]:
         waveform [samples].
     """
     (samples,), rate = audio.read(Path(path))
-    return cast(Tensor, torch.from_numpy(samples)).mean(dim=0), rate
+    return torch.from_numpy(samples).mean(dim=0), rate
