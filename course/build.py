@@ -80,7 +80,7 @@ def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.Notebook
         for cell in notebook.cells:
             if cell.source.startswith("%%bash"):
                 cell.source = TRAINING.sub(lambda command: f"{command[0]} {SHORT}", cell.source)
-    client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=3600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     try:
         client.execute(env=environment(output, fast), extra_arguments=["--log-level=ERROR"])
     finally:
