@@ -3,9 +3,10 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 py
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+REVEAL := outputs/npm/node_modules/reveal.js/dist/reveal.js
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-docs test-all docs course course-fast chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all docs course course-fast slides chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -30,7 +31,7 @@ test-slow: $(INSTALLED) ## the slow tests and those of pages in a browser (if ch
 test-docs: $(INSTALLED) ## run every command of the docs in its smallest form
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs tests/docs
 
-test-all: chromium ffmpeg test-slurm test-slow test-docs ## all other tests: Slurm, browser, slow, docs; as root on Debian or Ubuntu
+test-all: chromium ffmpeg $(REVEAL) test-slurm test-slow test-docs ## all other tests: Slurm, browser, slow, docs; as root on Debian or Ubuntu
 
 docs: $(INSTALLED) ## build the docs as a web site in outputs/site; fails on broken links
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
@@ -42,6 +43,12 @@ course: $(INSTALLED) ## execute the lessons of the course; notebooks and pages i
 
 course-fast: $(INSTALLED) ## the same with short trainings
 	$(BIN)/python course/build.py --fast
+
+slides: $(INSTALLED) $(REVEAL) ## slide decks of the executed lessons in outputs/course/slides; needs npm
+	$(BIN)/python course/slides.py
+
+$(REVEAL):
+	npm install --no-save --no-package-lock --no-audit --no-fund --prefix outputs/npm reveal.js@5.2.1
 
 chromium: ## install chromium for the tests of pages; as root on Debian or Ubuntu
 	command -v chromium >/dev/null || { apt-get update --quiet=2 && \

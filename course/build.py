@@ -33,6 +33,8 @@ TOLERANCE = 1e-3  # relative difference of a result that is allowed between two 
 TOLERANCES = {  # larger values for single results; a comment gives the reason
     "lesson_03/beats_alarms": 0.1,  # counts of 200 beats, some of which are near the limit
     "lesson_03/beats_hits": 0.05,
+    "lesson_09/high": 0.3,  # almost 0, so that a small difference between two machines is a large share of it
+    "lesson_09/p": 0.1,  # the same: p = 0.05 if `high` is 0
 }
 
 
@@ -53,7 +55,7 @@ def environment(output: Path, fast: bool) -> dict[str, str]:
         "UNBRAID_COURSE": "fast" if fast else "full",
         "IPYTHONDIR": str(output / "ipython"),  # without the settings of the user
     }
-    return {"OMP_NUM_THREADS": "1", "UNBRAID_CACHE": "../cache"} | os.environ | own
+    return {"OMP_NUM_THREADS": "1", "UNBRAID_CORES": "1", "UNBRAID_CACHE": "../cache"} | os.environ | own
 
 
 def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.NotebookNode:
@@ -82,7 +84,7 @@ def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.Notebook
                 cell.source = TRAINING.sub(lambda command: f"{command[0]} {SHORT}", cell.source)
     client = NotebookClient(
         notebook,
-        timeout=900,
+        timeout=3600,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},

@@ -14,7 +14,7 @@ PACKAGES = {
         "reports", "sweeps", "training", "evaluation", "inference", "interop", "tasks", "models", "nets", "data", "scoring",
         "dsp", "audio",
     },
-    "course": {"evaluation", "inference", "tasks", "models", "nets", "data", "scoring", "dsp", "audio"},
+    "course": {"reports", "evaluation", "inference", "tasks", "models", "nets", "data", "scoring", "dsp", "audio"},
     "reports": {"evaluation", "scoring", "dsp", "audio"},
     "sweeps": {"training", "data"},
     "training": {"evaluation", "interop", "tasks", "models", "nets", "data", "scoring", "audio"},
