@@ -131,7 +131,7 @@ record(pca_2=pca_2)
 print(f"by hand: {by_hand[1]:.4f}, command: {pca_2:.4f}")
 
 # %% [markdown]
-# Both errors are equal. You have computed what the command computes.
+# Both errors are equal: your cells and the command compute the same.
 #
 # ## A linear autoencoder
 #
@@ -139,8 +139,8 @@ print(f"by hand: {by_hand[1]:.4f}, command: {pca_2:.4f}")
 # the error on a few training images, a **batch**. One pass through all training images is an **epoch**. The method is called
 # gradient descent.
 #
-# The model `ae` is a network with the layers of the figure above. It has no nonlinear function, so it can compute what PCA
-# computes. The option `tied=true` uses the transposed matrix of the encoder in the decoder, as PCA does. The learning rate
+# The model `ae` is a network with the layers of the figure above. All its functions are linear, so it can compute the same
+# as PCA. The option `tied=true` uses the transposed matrix of the encoder in the decoder, as PCA does. The learning rate
 # (`lr`) is the size of the steps. With `optim=cosine`, it falls to 0 until the last epoch.
 
 # %% language="bash"
@@ -211,7 +211,7 @@ display(Audio(rebuilt[: 5 * rate], rate=rate))
 #
 # ## Exercises
 #
-# Replace `...` by your answer, and run the cell. The check explains what is wrong. The folder `course/solutions` contains
+# Replace `...` by your answer, and run the cell. The check explains mistakes. The folder `course/solutions` contains
 # the answers.
 #
 # **Exercise 1.** Which share of the variance of the training images do the first two components have? Use `variances`.

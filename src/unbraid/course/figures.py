@@ -14,6 +14,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from unbraid.dsp.stft import STFT
@@ -67,6 +68,9 @@ def curves(
             axis.plot(xs, ys, marker=marker, markersize=5, label=name)
         axis.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         axis.grid(True)
+        if log_y:
+            for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))  # 20 instead of 2 × 10¹
         if log_x:
             ticks = sorted({value for values, _ in lines.values() for value in values})
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

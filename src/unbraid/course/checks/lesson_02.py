@@ -35,7 +35,7 @@ def exercise_1(answer: Any) -> Answer:
         matrices: "These are the matrices alone. Each layer also has a vector b, with one weight for each of its outputs.",
         matrices + encoder: "The vectors of the decoder are missing. It has the outputs 64, 256 and 784.",
         matrices + decoder: "The vectors of the encoder are missing. It has the outputs 256, 64 and 2.",
-        2 * matrices + encoder + decoder: "These are the weights without tying. The decoder has no matrices of its own.",
+        2 * matrices + encoder + decoder: "These are the weights without tying. The decoder uses the matrices of the encoder.",
     }
     texts = {wrong: text for wrong, text in mistakes.items() if value == wrong}
     return explained(value, texts, "Add the sizes of three matrices, and of the vectors of all six layers.")
