@@ -31,7 +31,7 @@ def exercise_1(answer: Any) -> Answer:
     encoder, decoder = sum(WIDTHS[1:]), sum(WIDTHS[:-1])
     if value == matrices + encoder + decoder:
         return Answer(True, "Encoder and decoder share their matrices, but each layer has its own vector b.")
-    mistakes = {
+    mistakes: dict[float, str] = {
         matrices: "These are the matrices alone. Each layer also has a vector b, with one weight for each of its outputs.",
         matrices + encoder: "The vectors of the decoder are missing. It has the outputs 64, 256 and 784.",
         matrices + decoder: "The vectors of the encoder are missing. It has the outputs 256, 64 and 2.",
