@@ -108,8 +108,8 @@ masks = {
 figures.spectra(masks, stft, RATE, top=4000, low=0, high=1, unit="mask", colours="viridis")
 
 # %% [markdown]
-# The magnitudes of the sources do not add up. If two waves have opposite phases, they cancel each other, and $|X| < |S| +
-# |R|$. Therefore the masks differ, and only `psm` uses the phases.
+# The magnitudes of the sources do not add up. If two waves have opposite phases, they cancel each other, and
+# $|X| < |S| + |R|$. Therefore the masks differ, and only `psm` uses the phases.
 #
 # The measure **SI-SDR** compares an estimate $\hat s$ with the true source $s$. It is the energy of the source divided by the
 # energy of the error, in decibels:
