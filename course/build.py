@@ -27,7 +27,8 @@ from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 COURSE = Path(__file__).resolve().parent
 RESULTS = COURSE / "results.json"
 OUTPUT = Path("outputs/course")
-TRAINING = re.compile(r"^unbraid train\b(?:.*\\\n)*.*$", re.MULTILINE)
+# A command with its continued lines, up to a pipe, a redirection, a second command or a comment
+TRAINING = re.compile(r"^unbraid train\b(?:\\\n|.)*?(?=\s*$(?<!\\)|\s+(?:\||\d?>|&|;|#))", re.MULTILINE)
 SHORT = "trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 ++trainer.limit_train_batches=2 ++trainer.limit_val_batches=2"
 TOLERANCE = 1e-3  # relative difference of a result that is allowed between two machines
 TOLERANCES = {  # larger values for single results; a comment gives the reason
@@ -44,6 +45,11 @@ def lessons(numbers: list[int]) -> list[Path]:
 def key(lesson: Path) -> str:
     """Return the name of a lesson in results.json and in the output folder, such as `lesson_01`."""
     return lesson.stem[: len("lesson_01")]
+
+
+def shortened(shell: str) -> str:
+    """Add the words of a very short training to all training commands of a shell cell."""
+    return TRAINING.sub(lambda command: f"{command[0]} {SHORT}", shell)
 
 
 def environment(output: Path, fast: bool) -> dict[str, str]:
@@ -79,7 +85,7 @@ def execute(lesson: Path, output: Path, fast: bool = False) -> nbformat.Notebook
     if fast:
         for cell in notebook.cells:
             if cell.source.startswith("%%bash"):
-                cell.source = TRAINING.sub(lambda command: f"{command[0]} {SHORT}", cell.source)
+                cell.source = shortened(cell.source)
     client = NotebookClient(
         notebook,
         timeout=900,

@@ -53,9 +53,18 @@ def test_lesson_has_its_parts(lesson):
     assert (PROJECT / "src/unbraid/course/checks" / f"{name}.py").is_file()
 
 
-def test_training_commands_become_short(build):
-    command = "unbraid train model=ae \\\n  seed=1"
-    assert build.TRAINING.sub(lambda found: f"{found[0]} S", f"%%bash\n{command}\necho") == f"%%bash\n{command} S\necho"
+COMMANDS = ["unbraid train", "unbraid train a='x|y' b=1", "unbraid train a=1 \\\n  b=2", "unbraid train -m \\\na=1"]
+
+
+@pytest.mark.parametrize("end", ["", " | tail -n 8", " 2> /dev/null | tail", " > log.txt", " && ls", "  # comment", "\nls"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_training_commands_become_short(build, command, end):
+    assert build.shortened(f"%%bash\n{command}{end}") == f"%%bash\n{command} {build.SHORT}{end}"
+
+
+def test_other_commands_do_not_change(build):
+    text = "%%bash\nunbraid anomaly run=a\necho unbraid train"
+    assert build.shortened(text) == text
 
 
 def test_differences_of_results(build):
