@@ -34,6 +34,7 @@ TOLERANCE = 1e-3  # relative difference of a result that is allowed between two 
 TOLERANCES = {  # larger values for single results; a comment gives the reason
     "lesson_03/beats_alarms": 0.1,  # counts of 200 beats, some of which are near the limit
     "lesson_03/beats_hits": 0.05,
+    "lesson_05/from_zero": 0.3,  # 64 iterations from phase 0 amplify rounding errors; the score is far below 0 dB in any case
 }
 
 
