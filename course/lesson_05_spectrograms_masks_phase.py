@@ -10,7 +10,7 @@
 # - name the steps between a mixture and a separated source,
 # - choose the window of a short-time Fourier transform,
 # - define four ideal masks and compare their scores,
-# - measure what the phase of the mixture costs,
+# - measure the cost of the mixture phase,
 # - reconstruct a phase with the Griffin-Lim algorithm, iteration by iteration.
 #
 # Time: 60 minutes for you, 1 minute for the computer.

@@ -98,7 +98,7 @@ figures.spectra(
 )
 
 # %% [markdown]
-# Where the mixture is quiet, the values of the mask do not matter.
+# In quiet frames of the mixture, the values of the mask do not matter.
 #
 # How far does the network look? The next cell silences one frame in the middle of the mixture, and measures how much the mask
 # changes in all frames. A convolutional network with small kernels would change in the neighbourhood only. The LSTM reacts in
