@@ -34,6 +34,7 @@ TOLERANCE = 1e-3  # relative difference of a result that is allowed between two 
 TOLERANCES = {  # larger values for single results; a comment gives the reason
     "lesson_03/beats_alarms": 0.1,  # counts of 200 beats, some of which are near the limit
     "lesson_03/beats_hits": 0.05,
+    "lesson_05/from_zero": 0.3,  # 64 iterations from phase 0 amplify rounding errors; the score is far below 0 dB in any case
     "lesson_09/high": 0.3,  # almost 0, so that a small difference between two machines is a large share of it
     "lesson_09/p": 0.1,  # p is 0.05 if `high` is 0
 }

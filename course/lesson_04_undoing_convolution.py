@@ -298,7 +298,7 @@ upsampled = {
 figures.spectrograms(upsampled, STFT(512, 128), 8192)
 
 # %% [markdown]
-# Above 1 kHz, the voice has no energy, as the first panel shows. All other panels contain mirrored copies of the voice: with
+# The voice has energy below 1 kHz only, as the first panel shows. All other panels contain mirrored copies of the voice: with
 # each factor of 2, the spectrum is repeated. Linear interpolation attenuates the copies, and the random kernel does not.
 # Listen to the ideal result and to the transposed convolution:
 

@@ -10,7 +10,7 @@
 # - name the steps between a mixture and a separated source,
 # - choose the window of a short-time Fourier transform,
 # - define four ideal masks and compare their scores,
-# - measure what the phase of the mixture costs,
+# - measure the cost of the mixture phase,
 # - reconstruct a phase with the Griffin-Lim algorithm, iteration by iteration.
 #
 # Time: 60 minutes for you, 1 minute for the computer.
@@ -108,8 +108,8 @@ masks = {
 figures.spectra(masks, stft, RATE, top=4000, low=0, high=1, unit="mask", colours="viridis")
 
 # %% [markdown]
-# The magnitudes of the sources do not add up. If two waves have opposite phases, they cancel each other, and $|X| < |S| +
-# |R|$. Therefore the masks differ, and only `psm` uses the phases.
+# The magnitudes of the sources do not add up. If two waves have opposite phases, they cancel each other, and
+# $|X| < |S| + |R|$. Therefore the masks differ, and only `psm` uses the phases.
 #
 # The measure **SI-SDR** compares an estimate $\hat s$ with the true source $s$. It is the energy of the source divided by the
 # energy of the error, in decibels:
@@ -127,9 +127,9 @@ record(**scores)
 separation_figures.score_bars({"SI-SDR of the vocals": scores})
 
 # %% [markdown]
-# The mixture itself has −4.6<!-- mixture --> dB, because the band is louder than the voice. The binary mask reaches 6.2<!--
-# ibm --> dB, and the phase-sensitive mask 9.6<!-- psm --> dB. No network that estimates a real mask between 0 and 1 can be
-# much better. Listen to the binary mask, and then to the phase-sensitive mask:
+# The mixture itself has −4.6<!-- mixture --> dB, because the band is louder than the voice. The binary mask reaches
+# 6.2<!-- ibm --> dB, and the phase-sensitive mask 9.6<!-- psm --> dB. No network that estimates a real mask between 0 and 1
+# can be much better. Listen to the binary mask, and then to the phase-sensitive mask:
 
 # %%
 Audio(estimates["ibm"][0].numpy(), rate=RATE)
@@ -261,9 +261,9 @@ for name, (score, error) in found.items():
     print(f"{name:46} SI-SDR {score:6.1f} dB   spectral convergence {error:6.1f} dB")
 
 # %% [markdown]
-# Started from phase 0, the SI-SDR is −25.8<!-- from_zero --> dB. Started from the phase of the mixture, it is 10.1<!--
-# from_mixture --> dB, which is better than the phase of the mixture without Griffin-Lim (8.1<!-- true_magnitudes --> dB).
-# This result needs true magnitudes. With the magnitudes of a network, the gain is usually small. In unbraid, the option
+# Started from phase 0, the SI-SDR is −25.8<!-- from_zero --> dB. Started from the phase of the mixture, it is
+# 10.1<!-- from_mixture --> dB, which is better than the phase of the mixture without Griffin-Lim (8.1<!-- true_magnitudes -->
+# dB). This result needs true magnitudes. With the magnitudes of a network, the gain is usually small. In unbraid, the option
 # `phase=griffin_lim` of a model chooses this method.
 #
 #

@@ -243,7 +243,7 @@ for name, row in rows.items():
 #
 # But you can compare *differences*, which were measured under equal conditions. In the paper, skip connections improve the
 # NSDR of the vocals by 2.55 dB. Here, the gain is 1.3<!-- gain --> dB. With 2 songs and one seed, this is only a first hint.
-# Lesson 9 shows what a convincing comparison needs.
+# Lesson 9 shows the parts of a convincing comparison.
 #
 # ## Exercises
 #

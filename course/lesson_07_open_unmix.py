@@ -98,7 +98,7 @@ figures.spectra(
 )
 
 # %% [markdown]
-# Where the mixture is quiet, the values of the mask do not matter.
+# In quiet frames of the mixture, the values of the mask do not matter.
 #
 # How far does the network look? The next cell silences one frame in the middle of the mixture, and measures how much the mask
 # changes in all frames. A convolutional network with small kernels would change in the neighbourhood only. The LSTM reacts in
@@ -228,13 +228,13 @@ separation_figures.score_bars({name: {key: min(value, 40.0) for key, value in ro
 
 # %% [markdown]
 # One iteration of the Wiener filter raises the SIR from 2.7<!-- sir_networks --> dB to 6.1<!-- sir_one --> dB, and the SDR
-# from 2.3<!-- sdr_networks --> dB to 3.0<!-- sdr_one --> dB. The ISR falls from 6.2<!-- isr_networks --> dB to 4.6<!--
-# isr_one --> dB, because the filter also removes parts of the voice. Four iterations raise the SIR to 6.8<!-- sir_four -->
-# dB, but the SAR and the SDR fall to 5.7<!-- sar_four --> dB and 2.2<!-- sdr_four --> dB. So more iterations are not always
-# better. This song is one example, and songs differ.
+# from 2.3<!-- sdr_networks --> dB to 3.0<!-- sdr_one --> dB. The ISR falls from 6.2<!-- isr_networks --> dB to
+# 4.6<!-- isr_one --> dB, because the filter also removes parts of the voice. Four iterations raise the SIR to
+# 6.8<!-- sir_four --> dB, but the SAR and the SDR fall to 5.7<!-- sar_four --> dB and 2.2<!-- sdr_four --> dB. So more
+# iterations are not always better. This song is one example, and songs differ.
 #
 # The mixture has the highest SAR and the highest ISR, although it is not separated at all: it contains no artefacts, and the
-# voice is unchanged. So never judge a separator by one of these numbers alone.
+# voice is unchanged. So never judge a separator by SAR or ISR alone.
 #
 # Listen to the voice, estimated by the networks, and then with one iteration of the Wiener filter.
 
