@@ -24,10 +24,7 @@ IGNORED = {
     "multi_stft_resolution_loss_weight", "multi_stft_resolutions_window_sizes", "multi_stft_hop_size", "multi_stft_normalized",
 }  # fmt: skip
 PREFIX = r"^(?:module\.|model\.|_orig_mod\.)+"  # of distributed training, of a wrapper, and of a compiled network
-RENAMES = (
-    (PREFIX, ""),
-    (r"^layers\.", "transformer.blocks."),
-    (r"^final_norm\.", "transformer.norm."),
+TRANSFORMER_LAYERS = (  # names in `unbraid.nets.rotary_transformer`
     (r"\.layers\.(\d+)\.0\.", r".layers.\1.attention."),
     (r"\.layers\.(\d+)\.1\.net\.0\.", r".layers.\1.feed_forward.norm."),
     (r"\.layers\.(\d+)\.1\.net\.1\.", r".layers.\1.feed_forward.expand."),
@@ -35,9 +32,15 @@ RENAMES = (
     (r"\.to_qkv\.(?:0\.)?", ".qkv."),
     (r"\.to_gates\.", ".gates."),
     (r"\.to_out\.[01]\.", ".out."),
+    (r"\.gamma$", ".weight"),
+)
+RENAMES = (
+    (PREFIX, ""),
+    (r"^layers\.", "transformer.blocks."),
+    (r"^final_norm\.", "transformer.norm."),
+    *TRANSFORMER_LAYERS,
     (r"^band_split\.to_features\.", "band_split.bands."),
     (r"\.to_freqs\.(\d+)\.0\.", r".bands.\1."),
-    (r"\.gamma$", ".weight"),
 )
 MARKS = (
     r"band_split\.to_features\.1\.0\.gamma$",

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from unbraid.interop.msst.family import Family, Shapes
+from unbraid.interop.msst.roformer import TRANSFORMER_LAYERS
 from unbraid.nets.scnet import SCNet
 from unbraid.nets.scnet_transformer import SCNetTransformer
 from unbraid.runs.errors import InputError
@@ -31,10 +32,7 @@ RENAMES = (
 TRANSFORMER = (
     (r"^(separation\.\d+)\.freq_layer\.", r"\1.frequency."),
     (r"^(separation\.\d+)\.time_layer\.", r"\1.time."),
-    (r"\.layers\.(\d+)\.0\.", r".attention.\1."),
-    (r"\.layers\.(\d+)\.1\.net\.", r".feedforward.\1."),
-    (r"\.to_(qkv|gates|out)\.", r".\1."),
-    (r"\.gamma$", ".weight"),
+    *TRANSFORMER_LAYERS,
 )
 ARGUMENTS = {
     "audio_channels": "audio_channels", "nfft": "n_fft", "hop_size": "hop_length", "normalized": "normalized",
