@@ -179,8 +179,7 @@ def build(node: DictConfig, **given: Any) -> Any:
         reason = cause if isinstance(cause, InputError) else InputError(str(cause))
         if plugins.package_of(str(node.get("_target_"))) and not isinstance(cause, InputError):
             reason = InputError(f"{type(cause).__name__}: {cause}", hint="HYDRA_FULL_ERROR=1 prints the traceback")
-        where = _with_key(node, str(error), reason.where)
-        raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
+        raise reason.at(_with_key(node, str(error), reason.where)) from error
 
 
 def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:
