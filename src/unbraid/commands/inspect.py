@@ -57,7 +57,7 @@ def inspect(config: DictConfig) -> None:
     except InputError as error:
         if error.where != f"run={path}":
             raise
-        raise error.at(path) from error
+        error.raise_at(path)
     echo(*_lines(found), sep="\n")
     for number, command in enumerate(commands(found, path, config.config)):
         echo(f"{'' if number else 'use':<9}{command}")

@@ -179,7 +179,8 @@ def build(node: DictConfig, **given: Any) -> Any:
         reason = cause if isinstance(cause, InputError) else InputError(str(cause))
         if plugins.package_of(str(node.get("_target_"))) and not isinstance(cause, InputError):
             reason = InputError(f"{type(cause).__name__}: {cause}", hint="HYDRA_FULL_ERROR=1 prints the traceback")
-        raise reason.at(_with_key(node, str(error), reason.where)) from error
+        where = _with_key(node, str(error), reason.where)
+        raise InputError(where, reason.problem, found=reason.found, expected=reason.expected, hint=reason.hint) from error
 
 
 def build_kind(node: DictConfig, *kinds: type, **given: Any) -> Any:

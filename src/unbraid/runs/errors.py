@@ -35,9 +35,9 @@ class InputError(ValueError):
         sentence = f". {hint[0].upper() if is_word else hint[0]}{hint[1:]}" if hint else ""
         super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
-    def at(self, where: object) -> "InputError":
-        """Return the same error with another file, key or argument `where`."""
-        return InputError(where, self.problem, found=self.found, expected=self.expected, hint=self.hint)
+    def raise_at(self, where: object) -> NoReturn:
+        """Raise the same error with another file, key or argument `where`."""
+        raise InputError(where, self.problem, found=self.found, expected=self.expected, hint=self.hint) from self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return the values from which pickle restores the error in another process."""

@@ -54,14 +54,14 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         of the average that the protocol defines, see `unbraid.scoring.bootstrap`. Tracks in which a source is unknown
         are left out.
     """
-    values = [of_track(track.frames, protocol) for track in tracks]
+    values, samples = [of_track(track.frames, protocol) for track in tracks], [track.samples for track in tracks]
     summary: Summary = {}
     for source, measures in tracks[0].frames.items() if tracks else ():
         summary[source] = {}
         for measure in measures:
-            pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
+            of_tracks = [value[source][measure] for value in values]
             windows = [value for track in tracks if source not in track.unknown for value in track.frames[source][measure]]
-            summary[source][measure] = statistics_of(*zip(*pairs, strict=True), protocol.tracks) | {
+            summary[source][measure] = statistics_of(of_tracks, samples, protocol.tracks) | {
                 "undefined": sum(value is None for value in windows) / max(1, len(windows)),
                 "infinite": sum(value is not None and math.isinf(value) for value in windows) / max(1, len(windows)),
             }

@@ -105,7 +105,7 @@ class DataSets:
             where = f"sets.{name}.root={where}"
         elif where.partition(".")[0] in vars(self.sets[name].layout):
             where = f"sets.{name}.layout.{where}"
-        return error.at(where)
+        return InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint)
 
     def _renamed(self, name: str, listing: Listing) -> list[Track]:
         """Apply the rules of a data set to its tracks."""

@@ -79,7 +79,7 @@ class MsstConfig:
         try:
             arguments = family.arguments(self.tree)
         except InputError as error:
-            raise error.at(f"{self.path}, {error.where}") from error
+            error.raise_at(f"{self.path}, {error.where}")
         except KeyError as error:
             raise InputError(self.path, f"the file lacks the section or option {error} of {network.__name__}") from error
         except (TypeError, AttributeError, IndexError) as error:
@@ -104,6 +104,12 @@ class MsstConfig:
 
         Args:
             family: family of the network.
+
+        Yields:
+            Nothing, for use in a `with` statement.
+
+        Raises:
+            InputError: the block has raised such an error.
         """
         try:
             yield
@@ -112,8 +118,8 @@ class MsstConfig:
                 raise
             argument = re.split(r"\W+", error.where)[-1]
             if argument in signature(family.network).parameters:
-                raise error.at(f"{self.path}, {family.options.get(argument, f'model.{argument}')}") from error
-            raise error.at(f"{self.path}{error.where.removeprefix(KEY)}") from error
+                error.raise_at(f"{self.path}, {family.options.get(argument, f'model.{argument}')}")
+            error.raise_at(f"{self.path}{error.where.removeprefix(KEY)}")
 
 
 def read_msst_config(path: Path) -> MsstConfig:
