@@ -12,14 +12,16 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from tests.conftest import NARROW, PROJECT, SHORT, files_below, only_run, write_song
 from tests.models.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.cli import CONF
 from unbraid.inference.chunked import separate
-from unbraid.models.losses import MagnitudeL1, WaveformL1
+from unbraid.models.losses import MagnitudeL1, WaveformL1, WeightedSum
 from unbraid.models.separators.waveform import WaveformSeparator
+from unbraid.models.waveform_losses import LogWMSELoss
 from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
@@ -193,6 +195,13 @@ def test_incompatible_sizes_of_a_network_are_named():
     with pytest.raises(InputError) as error:
         try_one_chunk(WaveformSeparator(net, ["vocals"], 8000, 1, 0.1), WaveformL1(), 800)
     assert "model.separator.net" in error.value.where and "800" in str(error.value)
+
+
+def test_a_loss_for_another_sample_rate_is_refused():
+    separator, loss = WaveformSeparator(lambda _: nn.Unflatten(1, (1, 1)), ["vocals"], 8000, 1, 0.1), LogWMSELoss()
+    with pytest.raises(InputError) as error:
+        try_one_chunk(separator, WeightedSum({"hearing": loss}, {"hearing": 1.0}), 800)
+    assert (error.value.where, error.value.found, error.value.expected) == ("model.loss", "8000 Hz", "44100 Hz")
 
 
 def test_denormal_numbers_are_flushed():

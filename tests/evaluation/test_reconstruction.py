@@ -49,4 +49,7 @@ def test_samples_have_the_scale_of_test_data(drawn):
 def test_table_names_the_item_of_an_error(drawn, kind, item):
     scores = drawn["scores"]
     scores["protocol"]["vectors"] = scores["protocol"]["vectors"].replace("images", kind)
-    assert f"squared error of {item})" in report(scores, "this run")
+    text = report(scores, "this run")
+    assert f"squared error of {item})" in text
+    ends = [f"{scores['summary']['images']['error'][key]:.3f}" for key in ("low", "high")]
+    assert [line.split()[-2] for line in text.splitlines() if "95 % from" in line or line.split()[0] == "to"] == ends

@@ -155,7 +155,7 @@ def test_every_tensor_that_does_not_fit_is_listed(pair, net):
         (lambda t: t["training"].update(instruments=["a", "a"]), ", training.instruments", "['a', 'a']"),
         (lambda t: t["training"].update(instruments="vocals"), ", training.instruments", "'vocals'"),
         (lambda t: t["training"].update(segment=0.5), ", training.segment", "0.5"),
-        (lambda t: t["training"].update(samplerate=True), ", sample_rate", "True"),
+        (lambda t: t["training"].update(samplerate=True), ", training.samplerate", "True"),
         (lambda t: t["inference"].update(num_overlap=0), ", inference.num_overlap", "0"),
         (lambda t: t["inference"].update(num_overlap=10**9), ", inference.num_overlap", 10**9),
         (lambda t: (t.update(model={}), t["audio"].pop("chunk_size")), ", audio.chunk_size", "None"),

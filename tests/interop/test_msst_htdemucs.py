@@ -76,11 +76,11 @@ def test_options_without_effect_are_accepted():
 def test_unsupported_options_are_named(option, value):
     with pytest.raises(InputError) as error:
         arguments(config(**{option: value}))
-    assert error.value.where == f"config.htdemucs.{option}" and error.value.found == value
+    assert error.value.where == f"htdemucs.{option}" and error.value.found == value
 
 
 @pytest.mark.parametrize("other", [{"model": "hdemucs", "hdemucs": {}}, {"model": {"dim": 3}}, {"model": "htdemucs"}])
 def test_configs_of_other_networks_are_refused(other):
     with pytest.raises(InputError) as error:
         arguments(other)
-    assert error.value.where in ("config.model", "config.htdemucs")
+    assert error.value.where in ("model", "htdemucs")

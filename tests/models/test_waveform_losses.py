@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from unbraid.models.separators.base import Estimate
-from unbraid.models.waveform_losses import L1SNR, TrimmedMSE
+from unbraid.models.waveform_losses import L1SNR, LogWMSELoss, TrimmedMSE
 from unbraid.runs.errors import InputError
+from unbraid.scoring.log_wmse import LogWMSE
 
 
 def random(seed, shape=(4, 2, 1, 1000)):
@@ -55,6 +56,30 @@ def test_l1_snr_ignores_the_level_of_the_song():
     loss = L1SNR(1e-9)
     quiet = loss(Estimate(1e-3 * estimate), Estimate(1e-3 * reference))
     assert torch.isclose(quiet, loss(Estimate(estimate), Estimate(reference)), atol=1e-4)
+
+
+def test_log_wmse_is_the_negative_measure():
+    """The measure also ignores inaudible errors, of which this signal has none."""
+    estimate, reference = random(0, (2, 2, 2, 9000)), random(1, (2, 2, 2, 9000))
+    mixture = reference.sum(dim=1) + 0.1 * random(2, (2, 2, 9000))
+    loss = LogWMSELoss()(Estimate(estimate), Estimate(reference, waveform=mixture))
+    scores = [LogWMSE()(reference[b, s], estimate[b, s], 44100, mixture[b])[0] for b in range(2) for s in range(2)]
+    assert loss.item() == pytest.approx(-sum(scores) / 4, abs=1e-3)
+
+
+def test_log_wmse_of_silence_has_finite_gradients():
+    silent = torch.zeros(1, 1, 1, 9000)
+    for mixture in (silent[:, 0], random(1, (1, 1, 9000))):
+        estimate = (1e-3 * random(0, silent.shape)).requires_grad_()
+        LogWMSELoss()(Estimate(estimate), Estimate(silent, waveform=mixture)).backward()
+        assert estimate.grad.isfinite().all() and estimate.grad.any()
+
+
+def test_log_wmse_needs_the_mixture():
+    reference = random(1, (1, 1, 1, 9000))
+    with pytest.raises(InputError) as error:
+        LogWMSELoss()(Estimate(reference), Estimate(reference))
+    assert error.value.where == "model.loss" and "waveform" in error.value.problem
 
 
 @pytest.mark.parametrize(

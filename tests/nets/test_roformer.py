@@ -8,7 +8,7 @@ import torch
 
 from unbraid.dsp.mel import mel_bands
 from unbraid.nets.roformer import BSRoformer, MelBandRoformer
-from unbraid.nets.rotary_transformer import RMSNorm, rotate, rotations
+from unbraid.nets.rotary_transformer import RMSNorm, Transformer, rotate, rotations
 from unbraid.runs.errors import InputError
 
 SMALL = {"dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "hop_length": 100}
@@ -57,10 +57,11 @@ def test_checkpointing_does_not_change_gradients(name):
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*results, strict=True))
 
 
-def test_checkpointing_computes_transformers_twice():
+@pytest.mark.parametrize("training", [True, False])
+def test_checkpointing_computes_transformers_twice(training):
     calls = []
     for checkpointing in (False, True):
-        net = small("bs_roformer", gradient_checkpointing=checkpointing).train()
+        net = small("bs_roformer", gradient_checkpointing=checkpointing).train(training)
         count = []
         net.transformer.blocks[0][0].layers[0].register_forward_pre_hook(lambda *_, count=count: count.append(1))
         net(torch.randn(1, 2, 1200)).square().sum().backward()
@@ -135,6 +136,19 @@ def test_products_of_rotated_vectors_depend_on_the_distance():
     )
     assert torch.allclose(rotate(query, rotation)[0], query[0])
     assert torch.allclose(rotation[3].angle(), 3 / 10000 ** (torch.arange(0, 8, 2) / 8))
+
+
+def test_features_after_the_rotated_pairs_are_unchanged():
+    vectors = torch.randn(20, 8)
+    rotation = rotations(20, 6, vectors)
+    assert torch.equal(rotate(vectors, rotation)[:, 6:], vectors[:, 6:])
+    assert torch.allclose(rotate(vectors, rotation)[:, :6], rotate(vectors[:, :6].contiguous(), rotation), atol=1e-6)
+
+
+def test_attention_knows_the_order():
+    torch.manual_seed(0)
+    transformer, x = Transformer(1, 8, 2, 8, 0.0, 0.0, linear=False, norm_output=True, rotary_dim=4), torch.randn(1, 6, 8)
+    assert not torch.allclose(transformer(x.flip(1)).flip(1), transformer(x), atol=1e-4)
 
 
 def test_norm_scales_to_unit_rms():

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from unbraid.nets.scnet import SCNet, from_frequencies, to_frequencies
 from unbraid.nets.scnet_bands import Compression, Expansion, SparseBands
-from unbraid.nets.scnet_transformer import PathAttention, SCNetTransformer, rotated
+from unbraid.nets.scnet_transformer import SCNetTransformer
 from unbraid.runs.errors import InputError
 
 SMALL = {"channels": [8, 12], "n_fft": 256, "hop_length": 64, "layers": 2}
@@ -132,22 +132,6 @@ def test_expansion_restores_the_number_of_bins(bins, kernels):
     assert Expansion(8, 3, bins, bands)(x, skip).shape == (1, 3, bins, 5)
 
 
-def test_rotation_depends_on_the_distance_only():
-    query, key = torch.randn(8), torch.randn(8)
-    angles = torch.outer(torch.arange(20), torch.tensor([1.0, 0.3, 0.01]))
-    queries, keys = rotated(query.expand(20, 8), angles), rotated(key.expand(20, 8), angles)
-    products = queries @ keys.T
-    assert torch.allclose(products.diagonal(3), products[0, 3].expand(17), atol=1e-5)
-    assert not torch.allclose(products[0, 3], products[0, 5])
-    assert torch.equal(queries[:, 6:], query[6:].expand(20, 2)) and torch.allclose(queries.norm(dim=1), query.norm(), atol=1e-5)
-
-
-def test_attention_knows_the_order():
-    torch.manual_seed(0)
-    layer, x = PathAttention(8, 2, 8, 8, 0.0).eval(), torch.randn(1, 6, 8)
-    assert not torch.allclose(layer(x.flip(1)).flip(1), layer(x), atol=1e-4)
-
-
 def test_dropout_acts_in_training_only():
     net = small("transformer", attn_dropout=0.5, ff_dropout=0.5)
     mixture = torch.randn(1, 2, 1303)
@@ -181,7 +165,7 @@ def test_invalid_arguments_are_refused(options, where, found):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("rotary_dim", 3), ("rotary_dim", 10), ("attn_dropout", 1.0), ("ff_dropout", -0.1)]
+    ("option", "value"), [("dim_head", 7), ("rotary_dim", 3), ("rotary_dim", 10), ("attn_dropout", 1.0), ("ff_dropout", -0.1)]
 )
 def test_invalid_arguments_of_attention_are_refused(option, value):
     with pytest.raises(InputError) as error:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unbraid.scoring import bootstrap
 from unbraid.scoring.bootstrap import interval
 
 NORMAL = np.random.default_rng(1).standard_normal(400)
@@ -28,6 +29,19 @@ def test_long_tracks_count_more():
 def test_interval_needs_two_tracks():
     assert interval([1.0], [5], "mean") is interval([], [], "median") is None
     assert interval([1.0, 1.0], [5, 5], "mean") == (1.0, 1.0)
+
+
+def test_interval_of_the_mean_over_targets():
+    """If the targets agree, the interval is that of one target. If their differences cancel, the interval is a point."""
+    one, other = NORMAL[:20], 3 - NORMAL[:20]
+    assert interval([one, one], [1] * 20, "mean") == pytest.approx(interval(one, [1] * 20, "mean"))
+    assert interval([one, other], [1] * 20, "mean") == pytest.approx((1.5, 1.5))
+
+
+def test_many_values_are_drawn_in_blocks(monkeypatch):
+    expected = interval(NORMAL, [1] * 400, "mean")
+    monkeypatch.setattr(bootstrap, "BLOCK", 1000)
+    assert interval(NORMAL, [1] * 400, "mean") == expected
 
 
 def test_result_does_not_change_between_calls():

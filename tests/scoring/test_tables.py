@@ -8,7 +8,7 @@ import pytest
 
 from unbraid.runs.errors import InputError
 from unbraid.scoring.protocols import Protocol, SourceGroup
-from unbraid.scoring.tables import of_track, refuse_mixed, summarise, table
+from unbraid.scoring.tables import intervals_of_mean, of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
 
 VERSIONS = {"torch": "2.11.0"}
@@ -194,6 +194,20 @@ def test_several_targets_have_a_row_for_their_mean():
     lines = table({"mine": summarise([both], protocol())}, record(protocol()) | {"rest": "rest"}, 1).splitlines()
     assert lines[-2].split()[:4] == ["mean", "of", "2", "targets"]
     assert lines[-1].split() == ["mine", "4.50", "5.00", "5.50", "6.00", "0.0%"]
+
+
+def test_mean_over_targets_has_an_interval():
+    def track(*values):
+        return TrackScores({name: {"SDR": [v]} for name, v in zip(("vocals", "bass", "rest"), values, strict=True)}, 9, ())
+
+    tracks = [track(1.0, 7.0, 99.0), track(3.0, 9.0, 0.0)]
+    means = intervals_of_mean(tracks, protocol(), "rest")
+    assert means == {"SDR": {"low": 4.0, "high": 6.0}}
+    rows, rest = {"mine": summarise(tracks, protocol())}, record(protocol()) | {"rest": "rest"}
+    lines = [line.split() for line in table(rows, rest, 2, ["mine"], {"mine": means}).splitlines()[-3:]]
+    assert lines == [["mine", "5.00", "0.0%"], ["95", "%", "from", "4.00"], ["to", "6.00"]]
+    assert not intervals_of_mean([*tracks, track(None, 1.0, 1.0)], protocol(), "rest")
+    assert not intervals_of_mean(tracks[:1], protocol(), "rest") and not intervals_of_mean([], protocol(), None)
 
 
 def test_table_of_length_weighted_means():

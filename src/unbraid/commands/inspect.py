@@ -57,7 +57,7 @@ def inspect(config: DictConfig) -> None:
     except InputError as error:
         if error.where != f"run={path}":
             raise
-        raise InputError(path, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
+        error.raise_at(path)
     echo(*_lines(found), sep="\n")
     for number, command in enumerate(commands(found, path, config.config)):
         echo(f"{'' if number else 'use':<9}{command}")

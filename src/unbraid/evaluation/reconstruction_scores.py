@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unbraid.models.features import Features
 from unbraid.runs.source_version import versions
-from unbraid.scoring.tables import statistics_of
+from unbraid.scoring.tables import interval_lines, statistics_of
 from unbraid.tasks.reconstruction import ReconstructionTask
 
 MEASURES = ("error", "SNR")
@@ -143,4 +143,5 @@ def report(scores: Mapping[str, Any], label: str) -> str:
         for row, summary in rows.items():
             error, snr = (summary[name][measure]["mean"] for measure in MEASURES)
             lines.append(f"  {row:<50}{error:>10.3f}{'–' if snr is None else f'{snr:.2f}':>10}")
+            lines += interval_lines(summary[name], MEASURES, 52, 10, 3) if row == label else []
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from unbraid.models.constant_spectrum import ConstantSpectrum
 from unbraid.nets.ddsp import Instrument, Sounding, Training, semitones
 from unbraid.runs.errors import InputError
 from unbraid.runs.source_version import versions
-from unbraid.scoring.tables import statistics_of
+from unbraid.scoring.tables import interval_lines, statistics_of
 
 LEAST_VOICED = 0.5  # smallest share of voiced points among the points that are not silent
 MEASURES = ("loss", "f0 error (cents)", "loudness error (dB)", "voiced")
@@ -224,7 +224,7 @@ def curves(controls: Controls, parameters: Sounding) -> dict[str, Tensor]:
 
 
 def _summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
-    return {measure: statistics_of([track[measure] for track in values]) for measure in MEASURES}
+    return {measure: statistics_of([track[measure] for track in values], statistic="median") for measure in MEASURES}
 
 
 def report(scores: Mapping[str, Any], label: str) -> str:
@@ -244,4 +244,5 @@ def report(scores: Mapping[str, Any], label: str) -> str:
         for row, statistics in {label: summary, "constant spectra, fitted": scores["constant"][source]}.items():
             cells = (statistics[measure]["median"] for measure in MEASURES)
             lines.append(f"  {row:<32}" + "".join(f"{'–' if cell is None else f'{cell:.3f}':>21}" for cell in cells))
+            lines += interval_lines(statistics, MEASURES, 34, 21, 3) if row == label else []
     return "\n".join(lines)

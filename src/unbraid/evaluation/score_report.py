@@ -26,11 +26,12 @@ def report(scores: Mapping[str, Any], label: str, beside: Mapping[str, Mapping[s
     refuse_mixed({label: scores["protocol"]} | {name: other["protocol"] for name, other in others.items()})
     rows: dict[str, Summary] = {label: scores["summary"]} | {name: other["summary"] for name, other in others.items()}
     models = [*rows]
+    means = {name: other.get("mean_over_targets", {}) for name, other in {label: scores, **others}.items()}
     rows |= {BASELINES[MIXED]: scores["mixture"]}
     if scores.get(SILENCE):
         rows |= {BASELINES[SILENCE]: scores[SILENCE]}
     rows |= {_oracle_label(name, scores["settings"][name]): oracle for name, oracle in scores["oracle"].items()}
-    lines = [table(rows, scores["protocol"], len(scores["tracks"]), models)]
+    lines = [table(rows, scores["protocol"], len(scores["tracks"]), models, means)]
     for track, sources in scores["silent"].items():
         lines.append(f"undefined: {track}, silent reference of {' and '.join(sources)}")
     for track, sources in scores.get("unknown", {}).items():

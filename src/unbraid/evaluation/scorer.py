@@ -25,7 +25,7 @@ from unbraid.runs.files import below, write_json
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
 from unbraid.scoring.protocols import Protocol, SourceGroup, with_improvements
-from unbraid.scoring.tables import of_track, refuse_mixed, summarise
+from unbraid.scoring.tables import intervals_of_mean, of_track, refuse_mixed, summarise
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, scoring_code, write_track
 
 ESTIMATE = "estimate"
@@ -263,6 +263,7 @@ class Scorer:
             "protocol": self.record,
             "checkpoint": checkpoint,
             "summary": summaries.pop(ESTIMATE),
+            "mean_over_targets": intervals_of_mean(improved[ESTIMATE], self.protocol, self.record["rest"]),
             "mixture": summaries.pop(MIXED),
             "silence": summaries.pop(SILENCE, {}),
             "oracle": summaries,

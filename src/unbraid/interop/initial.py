@@ -70,9 +70,7 @@ class Init:
         try:
             check(OmegaConf.create(value), cls, ())
         except InputError as error:
-            raise InputError(
-                f"init.{error.where}", error.problem, found=error.found, expected=error.expected, hint=error.hint
-            ) from error
+            error.raise_at(f"init.{error.where}")
         tree: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         options = cls(**tree)
         if options.weights not in ("best", "last") and not is_average(options.weights):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -202,11 +203,13 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
         for change in plugins.changes(record.get("plugins"), plugins.used(tree)):
             echo(change, file=sys.stderr)
     tensors = origin.tensors("separator")
-    with limited_size(origin.file, memory_of(tensors), len(tensors)):
+    foreign, settings = origin.foreign, origin.settings
+    naming = nullcontext() if foreign is None or settings is None else settings.named_options(family_of(foreign))
+    with naming, limited_size(origin.file, memory_of(tensors), len(tensors)):
         separator = make()
     tensors = origin.with_spare(separator, tensors)
-    if origin.foreign is not None and (wrong := misfits(tensors, separator.state_dict())):
-        refuse_options(origin.foreign, wrong)
+    if foreign is not None and settings is not None and (wrong := misfits(tensors, separator.state_dict())):
+        refuse_options(foreign, settings, wrong)
     fill(separator, tensors, origin.file)
     return separator
 

@@ -1,6 +1,7 @@
 """Losses of waveforms in addition to the losses in `unbraid.models.losses`.
 
 `TrimmedMSE` ignores the chunks with the largest errors. `L1SNR` and `SpectralRMSE` give loud and quiet sources similar weights.
+`LogWMSELoss` weights errors by the sensitivity of human hearing.
 """
 
 import math
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unbraid.dsp.hearing import SAMPLE_RATE, weighted_by_hearing
+from unbraid.models.losses import required_field
 from unbraid.runs.errors import InputError, check_counts
 
 
@@ -68,6 +71,24 @@ class L1SNR(nn.Module):
         errors = (estimate.sources - reference.sources).float().abs().flatten(2).sum(-1)
         levels = reference.sources.float().abs().flatten(2).sum(-1)
         return 10 * torch.log10((errors + self.epsilon) / (levels + self.epsilon)).mean()
+
+
+class LogWMSELoss(nn.Module):
+    """Compute 4 ln(mean of w² + 1e-8), the negative of the measure log-WMSE (Jordal, Nomono 2023), see `unbraid.dsp.hearing`.
+
+    In each channel, w is the filtered error (estimate minus reference), divided by the root mean square of the filtered
+    mixture. The mean runs over samples, and the result is the mean over channels, sources and batch. In contrast to the
+    measure, inaudible errors are not ignored, because their gradient would be 0. The loss is defined for silent sources.
+    """
+
+    sample_rate = SAMPLE_RATE  # the separator must have this rate
+
+    def forward(self, estimate: Any, reference: Any) -> Tensor:
+        """Return the loss. Shape: the sources of each argument are [B, S, C, T], the waveform [B, C, T] -> scalar."""
+        mixture = required_field(reference, "waveform").float()
+        power = weighted_by_hearing(mixture).square().mean(dim=-1).clamp(min=1e-16).unsqueeze(1)  # b 1 c
+        errors = weighted_by_hearing(estimate.sources.float() - reference.sources.float()).square().mean(dim=-1)  # b s c
+        return 4 * torch.log(errors / power + 1e-8).mean()
 
 
 class SpectralRMSE(nn.Module):

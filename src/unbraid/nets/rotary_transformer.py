@@ -7,13 +7,14 @@ attention over time grows with the square of the length of a chunk. For chunks o
 network.
 """
 
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from unbraid.nets.gradient_checkpointing import run_block
 from unbraid.runs.errors import InputError, check_counts
 
 SMALLEST_NORM = 1e-12  # feature vectors with a smaller norm are not scaled to unit RMS
@@ -56,9 +57,11 @@ def rotations(positions: int, features: int, like: Tensor) -> Tensor:
 
 
 def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate each pair of adjacent features. Shape: vectors [..., N, D], rotation [N, D / 2] -> [..., N, D]."""
-    pairs = vectors.to(torch.promote_types(vectors.dtype, torch.float32)).unflatten(-1, (-1, 2))
-    return torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2).type_as(vectors)
+    """Rotate the first P pairs of adjacent features. Shape: vectors [..., N, D], rotation [N, P] -> [..., N, D]."""
+    count = 2 * rotation.shape[-1]
+    pairs = vectors[..., :count].to(torch.promote_types(vectors.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    rotated = torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2).type_as(vectors)
+    return torch.cat([rotated, vectors[..., count:]], dim=-1) if count < vectors.shape[-1] else rotated
 
 
 class RotaryAttention(nn.Module):
@@ -71,7 +74,7 @@ class RotaryAttention(nn.Module):
         dropout: dropout probability of the attention weights and of the output.
 
     Shape:
-        x [B, N, D], rotation [N, `dim_head` / 2] -> [B, N, D], with N positions and D = `dim`.
+        x [B, N, D], rotation [N, P] -> [B, N, D], with N positions, D = `dim`, and P rotated pairs of features of a head.
     """
 
     def __init__(self, dim: int, heads: int, dim_head: int, dropout: float) -> None:
@@ -160,7 +163,7 @@ class Layer(nn.Module):
         self.attention, self.feed_forward = attention, feed_forward
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """Apply the layer to sequences. Shape: x [B, N, D], rotation [N, `dim_head` / 2] -> [B, N, D]."""
+        """Apply the layer to sequences. Shape: x [B, N, D], rotation [N, P] -> [B, N, D]."""
         x = x + self.attention(x, rotation)
         return x + self.feed_forward(x)
 
@@ -177,6 +180,7 @@ class Transformer(nn.Module):
         ff_dropout: dropout probability of the feed-forward networks.
         linear: whether the attention is between features (`LinearAttention`) instead of positions.
         norm_output: whether the output is normalised.
+        rotary_dim: number of features of a head that are rotated by the position, an even number; None: `dim_head`.
 
     Shape:
         [B, N, D] -> [B, N, D], with N positions and D = `dim`.
@@ -192,9 +196,10 @@ class Transformer(nn.Module):
         ff_dropout: float,
         linear: bool,
         norm_output: bool,
+        rotary_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.dim_head = dim_head
+        self.rotary_dim = rotary_dim or dim_head
         kind = LinearAttention if linear else RotaryAttention
         self.layers = nn.ModuleList(
             Layer(kind(dim, heads, dim_head, attn_dropout), FeedForward(dim, ff_dropout)) for _ in range(depth)
@@ -203,7 +208,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers to a batch of sequences. Shape: [B, N, D] -> [B, N, D]."""
-        rotation = rotations(x.shape[1], self.dim_head, x)
+        rotation = rotations(x.shape[1], self.rotary_dim, x)
         for layer in self.layers:
             x = layer(x, rotation)
         return self.norm(x)
@@ -277,18 +282,14 @@ class AxialTransformer(nn.Module):
         # b batch, t frame, k band, d feature
         b, t, k, _ = x.shape
         outputs: list[Tensor] = []
+        run = partial(run_block, checkpointing=self.gradient_checkpointing)
         for block in self.blocks:
             *linear, over_frames, over_bands = cast(nn.ModuleList, block)
             if linear:
-                x = self._run(linear[0], x.flatten(1, 2)).unflatten(1, (t, k))
+                x = run(linear[0], x.flatten(1, 2)).unflatten(1, (t, k))
             if self.skip_connection:
                 x = sum(outputs, start=x)
-            x = self._run(over_frames, x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, k)).transpose(1, 2)
-            x = self._run(over_bands, x.flatten(0, 1)).unflatten(0, (b, t))
+            x = run(over_frames, x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, k)).transpose(1, 2)
+            x = run(over_bands, x.flatten(0, 1)).unflatten(0, (b, t))
             outputs = [*outputs, x] if self.skip_connection else []
         return self.norm(x)
-
-    def _run(self, transformer: nn.Module, x: Tensor) -> Any:
-        if self.gradient_checkpointing and self.training:
-            return checkpoint(transformer, x, use_reentrant=False)
-        return transformer(x)

@@ -6,10 +6,9 @@ than LSTMs. For less memory, use `unbraid.nets.scnet`.
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
+from unbraid.nets.rotary_transformer import Transformer
 from unbraid.nets.scnet import SCNet, Window
 from unbraid.runs.errors import InputError, check_counts
 
@@ -35,7 +34,7 @@ class SCNetTransformer(SCNet):
         layers: number of dual-path layers, an even number.
         depth: number of transformer layers in each path of a dual-path layer.
         heads: number of attention heads.
-        dim_head: size of an attention head.
+        dim_head: size of an attention head, an even number.
         rotary_dim: number of values of a head that are rotated by the position, an even number of at most `dim_head`.
         attn_dropout: dropout probability of the attention.
         ff_dropout: dropout probability of the feed-forward layers.
@@ -78,6 +77,8 @@ class SCNetTransformer(SCNet):
         gradient_checkpointing: bool = False,
     ) -> None:
         check_counts(depth=depth, heads=heads)
+        if dim_head % 2:
+            raise InputError("SCNetTransformer.dim_head", found=dim_head, expected="an even number")
         if rotary_dim % 2 or not 2 <= rotary_dim <= dim_head:
             expected = f"an even number of at most dim_head = {dim_head}"
             raise InputError("SCNetTransformer.rotary_dim", found=rotary_dim, expected=expected)
@@ -100,114 +101,5 @@ class SCNetTransformer(SCNet):
         Returns:
             The transformer.
         """
-        return TransformerPath(channels, *self.path_options)
-
-
-class TransformerPath(nn.Module):
-    """Run attention and feed-forward layers over sequences, each with a residual connection.
-
-    Args:
-        dim: number D of channels of the sequences.
-        depth: number of pairs of attention and feed-forward layers.
-        heads: number of attention heads.
-        dim_head: size of an attention head.
-        rotary_dim: number of values of a head that are rotated by the position.
-        attn_dropout: dropout probability of the attention.
-        ff_dropout: dropout probability of the feed-forward layers.
-
-    Shape:
-        [N, L, D] -> [N, L, D]. N: sequences, L: length.
-    """
-
-    def __init__(
-        self, dim: int, depth: int, heads: int, dim_head: int, rotary_dim: int, attn_dropout: float, ff_dropout: float
-    ) -> None:
-        super().__init__()
-        self.attention = nn.ModuleList(PathAttention(dim, heads, dim_head, rotary_dim, attn_dropout) for _ in range(depth))
-        self.feedforward = nn.ModuleList(
-            nn.Sequential(
-                PathNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(ff_dropout), nn.Linear(4 * dim, dim),
-                nn.Dropout(ff_dropout),
-            )
-            for _ in range(depth)
-        )  # fmt: skip
-        self.norm = PathNorm(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the attention and feed-forward layers to sequences. Shape: [N, L, D] -> [N, L, D]."""
-        for attention, feedforward in zip(self.attention, self.feedforward, strict=True):
-            x = x + attention(x)
-            x = x + feedforward(x)
-        return self.norm(x)
-
-
-class PathAttention(nn.Module):
-    """Apply multi-head attention with rotary positions. A gate in (0, 1) scales the output of each head.
-
-    Args:
-        dim: number D of channels of the sequences.
-        heads: number of attention heads.
-        dim_head: size of an attention head.
-        rotary_dim: number of values of a head that are rotated by the position.
-        dropout: dropout probability of the attention and of the output.
-
-    Shape:
-        [N, L, D] -> [N, L, D]. N: sequences, L: length.
-    """
-
-    def __init__(self, dim: int, heads: int, dim_head: int, rotary_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dim_head, self.dropout = heads, dim_head, dropout
-        self.norm = PathNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
-        self.gates = nn.Linear(dim, heads)
-        self.out = nn.Sequential(nn.Linear(heads * dim_head, dim, bias=False), nn.Dropout(dropout))
-        frequencies = 10_000 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)  # radians per position
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", frequencies, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply attention to sequences. Shape: [N, L, D] -> [N, L, D]."""
-        # n sequence, l position, h head, d value of a head
-        x = self.norm(x)
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.dim_head)).permute(2, 0, 3, 1, 4)  # n h l d each
-        angles = torch.outer(torch.arange(x.shape[1], device=x.device), self.frequencies)
-        dropout = self.dropout if self.training else 0.0
-        y = functional.scaled_dot_product_attention(rotated(q, angles), rotated(k, angles), v, dropout_p=dropout)
-        y = y * self.gates(x).sigmoid().transpose(1, 2).unsqueeze(-1)
-        return self.out(y.transpose(1, 2).flatten(2))
-
-
-class PathNorm(nn.RMSNorm):
-    """Divide each vector by its root mean square, and multiply the result by learned weights, in float32.
-
-    Args:
-        dim: number of values of a vector.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__(dim, eps=1e-24)  # avoids a division by zero for vectors of zeros
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Divide vectors by their root mean square, and apply the weights. Shape: [..., dim] -> [..., dim]."""
-        return super().forward(x.float())
-
-
-def rotated(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate each pair of adjacent values, in float32. Each pair has its own angle at each position.
-
-    Args:
-        x: queries or keys.
-        angles: angle in radians of each position and pair. Values after the last pair are not rotated.
-
-    Shape:
-        x [..., L, D], angles [L, P] with P pairs -> [..., L, D].
-
-    Returns:
-        The rotated queries or keys, in the precision of `x`.
-    """
-    pairs = 2 * angles.shape[-1]
-    even, odd = x[..., :pairs].float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
-    return torch.cat([turned, x[..., pairs:]], dim=-1) if pairs < x.shape[-1] else turned
+        depth, heads, dim_head, rotary_dim, attn_dropout, ff_dropout = self.path_options
+        return Transformer(depth, channels, heads, dim_head, attn_dropout, ff_dropout, False, True, rotary_dim)

@@ -35,6 +35,10 @@ class InputError(ValueError):
         sentence = f". {hint[0].upper() if is_word else hint[0]}{hint[1:]}" if hint else ""
         super().__init__(LINE_BREAKS.sub(" ", f"{message}{sentence}").strip())
 
+    def raise_at(self, where: object) -> NoReturn:
+        """Raise the same error with another file, key or argument `where`."""
+        raise InputError(where, self.problem, found=self.found, expected=self.expected, hint=self.hint) from self
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Return the values from which pickle restores the error in another process."""
         return _input_error, (type(self), self.where, self.problem, self.found, self.expected, self.hint)

@@ -60,6 +60,7 @@ def _check_separated(scores: Mapping[str, Any], path: Path) -> None:
         _text(protocol["rest"], f"{where}.rest")
     for key, depth in {"mixture": 3, "silence": 3, "tracks": 3, "oracle": 4}.items():
         _check_table(scores.get(key, {} if key == "silence" else None), f"{path}, {key}", depth)
+    _check_table(scores.get("mean_over_targets", {}), f"{path}, mean_over_targets", depth=2)
     for track in scores["tracks"]:
         check_name(f"{path}, tracks", track)
     if not scores["summary"]:

@@ -11,26 +11,36 @@ import numpy as np
 
 DRAWS = 2000
 PERCENTILES = (2.5, 97.5)
+BLOCK = 1 << 20  # values that are drawn at once, which limits the memory
 
 
-def interval(values: Sequence[float], samples: Sequence[int], statistic: str) -> tuple[float, float] | None:
+def interval(
+    values: Sequence[float] | Sequence[Sequence[float]], samples: Sequence[int], statistic: str
+) -> tuple[float, float] | None:  # fmt: skip
     """Compute the 95 % bootstrap interval of the average of scores over tracks. Equal scores give an equal interval.
 
     Args:
-        values: score of each track.
+        values: score of each track. For several targets, one list of such scores for each target; the result is then the
+            interval of the mean of the averages of the targets.
         samples: length of each track in samples.
         statistic: `mean`, `median` or `length_weighted` (mean weighted by the lengths).
 
     Returns:
         The two ends of the interval, in the unit of the scores; None for fewer than two tracks.
     """
-    if len(values) < 2:
+    tracks = len(samples)
+    if tracks < 2:
         return None
-    drawn = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
-    scores, lengths = np.asarray(values, dtype=float)[drawn], np.asarray(samples, dtype=float)[drawn]
-    if statistic == "median":
-        averages = np.median(scores, axis=1)
-    else:
-        averages = np.average(scores, axis=1, weights=lengths if statistic == "length_weighted" else None)
-    low, high = np.percentile(averages, PERCENTILES)
+    scores, lengths = np.atleast_2d(np.asarray(values, dtype=float)), np.asarray(samples, dtype=float)
+    generator, averages = np.random.default_rng(0), []
+    for start in range(0, DRAWS, step := max(1, BLOCK // tracks)):
+        drawn = generator.integers(0, tracks, (min(step, DRAWS - start), tracks))
+        averages.append(np.mean([_average(target[drawn], lengths[drawn], statistic) for target in scores], axis=0))
+    low, high = np.percentile(np.concatenate(averages), PERCENTILES)
     return float(low), float(high)
+
+
+def _average(scores: np.ndarray, lengths: np.ndarray, statistic: str) -> np.ndarray:
+    if statistic == "median":
+        return np.asarray(np.median(scores, axis=1))
+    return np.asarray(np.average(scores, axis=1, weights=lengths if statistic == "length_weighted" else None))

@@ -6,7 +6,8 @@ A table must not contain scores of different protocols: `refuse_mixed` raises an
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from unbraid.runs.errors import InputError
 from unbraid.scoring.bootstrap import interval
@@ -53,43 +54,72 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         of the average that the protocol defines, see `unbraid.scoring.bootstrap`. Tracks in which a source is unknown
         are left out.
     """
-    values = [of_track(track.frames, protocol) for track in tracks]
+    values, samples = [of_track(track.frames, protocol) for track in tracks], [track.samples for track in tracks]
     summary: Summary = {}
     for source, measures in tracks[0].frames.items() if tracks else ():
         summary[source] = {}
         for measure in measures:
-            pairs = [(v[source][measure], t.samples) for v, t in zip(values, tracks, strict=True)]
+            of_tracks = [value[source][measure] for value in values]
             windows = [value for track in tracks if source not in track.unknown for value in track.frames[source][measure]]
-            summary[source][measure] = _statistics([(v, n) for v, n in pairs if v is not None], protocol.tracks) | {
+            summary[source][measure] = statistics_of(of_tracks, samples, protocol.tracks) | {
                 "undefined": sum(value is None for value in windows) / max(1, len(windows)),
                 "infinite": sum(value is not None and math.isinf(value) for value in windows) / max(1, len(windows)),
             }
     return summary
 
 
-def _statistics(pairs: Sequence[tuple[float, int]], statistic: str) -> dict[str, float | int | None]:
-    values, samples = [value for value, _ in pairs], [count for _, count in pairs]
-    low, high = interval(values, samples, statistic) or (None, None)
-    weighted = statistics.fmean(values, samples) if values else None
-    return statistics_of(values) | {"length_weighted": weighted, "low": low, "high": high}
-
-
-def statistics_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
-    """Compute mean, median and standard deviation of the values that are not None, and the number of these values.
+def statistics_of(
+    values: Sequence[float | None], samples: Sequence[int] = (), statistic: str = "mean"
+) -> dict[str, float | int | None]:
+    """Compute statistics of the values that are not None, and the 95 % interval of one of the statistics.
 
     Args:
-        values: values; None for an undefined value.
+        values: value of each track; None for an undefined value.
+        samples: length of each track in samples; empty: all tracks have the same length.
+        statistic: statistic of the interval: `mean`, `median` or `length_weighted`.
 
     Returns:
-        `mean`, `median`, `std` and the number `n` of defined values. If `n` is 0, the three statistics are None.
+        `mean`, `median`, `std`, `length_weighted` (mean weighted by the lengths), the number `n` of defined values, and the
+        ends
+        `low` and `high` of the interval, see `unbraid.scoring.bootstrap`. If `n` is 0, all of these except `n` are None.
     """
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return {"mean": None, "median": None, "std": None, "n": 0}
+    pairs = [(v, n) for v, n in zip(values, samples or [1] * len(values), strict=True) if v is not None]
+    defined, lengths = [value for value, _ in pairs], [length for _, length in pairs]
+    low, high = interval(defined, lengths, statistic) or (None, None)
     return {
-        "mean": statistics.fmean(defined), "median": statistics.median(defined), "std": statistics.pstdev(defined),
+        "mean": statistics.fmean(defined) if defined else None,
+        "median": statistics.median(defined) if defined else None,
+        "std": statistics.pstdev(defined) if defined else None,
+        "length_weighted": statistics.fmean(defined, lengths) if defined else None,
         "n": len(defined),
-    }  # fmt: skip
+        "low": low,
+        "high": high,
+    }
+
+
+def intervals_of_mean(
+    tracks: Sequence[TrackScores], protocol: Protocol, residual: str | None
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Compute the 95 % intervals of the mean over the targets.
+
+    Args:
+        tracks: scores of each track.
+        protocol: protocol of the scores.
+        residual: name of the source that is not a target; None if all sources are targets.
+
+    Returns:
+        The ends `low` and `high` of the interval of each measure. Measures with an undefined score are left out. The result is
+        empty for fewer than two targets or tracks.
+    """
+    values, samples = [of_track(track.frames, protocol) for track in tracks], [track.samples for track in tracks]
+    targets = [source for source in (tracks[0].frames if tracks else ()) if source != residual]
+    ends = {}
+    for measure in tracks[0].frames[targets[0]] if len(targets) > 1 else ():
+        scores = [[track[target].get(measure) for track in values] for target in targets]
+        found = None if None in chain(*scores) else interval(cast(list[list[float]], scores), samples, protocol.tracks)
+        if found:
+            ends[measure] = {"low": found[0], "high": found[1]}
+    return ends
 
 
 def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -111,7 +141,13 @@ def refuse_mixed(records: Mapping[str, Mapping[str, Any]]) -> None:
                 raise InputError(f"protocol.{key}", "a table cannot contain scores of different protocols", found=found)
 
 
-def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int, models: Sequence[str] = ()) -> str:
+def table(
+    rows: Mapping[str, Summary],
+    protocol: Mapping[str, Any],
+    tracks: int,
+    models: Sequence[str] = (),
+    means: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+) -> str:
     """Format the scores of several systems as a table for the terminal.
 
     The table has one block for each source, with one row for each system and one column for each measure. A cell contains the
@@ -124,6 +160,8 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int,
         protocol: record of the protocol, the result of `Protocol.record`.
         tracks: number of tracks.
         models: labels of the rows with models. The other rows (baselines) have no intervals.
+        means: dictionary from the label of a row to its intervals of the mean over the targets (the result of
+            `intervals_of_mean`).
 
     Returns:
         The table as text.
@@ -147,17 +185,31 @@ def table(rows: Mapping[str, Summary], protocol: Mapping[str, Any], tracks: int,
             texts = (row[measure][0] if measure in row else UNDEFINED for measure in measures)
             lines.append(f"{f'  {label}':<{width}}{''.join(f'{text:>9}' for text in texts)}{share:>11.1%}")
             if label in models:
-                lines += _interval_lines(rows[label].get(source, {}), measures, width)
+                ends = rows[label].get(source, {}) if source else (means or {}).get(label, {})
+                lines += interval_lines(ends, measures, width, 9)
     return "\n".join(lines)
 
 
-def _interval_lines(scores: Mapping[str, Mapping[str, Any]], measures: Sequence[str], width: int) -> list[str]:
-    """Return two lines of a table with the ends of the 95 % intervals. Without an interval, the result is empty."""
+def interval_lines(
+    scores: Mapping[str, Mapping[str, Any]], measures: Sequence[str], width: int, column: int, digits: int = 2
+) -> list[str]:
+    """Return two lines of a table with the ends of the 95 % intervals. Without an interval, the result is empty.
+
+    Args:
+        scores: dictionary from measure to statistics, such as the result of `statistics_of`.
+        measures: measures of the columns.
+        width: width of the first column in characters.
+        column: width of each other column in characters.
+        digits: number of decimals.
+
+    Returns:
+        The lines.
+    """
     lines = []
     for key, name in (("low", "95 % from"), ("high", "to")):
         ends = [scores.get(measure, {}).get(key) for measure in measures]
         if any(end is not None for end in ends):
-            lines.append(f"{f'{name:>13}':<{width}}" + "".join(f"{_text(end, 0):>9}" for end in ends))
+            lines.append(f"{f'{name:>13}':<{width}}" + "".join(f"{_text(end, 0, digits):>{column}}" for end in ends))
     return lines
 
 
@@ -190,11 +242,11 @@ def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: 
     return cells
 
 
-def _text(value: float | None, infinite: float) -> str:
-    """Return a score as text with two decimals.
+def _text(value: float | None, infinite: float, digits: int = 2) -> str:
+    """Return a score as text.
 
     If the score is None, return `inf` if some windows have an infinite score, otherwise `-`.
     """
     if value is None:
         return "inf" if infinite else UNDEFINED
-    return f"{value:.2f}"
+    return f"{value:.{digits}f}"

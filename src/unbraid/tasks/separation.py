@@ -72,7 +72,7 @@ class SeparationTask(Task):
     def training_step(self, batch: SeparationBatch, index: int) -> Tensor:
         """Return the loss of the known targets of a batch. The mean loss over the epoch is logged as `train/loss`."""
         estimate = self.separator(batch.mixture)
-        reference = self.separator.training_target(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
+        reference = self.separator.true_values(batch.mixture, batch.sources, estimate, batch.magnitude_difference)
         loss = loss_of_known(self.loss, estimate, reference, batch.known)
         if batch.known is None or batch.known.any():
             self.log_mean("loss", loss)
@@ -130,7 +130,7 @@ class SeparationTask(Task):
 
     def _validate_chunk(self, mixture: Tensor, sources: Tensor, batch: SeparationBatch) -> Tensor:
         estimate = self.separator(mixture)
-        reference = self.separator.training_target(mixture, sources, estimate, batch.magnitude_difference)
+        reference = self.separator.true_values(mixture, sources, estimate, batch.magnitude_difference)
         self.valid_loss.update(loss_of_known(self.loss, estimate, reference, batch.known))
         if batch.known is None or batch.known.all():
             self.observe(estimate, reference)

@@ -185,7 +185,8 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
         samples: length of the chunk in samples.
 
     Raises:
-        InputError: the network cannot process a chunk of this length, or the loss cannot process the output of the network.
+        InputError: the network cannot process a chunk of this length, or the loss cannot process the output of the network or
+            waveforms at the sample rate of the separator.
     """
     separator.eval()
     mixture = torch.zeros(1, separator.channels, samples)
@@ -201,7 +202,11 @@ def try_one_chunk(separator: Separator, loss: torch.nn.Module, samples: int) -> 
     ) as error:  # some networks do not check their sizes
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError(f"model.separator.net: the network cannot process a chunk of {samples} samples: {reason}") from error
-    _check_loss(loss, estimate, separator.training_target(mixture, sources, estimate))
+    for module in loss.modules():
+        if (rate := getattr(module, "sample_rate", separator.sample_rate)) != separator.sample_rate:
+            problem = f"{type(module).__name__} is not defined for the sample rate of this model"
+            raise InputError("model.loss", problem, found=f"{separator.sample_rate} Hz", expected=f"{rate} Hz")
+    _check_loss(loss, estimate, separator.true_values(mixture, sources, estimate))
     separator.train()
 
 

@@ -87,3 +87,27 @@ def test_a_huge_mask_estimator_is_one_error(tmp_path, family):
         unbraid.load(path, device="cpu")
     assert time.process_time() - started < MOST_SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KILOBYTES
+
+
+@pytest.mark.parametrize(
+    ("family", "option", "value", "found"),
+    [
+        ("bs_roformer", "model.stft_hop_length", 0, 0),
+        ("bs_roformer", "model.heads", "x", "'x'"),
+        ("mel_band_roformer", "model.num_bands", 0, 0),
+        ("scnet", "model.num_dplayer", 3, 3),
+        ("scnet", "model.hop_size", "x", "'x'"),
+        ("scnet_tran", "model.tran_rotary_embedding_dim", 3, 3),
+        ("mdx23c", "model.num_scales", "x", "'x'"),
+        ("mdx23c", "audio.dim_f", 3, 3),
+        ("mdx23c", "audio.num_channels", 0, "0"),
+        ("htdemucs", "htdemucs.nfft", "x", "'x'"),
+        ("htdemucs", "training.samplerate", 0, "0"),
+    ],
+)
+def test_errors_name_the_option_and_its_file(tmp_path, family, option, value, found):
+    path = write_pair(tmp_path, family)
+    path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), option.split("."), value)[0]))
+    with pytest.raises(InputError) as error:
+        unbraid.load(path, device="cpu")
+    assert (error.value.where, error.value.found) == (f"{path}, {option}", found)

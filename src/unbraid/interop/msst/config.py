@@ -3,18 +3,25 @@
 The files contain Python tags. The tag `!!python/tuple` is read as a list. All other tags are errors, so a file cannot run code.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from unbraid.interop.msst.family import Family
+from unbraid.runs.config import check
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import check_name
 
 RATE = 44100  # sample rate in Hz, if a config file does not contain a sample rate
 MOST_OVERLAPS = 100  # largest num_overlap
+KEY = "model.separator"  # of the separator in a config of unbraid
 SEPARATOR = "unbraid.models.separators.waveform.WaveformSeparator"
 
 
@@ -72,8 +79,7 @@ class MsstConfig:
         try:
             arguments = family.arguments(self.tree)
         except InputError as error:
-            where = f"{self.path}, {error.where}"
-            raise InputError(where, error.problem, found=error.found, expected=error.expected, hint=error.hint) from error
+            error.raise_at(f"{self.path}, {error.where}")
         except KeyError as error:
             raise InputError(self.path, f"the file lacks the section or option {error} of {network.__name__}") from error
         except (TypeError, AttributeError, IndexError) as error:
@@ -87,7 +93,33 @@ class MsstConfig:
             "channels": self.channels,
             "chunk_seconds": self.chunk_samples / self.sample_rate,
         }
-        return node | ({"normalisation": "song"} if self.normalize else {})
+        node |= {"normalisation": "song"} if self.normalize else {}
+        with self.named_options(family):
+            check(OmegaConf.create({"model": {"separator": node}}), _Tree)
+        return node
+
+    @contextmanager
+    def named_options(self, family: Family) -> Iterator[None]:
+        """Name this file and its option in errors about an argument of the network, in place of the argument.
+
+        Args:
+            family: family of the network.
+
+        Yields:
+            Nothing, for use in a `with` statement.
+
+        Raises:
+            InputError: the block has raised such an error.
+        """
+        try:
+            yield
+        except InputError as error:
+            if not error.where.startswith(KEY):
+                raise
+            argument = re.split(r"\W+", error.where)[-1]
+            if argument in signature(family.network).parameters:
+                error.raise_at(f"{self.path}, {family.options.get(argument, f'model.{argument}')}")
+            error.raise_at(f"{self.path}{error.where.removeprefix(KEY)}")
 
 
 def read_msst_config(path: Path) -> MsstConfig:
@@ -110,8 +142,9 @@ def read_msst_config(path: Path) -> MsstConfig:
         problem = "this is not a config file of MSST"
         raise InputError(path, problem, found=type(tree).__name__, expected="a mapping (key: value)")
     audio, model, training, inference = (_section(path, tree, name) for name in ("audio", "model", "training", "inference"))
-    rate = _whole(path, "sample_rate", audio.get("sample_rate", training.get("samplerate", model.get("sample_rate", RATE))))
-    overlaps = _whole(path, "inference.num_overlap", inference.get("num_overlap", 2))
+    sections = {"audio": audio, "model": model, "training": training, "inference": inference}
+    rate = _whole(path, sections, ("audio.sample_rate", "training.samplerate", "model.sample_rate"), RATE)
+    overlaps = _whole(path, sections, ("inference.num_overlap",), 2)
     if overlaps > MOST_OVERLAPS:
         where = f"{path}, inference.num_overlap"
         raise InputError(where, found=overlaps, expected=f"an integer of at most {MOST_OVERLAPS}")
@@ -120,8 +153,8 @@ def read_msst_config(path: Path) -> MsstConfig:
         tree=tree,
         targets=_targets(path, training),
         sample_rate=rate,
-        channels=_whole(path, "channels", audio.get("num_channels", training.get("channels", 2))),
-        chunk_samples=_chunk(path, tree, rate),
+        channels=_whole(path, sections, ("audio.num_channels", "training.channels"), 2),
+        chunk_samples=_chunk(path, sections, rate, _is_demucs(tree)),
         overlap=1 - 1 / overlaps,
         join="average" if _is_demucs(tree) else "weighted",
         normalize=inference.get("normalize") is True,
@@ -153,15 +186,24 @@ def _is_demucs(tree: Mapping[str, Any]) -> bool:
     return isinstance(tree.get("model"), str)
 
 
-def _chunk(path: Path, tree: Mapping[str, Any], rate: int) -> int:
+def _chunk(path: Path, sections: Mapping[str, Mapping[str, Any]], rate: int, is_demucs: bool) -> int:
     """Return the length of a chunk in samples. In configs of Demucs, `training.segment` states this length in seconds."""
-    audio, training, inference = (_section(path, tree, name) for name in ("audio", "training", "inference"))
-    if _is_demucs(tree) and "segment" in training:
-        return rate * _whole(path, "training.segment", training["segment"])
-    return _whole(path, "audio.chunk_size", inference.get("chunk_size", audio.get("chunk_size")))
+    if is_demucs and "segment" in sections["training"]:
+        return rate * _whole(path, sections, ("training.segment",))
+    return _whole(path, sections, ("inference.chunk_size", "audio.chunk_size"))
 
 
-def _whole(path: Path, key: str, value: Any) -> int:
+def _whole(path: Path, sections: Mapping[str, Mapping[str, Any]], keys: Sequence[str], default: int | None = None) -> int:
+    """Return the value of the first key that the file contains, as an integer. InputError names this key."""
+    found = [
+        (key, sections[section][name]) for key in keys for section, _, name in [key.partition(".")] if name in sections[section]
+    ]
+    key, value = found[0] if found else (keys[-1], default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
         raise InputError(f"{path}, {key}", found=repr(value)[:80], expected="an integer of at least 1")
     return int(value)
+
+
+@dataclass
+class _Tree:
+    model: dict[str, Any]

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
+REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Family:
         absent: regular expressions. In a checkpoint of the family, none of these expressions matches the name of a tensor.
         spare: regular expressions that match tensor names of `network`. MSST does not store these tensors, because the output
             does not depend on these tensors.
+        options: mapping from an argument of `network` to its option in a config file, such as `model.nfft`. An argument that is
+            not listed has the same name in the section `model`.
     """
 
     model_types: tuple[str, ...]
@@ -39,6 +42,7 @@ class Family:
     unused: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def recognises(self, names: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint belongs to this family.

@@ -41,14 +41,15 @@ def fitting_family(state: ForeignState, settings: MsstConfig) -> Family:
     return family
 
 
-def refuse_options(state: ForeignState, wrong: Mapping[str, tuple[str, str]]) -> None:
+def refuse_options(state: ForeignState, settings: MsstConfig, wrong: Mapping[str, tuple[str, str]]) -> None:
     """Raise InputError for tensors that do not fit the network of a config file of the same family.
 
     Args:
         state: tensors of the checkpoint.
+        settings: content of the config file.
         wrong: result of `misfits`, with at least one tensor.
     """
-    problem = f"the tensors of this {name_of(family_of(state))} do not fit the options in its config file"
+    problem = f"the tensors of this {name_of(family_of(state))} do not fit the options in {settings.path}"
     refuse_misfits(state.path, problem, wrong, PUBLISHED_TOGETHER, MOST_NAMES)
 
 

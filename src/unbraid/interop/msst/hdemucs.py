@@ -59,5 +59,6 @@ FAMILY = Family(
     guess=guess,
     renames=((r"^encoder\.", "net.freq_encoder."), (r"^decoder\.", "net.freq_decoder."), (r"^tencoder\.", "net.time_encoder."),
              (r"^tdecoder\.", "net.time_decoder."), (r"^freq_emb\.", "net.freq_emb.")),
+    options={name: f"hdemucs.{name}" for name in SAME} | {"n_fft": "hdemucs.nfft", "audio_channels": "training.channels"},
     spare=(r"^net\.time_encoder\.\d+\.norm[12]\.(weight|bias)$",),
 )  # fmt: skip

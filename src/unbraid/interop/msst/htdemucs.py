@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from unbraid.interop.msst.family import Family, Shapes
+from unbraid.interop.msst.family import REMOVE, Family, Shapes
 from unbraid.nets.htdemucs import HTDemucs
 from unbraid.runs.errors import InputError
 
@@ -31,9 +31,6 @@ ARGUMENTS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 
 
-REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
-
-
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an MSST config to the arguments of `HTDemucs` except `sources`.
 
@@ -48,22 +45,22 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if config.get("model") != "htdemucs":
         found = config.get("model") if isinstance(config.get("model"), str) else None
-        raise InputError("config.model", "the config does not describe this network", found=found, expected="htdemucs")
+        raise InputError("model", "the config does not describe this network", found=found, expected="htdemucs")
     if not isinstance(config.get("htdemucs"), Mapping):
-        raise InputError("config.htdemucs", "the config lacks this section", expected="the options of the network")
+        raise InputError("htdemucs", "the config lacks this section", expected="the options of the network")
     options, training = config["htdemucs"], config.get("training", {})
     for name, value in options.items():
         if name in FIXED:
             if value != FIXED[name] and (value or FIXED[name]):
                 raise InputError(
-                    f"config.htdemucs.{name}", "unbraid does not support this value", found=value, expected=str(FIXED[name])
+                    f"htdemucs.{name}", "unbraid does not support this value", found=value, expected=str(FIXED[name])
                 )
         elif name not in (*ARGUMENTS, *WITHOUT_EFFECT, "dconv_mode", "bottom_channels", "use_train_segment"):
-            raise InputError(f"config.htdemucs.{name}", "unknown option of HTDemucs", found=value, hint=REMOVE)
+            raise InputError(f"htdemucs.{name}", "unknown option of HTDemucs", found=value, hint=REMOVE)
     mode = options.get("dconv_mode", 1)
     if mode not in (1, 3):
         expected = "1 (encoder) or 3 (encoder and decoder)"
-        raise InputError("config.htdemucs.dconv_mode", "unbraid does not support this value", found=mode, expected=expected)
+        raise InputError("htdemucs.dconv_mode", "unbraid does not support this value", found=mode, expected=expected)
     segment = None
     if options.get("use_train_segment", False):
         segment = int(training["segment"] * training["samplerate"])
@@ -134,6 +131,12 @@ RENAMES = (
     (r"\.gamma_2\.scale$", ".feed_scale"),
 )
 
+OPTIONS = {argument: f"htdemucs.{option}" for option, (argument, _) in ARGUMENTS.items()}
+OPTIONS |= {
+    "audio_channels": "training.channels", "decoder_dconv": "htdemucs.dconv_mode", "segment_samples": "training.segment",
+    "bottom_channels": "htdemucs.bottom_channels",
+}  # fmt: skip
+
 FAMILY = Family(
     model_types=("htdemucs",),
     network=HTDemucs,
@@ -141,4 +144,5 @@ FAMILY = Family(
     arguments=arguments,
     guess=guess,
     renames=RENAMES,
+    options=OPTIONS,
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unbraid.dsp.mel import mel_bands
-from unbraid.interop.msst.family import Family, Shapes
+from unbraid.interop.msst.family import REMOVE, Family, Shapes
 from unbraid.nets.roformer import SIXTY_TWO_BANDS, BSRoformer, MelBandRoformer
 from unbraid.runs.errors import InputError
 
@@ -24,10 +24,7 @@ IGNORED = {
     "multi_stft_resolution_loss_weight", "multi_stft_resolutions_window_sizes", "multi_stft_hop_size", "multi_stft_normalized",
 }  # fmt: skip
 PREFIX = r"^(?:module\.|model\.|_orig_mod\.)+"  # of distributed training, of a wrapper, and of a compiled network
-RENAMES = (
-    (PREFIX, ""),
-    (r"^layers\.", "transformer.blocks."),
-    (r"^final_norm\.", "transformer.norm."),
+TRANSFORMER_LAYERS = (  # names in `unbraid.nets.rotary_transformer`
     (r"\.layers\.(\d+)\.0\.", r".layers.\1.attention."),
     (r"\.layers\.(\d+)\.1\.net\.0\.", r".layers.\1.feed_forward.norm."),
     (r"\.layers\.(\d+)\.1\.net\.1\.", r".layers.\1.feed_forward.expand."),
@@ -35,18 +32,26 @@ RENAMES = (
     (r"\.to_qkv\.(?:0\.)?", ".qkv."),
     (r"\.to_gates\.", ".gates."),
     (r"\.to_out\.[01]\.", ".out."),
-    (r"^band_split\.to_features\.", "band_split.bands."),
-    (r"\.to_freqs\.(\d+)\.0\.", r".bands.\1."),
     (r"\.gamma$", ".weight"),
 )
+RENAMES = (
+    (PREFIX, ""),
+    (r"^layers\.", "transformer.blocks."),
+    (r"^final_norm\.", "transformer.norm."),
+    *TRANSFORMER_LAYERS,
+    (r"^band_split\.to_features\.", "band_split.bands."),
+    (r"\.to_freqs\.(\d+)\.0\.", r".bands.\1."),
+)
+OPTIONS = {
+    "audio_channels": "model.stereo", "n_fft": "model.stft_n_fft", "hop_length": "model.stft_hop_length",
+    "win_length": "model.stft_win_length", "gradient_checkpointing": "model.use_torch_checkpoint",
+}  # fmt: skip
 MARKS = (
     r"band_split\.to_features\.1\.0\.gamma$",
     r"(?:^|\.)layers\.0\.1\.layers\.0\.0\.to_gates\.weight$",
     r"mask_estimators\.0\.to_freqs\.",
 )
 UNUSED = (r"\.rotary_embed\.",)  # frequencies of the rotations, which are constant
-
-REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def _arguments(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +180,7 @@ FAMILIES = (
         guess=_guess_bs,
         renames=RENAMES,
         unused=UNUSED,
+        options=OPTIONS,
     ),
     Family(
         model_types=("mel_band_roformer",),
@@ -184,5 +190,6 @@ FAMILIES = (
         guess=_guess_mel,
         renames=RENAMES,
         unused=UNUSED,
+        options=OPTIONS,
     ),
 )

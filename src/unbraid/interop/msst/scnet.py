@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any
 
-from unbraid.interop.msst.family import Family, Shapes
+from unbraid.interop.msst.family import REMOVE, Family, Shapes
+from unbraid.interop.msst.roformer import TRANSFORMER_LAYERS
 from unbraid.nets.scnet import SCNet
 from unbraid.nets.scnet_transformer import SCNetTransformer
 from unbraid.runs.errors import InputError
@@ -31,10 +32,7 @@ RENAMES = (
 TRANSFORMER = (
     (r"^(separation\.\d+)\.freq_layer\.", r"\1.frequency."),
     (r"^(separation\.\d+)\.time_layer\.", r"\1.time."),
-    (r"\.layers\.(\d+)\.0\.", r".attention.\1."),
-    (r"\.layers\.(\d+)\.1\.net\.", r".feedforward.\1."),
-    (r"\.to_(qkv|gates|out)\.", r".\1."),
-    (r"\.gamma$", ".weight"),
+    *TRANSFORMER_LAYERS,
 )
 ARGUMENTS = {
     "audio_channels": "audio_channels", "nfft": "n_fft", "hop_size": "hop_length", "normalized": "normalized",
@@ -46,7 +44,7 @@ ATTENTION = {
     "tran_attn_dropout": "attn_dropout", "tran_ff_dropout": "ff_dropout",
 }  # fmt: skip
 
-REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
+OPTIONS = {argument: f"model.{option}" for option, argument in {**ARGUMENTS, **ATTENTION, "dims": "channels"}.items()}
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,14 +144,15 @@ def _count(shapes: Shapes, name: str) -> int:
 FAMILIES = (
     Family(
         ("scnet",), SCNet, (r"encoder\.0\.SDlayer\.", r"\.lstm_layers\."), arguments, guess, RENAMES,
-        absent=(r"^pos_embed_f$",),
+        absent=(r"^pos_embed_f$",), options=OPTIONS,
     ),
     Family(
         ("scnet_masked",), SCNet, (r"encoder\.0\.SDlayer\.", r"\.lstm_layers\.", r"pos_embed_f$"), masked_arguments,
-        guess_masked, RENAMES,
+        guess_masked, RENAMES, options=OPTIONS,
     ),
     Family(
         ("scnet_tran",), SCNetTransformer, (r"encoder\.0\.SDlayer\.", r"\.freq_layer\."), transformer_arguments,
         guess_transformer, RENAMES + TRANSFORMER, unused=(r"^(module\.)?first_conv\.", r"\.rotary_embed\.freqs$"),
+        options=OPTIONS,
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from unbraid.interop.msst.family import Family, Shapes
+from unbraid.interop.msst.family import REMOVE, Family, Shapes
 from unbraid.nets.tfc_tdf import TFCTDF
 from unbraid.runs.errors import InputError
 
@@ -23,7 +23,6 @@ MODEL = {
     "num_blocks_per_scale": "blocks", "bottleneck_factor": "bottleneck",
 }  # fmt: skip
 NORMS = {"InstanceNorm": "instance", "BatchNorm": "batch"}
-REMOVE = "If the option does not change the output of the network, remove it. Otherwise unbraid cannot use this model"
 
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +86,12 @@ def guess(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+OPTIONS = {
+    argument: f"{section}.{option}"
+    for section, names in (("audio", AUDIO), ("model", MODEL))
+    for option, argument in names.items()
+}
 FAMILY = Family(
-    ("mdx23c",), TFCTDF, (r"encoder_blocks\.0\.tfc_tdf\.", r"bottleneck_block\.blocks\."), arguments, guess, RENAMES
+    ("mdx23c",), TFCTDF, (r"encoder_blocks\.0\.tfc_tdf\.", r"bottleneck_block\.blocks\."), arguments, guess, RENAMES,
+    options=OPTIONS | {"time_stride": "model.scale", "frequency_stride": "model.scale", "activation": "model.act"},
 )  # fmt: skip

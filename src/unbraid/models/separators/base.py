@@ -39,11 +39,12 @@ class Estimate:
         labels: true class of each bin. Losses ignore bins with negative values.
         embeddings: embedding of each bin, of unit norm.
         weights: weight of each bin in a loss that compares embeddings.
+        waveform: waveform of the mixture; only in true values.
 
     Shape:
         Axes: batch B, sources S, channels C, samples T, frequency bins F, frames N, values of an embedding D.
         sources: [B, S, C, T]. masks and magnitudes: [B, S, C, F, N]. scale: [B, 1, 1, 1]. mixture: [B, C, F, N].
-        logits: [B, classes, F, N]. labels and weights: [B, F, N]. embeddings: [B, D, F, N].
+        logits: [B, classes, F, N]. labels and weights: [B, F, N]. embeddings: [B, D, F, N]. waveform: [B, C, T].
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Estimate:
         labels: Tensor | None = None,
         embeddings: Tensor | None = None,
         weights: Tensor | None = None,
+        waveform: Tensor | None = None,
     ) -> None:
         if sources is not None:
             self.sources = sources  # replaces the computation below
@@ -66,6 +68,7 @@ class Estimate:
             self.magnitudes = magnitudes
         self.synthesize, self.masks, self.scale, self.mixture = synthesize, masks, scale, mixture
         self.logits, self.labels, self.embeddings, self.weights = logits, labels, embeddings, weights
+        self.waveform = waveform
 
     @cached_property
     def sources(self) -> Tensor:
@@ -95,7 +98,7 @@ class Estimate:
             The values. The axis of the sources has the length 1 if `target` is not None.
         """
         targets = slice(None) if target is None else slice(target, target + 1)
-        names = ("scale", "mixture", *(() if target is not None else ("logits", "labels", "embeddings", "weights")))
+        names = ("scale", "mixture", "waveform", *(() if target is not None else ("logits", "labels", "embeddings", "weights")))
         fields = {name: None if (value := getattr(self, name)) is None else value[examples] for name in names}
         for name in ("masks", "magnitudes"):
             if (value := vars(self).get(name)) is not None:  # magnitudes that are not yet computed are computed from masks
@@ -209,3 +212,11 @@ class Separator(nn.Module, ABC):
         Returns:
             An `Estimate` of the true sources, with all fields that the losses of this separator compare.
         """
+
+    def true_values(
+        self, mixture: Tensor, sources: Tensor, estimate: Estimate, magnitude_difference: Sequence[bool] | None = None
+    ) -> Estimate:
+        """Return the result of `training_target`, with the waveform of the mixture in the field `waveform`."""
+        truth = self.training_target(mixture, sources, estimate, magnitude_difference)
+        truth.waveform = mixture
+        return truth
