@@ -66,11 +66,11 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
         UnsafeFileError: the file contains objects that could execute code.
         InputError: the file is missing or damaged, or states sizes that are larger than the data in the file.
     """
-    if not path.exists():
-        raise InputError(path, "the file does not exist", expected=kind)
-    if not path.is_file():
-        raise InputError(path, "the path is not a regular file", expected=kind)
     try:
+        if not path.exists():
+            raise InputError(path, "the file does not exist", expected=kind)
+        if not path.is_file():
+            raise InputError(path, "the path is not a regular file", expected=kind)
         with path.open("rb") as file:
             magic = file.read(len(ZIP))
             file.seek(0)

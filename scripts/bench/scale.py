@@ -1,0 +1,132 @@
+"""Measure the time and memory of data sets of many tracks and of sweeps of many runs.
+
+    python scripts/bench/scale.py [only=tracks|sweep] [tracks=100000] [runs=1000] [folder=FOLDER]
+
+- `tracks`: songs of half a second with two sources each, in a table of tracks. The part measures how fast a tenth of the songs
+  and all songs are stored. With the full store, a new process lists and opens the songs, and loads the first training batch.
+  Last, `prepare` writes the report about faults. 100,000 songs need 4 GB on the disk.
+- `sweep`: run folders with scores, and their ledger, as real runs write them. The part measures the dry run of such a sweep,
+  reading the ledger, the progress table, and the report.
+
+The files are written to `folder`, and kept there; without `folder`, to a temporary folder. Each step runs in a process of its own.
+The last line of the output is one JSON object. `growth` is the time of all songs divided by the time of a tenth, divided by 10:
+1 is linear. `peak_mb` is the largest resident memory of the process.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RATE, SECONDS = 8192, 0.5
+SOURCES = ("accompaniment", "vocals")
+MODEL = ("model=unet_small", "targets=vocals", "data=stems", "data.layout.mixture=mixture", "trainer=cpu")
+PROJECT = Path(__file__).parents[2]
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write mono int16 samples as a WAV file. This is faster than an audio library."""
+    size = samples.nbytes
+    words = [b"RIFF", (36 + size).to_bytes(4, "little"), b"WAVEfmt ", (16).to_bytes(4, "little"), (1).to_bytes(2, "little")]
+    words += [(1).to_bytes(2, "little"), RATE.to_bytes(4, "little"), (2 * RATE).to_bytes(4, "little"), (2).to_bytes(2, "little")]
+    path.write_bytes(b"".join([*words, (16).to_bytes(2, "little"), b"data", size.to_bytes(4, "little"), samples.tobytes()]))
+
+
+def write_songs(folder: Path, count: int) -> None:
+    """Write songs of noise, and a table of all songs and of a tenth. Songs that exist are kept."""
+    generator = np.random.default_rng(0)
+    noise = (3000 * generator.standard_normal(1 << 20)).astype(np.int16)
+    rows = ["track,split," + ",".join(SOURCES)]
+    for number in range(count):
+        split = ("test", "valid")[number % 10] if number % 10 < 2 and number < 100 else "train"
+        files = [f"audio/{number // 1000}/{number}-{name}.wav" for name in SOURCES]
+        for place, file in enumerate(files):
+            path = folder / file
+            if number % 1000 == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                start = (number * 7 + place * 499_979) % (len(noise) - RATE)
+                write_wav(path, noise[start : start + round(SECONDS * RATE)])
+        rows.append(",".join([f"song {number}", split, *files]))
+    (folder / f"{count}.csv").write_text("\n".join(rows) + "\n")
+
+
+def run_step(step: str, **options: Any) -> dict[str, Any]:
+    """Run a step of this script in a new process, and return its JSON line."""
+    words = [sys.executable, __file__, f"step={step}", *(f"{key}={value}" for key, value in options.items())]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(step, json.dumps(found), flush=True)
+    return found
+
+
+def timed(parts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Call functions one after the other, and return their durations in seconds and the peak memory in MB."""
+    found: dict[str, Any] = {}
+    for name, function in parts:
+        began = time.monotonic()
+        function()
+        found[name] = round(time.monotonic() - began, 2)
+    return found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def data_module(folder: Path, tracks: int) -> Any:
+    """Return the data module of a training on the songs."""
+    from unbraid import compose
+    from unbraid.runs.config import build
+
+    table = [f"data.root={folder}", f"data.layout.manifest={tracks}.csv", f"data.cache_dir={folder / 'cache'}"]
+    return build(compose(*MODEL, *table).data)
+
+
+def store(folder: Path, tracks: int) -> dict[str, Any]:
+    """Decode the songs that are not in the store, and return the number of songs per second."""
+    data = data_module(folder, tracks)
+    before = data.store.size()
+    began = time.monotonic()
+    data.prepare_data()
+    seconds = time.monotonic() - began
+    new = (data.store.size() - before) // data.tracks_bytes if hasattr(data, "tracks_bytes") else tracks
+    return {"tracks": new, "seconds": round(seconds, 1)}
+
+
+def first_batch(folder: Path, tracks: int) -> dict[str, Any]:
+    """List and open the stored songs, and load the first training batch."""
+    data = data_module(folder, tracks)
+    return timed(
+        [
+            ("list_s", lambda: data.check(data.listing(), ("train", "valid", "test"))),
+            ("open_s", data.prepare_data),
+            ("setup_s", lambda: data.setup("fit")),
+            ("batch_s", lambda: next(iter(data.train_dataloader()))),
+        ]
+    )
+
+
+STEPS: dict[str, Any] = {"store": store, "first_batch": first_batch}
+
+
+def main(words: Sequence[str]) -> None:
+    options = dict(word.split("=", 1) for word in words)
+    if step := options.pop("step", None):
+        print(json.dumps(STEPS[step](Path(options.pop("folder")), **{key: int(value) for key, value in options.items()})))
+        return
+    folder = Path(options["folder"])
+    tracks = int(options.get("tracks", "100000"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for count in (tracks // 10, tracks):
+        write_songs(folder, count)
+        run_step("store", folder=folder, tracks=count)
+        run_step("first_batch", folder=folder, tracks=count)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
