@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+from copy import deepcopy
 from random import Random
 
 import yaml
@@ -61,7 +62,7 @@ def mutated_tree(tree, random: Random):
         other, other_key = random.choice([*_places(root)])
         match random.randrange(6):
             case 0 | 1 | 2:
-                parent[key] = random.choice(VALUES)
+                parent[key] = deepcopy(random.choice(VALUES))
             case 3:
                 if parent is not root:
                     del parent[key]
@@ -69,9 +70,9 @@ def mutated_tree(tree, random: Random):
                 if isinstance(parent, dict) and parent is not root:
                     parent[random.choice(("", "x", "../x", "_target_", str(other_key)))] = parent.pop(key)
                 elif isinstance(parent, list):
-                    parent.insert(key, parent[key])
+                    parent.insert(key, deepcopy(parent[key]))
             case 5:
-                parent[key] = json.loads(json.dumps(other[other_key], skipkeys=True, default=str))
+                parent[key] = deepcopy(other[other_key])
     return root[""]
 
 

@@ -46,14 +46,16 @@ class Late(BaseException):
     """Report that reading an input took too long. No reader catches this exception."""
 
 
-def run(target: str, inputs: int, keep: Path, first: int = 0, module: str = "tests.fuzz.targets") -> Outcome:
+def run(
+    target: str, inputs: int, keep: Path, first: int = 0, module: str = "tests.fuzz.targets", seconds: int = SECONDS
+) -> Outcome:
     """Read the inputs `first` to `first + inputs - 1` of a target. A child process that crashes or hangs is started again."""
     outcome, began, done = Outcome(target), time.monotonic(), first
     with tempfile.TemporaryDirectory(prefix="unbraid-fuzz-") as scratch:
         while done < first + inputs:
-            command = [sys.executable, "-m", "tests.fuzz.run", "--child", module, target, str(done), str(first + inputs), scratch]
+            words = [module, target, str(done), str(first + inputs), scratch, str(seconds)]
             before = done
-            for number, kind, text in _answers(command):
+            for number, kind, text in _answers([sys.executable, "-m", "tests.fuzz.run", "--child", *words], seconds):
                 done = number + 1
                 outcome.verdicts[kind] += 1
                 if kind == "lost":
@@ -63,13 +65,13 @@ def run(target: str, inputs: int, keep: Path, first: int = 0, module: str = "tes
     return outcome
 
 
-def _answers(command):
+def _answers(command, seconds):
     """Yield the number, the verdict and the text of each input. The end of the process within an input is a loss."""
     limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (MEGABYTES << 20, MEGABYTES << 20))}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, text=True, bufsize=1, **limits)
         begun = None
-        for line in _lines(process):
+        for line in _lines(process, 4 * seconds + 100):
             number, kind, text = json.loads(line)
             begun = number if kind == "begun" else None
             if kind != "begun":
@@ -86,10 +88,10 @@ def _answers(command):
             raise AssertionError(last)
 
 
-def _lines(process):
+def _lines(process, timeout):
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(timeout=4 * SECONDS + 60) and (line := process.stdout.readline()):
+        while selector.select(timeout) and (line := process.stdout.readline()):
             yield line
 
 
@@ -131,7 +133,7 @@ class Guard:
         return any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
 
 
-def child(module: str, name: str, first: int, end: int, scratch: Path) -> None:
+def child(module: str, name: str, first: int, end: int, scratch: Path, seconds: int) -> None:
     """Read inputs in this process, and write a line about the start and the verdict of each input."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     sys.stdout.flush()
@@ -149,7 +151,7 @@ def child(module: str, name: str, first: int, end: int, scratch: Path) -> None:
             (folder / path).write_bytes(data)
         os.chdir(folder)
         answers.write(json.dumps([number, "begun", ""]) + "\n")
-        kind, text = verdict(targets[name].readers, folder, guard)
+        kind, text = verdict(targets[name].readers, folder, guard, seconds)
         os.chdir(scratch)
         if kind != "lost":
             shutil.rmtree(folder)
@@ -176,7 +178,7 @@ def changed(target, name: str, corpus, number: int):
     return files
 
 
-def verdict(readers, folder: Path, guard: Guard) -> tuple[str, str]:
+def verdict(readers, folder: Path, guard: Guard, seconds: int) -> tuple[str, str]:
     """Call the readers of an input. Return `result`, `refused` or `lost`, and the traceback of a loss."""
     from unbraid.runs.errors import InputError
 
@@ -184,7 +186,7 @@ def verdict(readers, folder: Path, guard: Guard) -> tuple[str, str]:
     guard.seen.clear()
     for reader in readers:
         guard.folder = folder
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         try:
             reader(folder)
             kind = "result"
@@ -206,8 +208,8 @@ def _late(*_):
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        module, name, first, end, scratch = sys.argv[2:]
-        child(module, name, int(first), int(end), Path(scratch))
+        module, name, first, end, scratch, seconds = sys.argv[2:]
+        child(module, name, int(first), int(end), Path(scratch), int(seconds))
         os._exit(0)  # without the 5 s in which PyTorch ends
     from tests.fuzz.targets import TARGETS
 
