@@ -8,6 +8,8 @@ import torch
 
 from unbraid.data.layouts.manifest import read_manifest
 from unbraid.data.training_tracks import tracks_trained_on
+from unbraid.reports.mushra import KEY, MADE_BY
+from unbraid.reports.mushra_results import read_key
 from unbraid.runs.errors import InputError
 from unbraid.runs.torch_files import check_torch_file
 
@@ -45,6 +47,15 @@ def test_a_hash_of_a_track_of_another_type(tmp_path, value):
     with pytest.raises(InputError) as raised:
         tracks_trained_on(tmp_path, [])
     assert raised.value.where == str(tmp_path / "tracks.json") and raised.value.hint
+
+
+@pytest.mark.parametrize("run", [LONG[:300], "a\0b"])
+def test_the_path_of_a_rated_run(tmp_path, run):
+    conditions = [{"kind": "reference", "name": "x"}, {"kind": "system", "name": "y", "run": run}]
+    (tmp_path / KEY).write_text(json.dumps({"made_by": MADE_BY, "test": "t", "conditions": conditions}))
+    with pytest.raises(InputError) as raised:
+        read_key(tmp_path)
+    assert raised.value.where == f"{tmp_path / KEY}, conditions.1.run" and raised.value.found
 
 
 def test_metadata_of_an_onnx_file_in_another_encoding(tmp_path):

@@ -14,9 +14,11 @@ Worker processes import this module, so it does not import torch.
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +88,24 @@ class Order:
 
 
 def _as_list(stream: AudioStream) -> list[str | int | None]:
-    return [str(stream.path.resolve()), stream.stream, stream.channel]
+    return [_real_path(stream.path), stream.stream, stream.channel]
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
-    """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by path."""
-    paths = sorted({stream.path.resolve() for stream in streams_of(track)})
-    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by the parts of the path."""
+    paths = sorted({_real_path(stream.path) for stream in streams_of(track)}, key=lambda path: path.split(os.sep))
+    return [[path, (status := os.stat(path)).st_size, status.st_mtime_ns] for path in paths]  # noqa: PTH116  # of texts
+
+
+def _real_path(path: Path) -> str:
+    """Return the absolute path without symbolic links. Each folder is resolved once, which is fast for many tracks."""
+    return str(path.resolve()) if path.is_symlink() or path.name == ".." else f"{real_folder(path.parent)}{os.sep}{path.name}"
+
+
+@lru_cache(maxsize=1 << 16)
+def real_folder(folder: Path) -> str:
+    """Return the absolute path of a folder without symbolic links. `real_folder.cache_clear()` forgets the known folders."""
+    return str(folder.resolve()).rstrip(os.sep)
 
 
 def lock_of(entry: Path) -> FileLock:
@@ -109,7 +122,7 @@ def fill(order: Order) -> None:
     """Decode a track that is not in the store yet. If another process is decoding the track, wait for the other process."""
     entry = order.entry
     with lock_of(entry):
-        if is_whole(entry):
+        if read_meta(entry):
             return
         drop(entry)  # also deletes the partial entry of a killed process
         partial = entry.with_suffix(".partial")
@@ -121,13 +134,21 @@ def fill(order: Order) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def is_whole(entry: Path) -> bool:
-    """Return whether the folder of a decoded track is complete: all files have the sizes that `meta.json` records."""
+def read_meta(entry: Path) -> dict[str, Any] | None:
+    """Read `meta.json` in the folder of a decoded track.
+
+    Args:
+        entry: folder of the decoded track.
+
+    Returns:
+        The content of the file. None if the folder is incomplete: a file is missing, or lacks the size that `meta.json` records.
+    """
     try:
-        meta = read_json(entry / "meta.json", finite=False)
-        return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
+        meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
+        whole = all(os.stat(f"{entry}/{name}").st_size == size for name, size in meta["sizes"].items())  # noqa: PTH116
     except (OSError, ValueError, KeyError):
-        return False
+        return None
+    return meta if whole else None
 
 
 def drop(entry: Path) -> None:
