@@ -72,9 +72,10 @@ def timed(parts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Call functions one after the other, and return their durations in seconds and the peak memory in MB."""
     found: dict[str, Any] = {}
     for name, function in parts:
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         function()
         found[name] = round(time.monotonic() - began, 2)
+        found[f"cpu_{name}"] = round(time.process_time() - used, 2)
     return found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
@@ -83,7 +84,7 @@ def data_module(folder: Path, tracks: int) -> Any:
     from unbraid import compose
     from unbraid.runs.config import build
 
-    table = [f"data.root={folder}", f"data.layout.manifest={tracks}.csv", f"data.cache_dir={folder / 'cache'}"]
+    table = [f"data.root={folder}", f"data.layout.manifest={tracks}.csv", f"data.cache_dir={folder / 'cache'}", "data.residency=disk"]
     return build(compose(*MODEL, *table).data)
 
 
@@ -132,7 +133,80 @@ def first_batch(folder: Path, tracks: int) -> dict[str, Any]:
     )
 
 
-STEPS: dict[str, Any] = {"store": store, "copy_entries": copy_entries, "first_batch": first_batch}
+def write_sweep(folder: Path, runs: int) -> dict[str, Any]:
+    """Write the run folders of a sweep over 100 learning rates and several seeds, and its ledger."""
+    from omegaconf import OmegaConf
+
+    from unbraid import compose
+    from unbraid.runs.files import write_json
+    from unbraid.runs.records import experiment_of, identity
+    from unbraid.sweeps.ledger import Ledger
+
+    config = compose("model=unet_small", "data=demo")
+    text, numbers = OmegaConf.to_yaml(config, resolve=True), np.random.default_rng(0)
+    record = {"identity": identity(config), "experiment": experiment_of(config), "state": "done"}
+    record |= {"choices": {"model": "unet_small", "data": "demo"}}
+    ledger = Ledger(folder, "sweep")
+    ledger.open()
+    began = time.monotonic()
+    for number in range(runs):
+        seed, variant = divmod(number, 100)
+        run = folder / f"{number}-variant={variant}-seed={seed}"
+        run.mkdir(parents=True)
+        words = [f"optim.optimizer.lr={(variant + 1) / 1e5:g}", f"seed={seed}"]
+        changed = text.replace("    lr: 0.001", f"    lr: {(variant + 1) / 1e5:g}").replace("seed: 0", f"seed: {seed}")
+        (run / "config.yaml").write_text(changed)
+        write_json(run / "run.json", record | {"identity": f"{number:016x}", "overrides": words})
+        rows = [f"{epoch},{epoch * 100},2.5,{1 / (epoch + 1)}" for epoch in range(100)]
+        (run / "metrics.csv").write_text("\n".join(["epoch,step,seconds,valid/loss", *rows]) + "\n")
+        write_json(run / "scores.json", scores(numbers.normal(variant / 50, 1, 10).tolist()))
+        for state in ("running", "done"):
+            ledger.record(run, record | {"overrides": words, "state": state})
+    return {"runs": runs, "seconds": round(time.monotonic() - began, 1)}
+
+
+def scores(values: list[float]) -> dict[str, Any]:
+    """Return the content of `scores.json` with the given NSDR of each song."""
+    summary = {"mean": sum(values) / len(values), "median": sorted(values)[len(values) // 2], "n": len(values)}
+    protocol = {"name": "ikala_nsdr", "tracks": "mean", "frames": "mean", "window_seconds": None, "rest": None}
+    return {
+        "protocol": protocol, "checkpoint": "x", "summary": {"vocals": {"NSDR": summary}},
+        "tracks": {f"song {number}": {"vocals": {"NSDR": value}} for number, value in enumerate(values)},
+        "mixture": {"vocals": {"NSDR": summary}}, "oracle": {"irm": {"vocals": {"NSDR": summary}}},
+        "cost": {"parameters": 1_000_000, "memory": 2**30, "device": "cpu", "devices": 1},
+    }  # fmt: skip
+
+
+def read_sweep(folder: Path, runs: int) -> dict[str, Any]:
+    """Read the ledger, compute the progress of each run as the progress table does, and write the report."""
+    from unbraid.reports.making import make
+    from unbraid.reports.variants import runs_of
+    from unbraid.runs.config import read_config
+    from unbraid.sweeps.ledger import read
+    from unbraid.sweeps.progress import progress
+
+    folders = runs_of(folder)
+    config = read_config(folders[0] / "config.yaml")
+    return timed(
+        [
+            ("ledger_s", lambda: read(folder)),
+            ("table_s", lambda: [progress(run, config) for run in folders]),
+            ("report_s", lambda: make(folders, folder / f"report-{time.time():.0f}", "sweep")),
+        ]
+    )
+
+
+def plan(folder: Path, runs: int) -> dict[str, Any]:
+    """Print the dry run of a sweep."""
+    words = ["-m", "model=unet_small", "data=demo", f"seed=range({runs})", "trainer=cpu", "plan=true"]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, PROJECT / "train.py", *words], check=True, cwd=folder, stdout=subprocess.PIPE)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"runs": runs, "plan_s": round(time.monotonic() - began, 1), "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+            "lines": done.stdout.count(b"\n"), "peak_mb": used.ru_maxrss // 1024}  # fmt: skip
+
+
+STEPS: dict[str, Any] = {"store": store, "copy_entries": copy_entries, "first_batch": first_batch, "write_sweep": write_sweep, "read_sweep": read_sweep, "plan": plan}
 
 
 def main(words: Sequence[str]) -> None:
