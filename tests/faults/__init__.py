@@ -1,5 +1,9 @@
-"""Small tools that make faults happen in tests: kills, full and read-only disks, I/O errors, damaged files, wrong clocks."""
+"""Small tools that make faults happen in tests: kills, faulty disks, damaged files, power failures and a wrong clock."""
 
+from tests.faults.clock import jumping
 from tests.faults.damage import cut, flip_bit
+from tests.faults.disk import Disk, on_read_only
+from tests.faults.kill import run_with_kills
+from tests.faults.power import failing
 
-__all__ = ["cut", "flip_bit"]
+__all__ = ["Disk", "cut", "failing", "flip_bit", "jumping", "on_read_only", "run_with_kills"]
