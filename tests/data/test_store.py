@@ -242,6 +242,27 @@ def test_two_runs_wait_for_each_other(songs, tmp_path):
     assert entry_of(track, store).is_dir()
 
 
+def test_two_processes_decode_a_track_once(songs, tmp_path, monkeypatch):
+    """A second fill starts while the first one is writing."""
+    order = Order(list_tracks(songs)[0], 8192, 1, tmp_path)
+    calls, writing, write_entry = [], threading.Event(), fill_module._write
+
+    def slow(order, folder):
+        calls.append(folder)
+        writing.set()
+        time.sleep(1.0)
+        write_entry(order, folder)
+
+    monkeypatch.setattr(fill_module, "_write", slow)
+    first, second = (threading.Thread(target=fill_module.fill, args=(order,)) for _ in range(2))
+    first.start()
+    assert writing.wait(30)
+    second.start()
+    for thread in (first, second):
+        thread.join(30)
+    assert len(calls) == 1 and is_intact(order.entry)
+
+
 FILLER = """
 import os, signal, sys
 from pathlib import Path

@@ -164,11 +164,9 @@ def atomic_writes(paths: Sequence[Path], new: bool = False) -> Iterator[list[Pat
         for path, partial in partials.items():
             _rename_new(partial, path) if new else partial.replace(path)
             renamed.append(path)
-    except BaseException:
-        for path in renamed if new else ():
-            path.unlink()
-        raise
     finally:
+        for path in renamed if new and len(renamed) < len(partials) else ():
+            path.unlink()
         for partial in partials.values():
             partial.unlink(missing_ok=True)
     for folder in dict.fromkeys(path.parent for path in paths):
