@@ -36,7 +36,12 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
     """Write mono int16 samples as a WAV file. This is faster than an audio library."""
     size = samples.nbytes
     words = [b"RIFF", (36 + size).to_bytes(4, "little"), b"WAVEfmt ", (16).to_bytes(4, "little"), (1).to_bytes(2, "little")]
-    words += [(1).to_bytes(2, "little"), RATE.to_bytes(4, "little"), (2 * RATE).to_bytes(4, "little"), (2).to_bytes(2, "little")]
+    words += [
+        (1).to_bytes(2, "little"),
+        RATE.to_bytes(4, "little"),
+        (2 * RATE).to_bytes(4, "little"),
+        (2).to_bytes(2, "little"),
+    ]
     path.write_bytes(b"".join([*words, (16).to_bytes(2, "little"), b"data", size.to_bytes(4, "little"), samples.tobytes()]))
 
 
@@ -84,7 +89,12 @@ def data_module(folder: Path, tracks: int) -> Any:
     from unbraid import compose
     from unbraid.runs.config import build
 
-    table = [f"data.root={folder}", f"data.layout.manifest={tracks}.csv", f"data.cache_dir={folder / 'cache'}", "data.residency=disk"]
+    table = [
+        f"data.root={folder}",
+        f"data.layout.manifest={tracks}.csv",
+        f"data.cache_dir={folder / 'cache'}",
+        "data.residency=disk",
+    ]
     return build(compose(*MODEL, *table).data)
 
 
@@ -105,7 +115,9 @@ def copy_entries(folder: Path, tracks: int) -> dict[str, Any]:
 
     data = data_module(folder, tracks)
     songs = data.listing().tracks
-    orders = [Order(song, data.store.sample_rate, data.store.channels, data.store.folder, data.store.surround) for song in songs]
+    orders = [
+        Order(song, data.store.sample_rate, data.store.channels, data.store.folder, data.store.surround) for song in songs
+    ]
     contents = {path.name: path.read_bytes() for path in orders[0].entry.iterdir()}
     meta = json.loads(contents.pop("meta.json"))
     new = 0
@@ -206,7 +218,14 @@ def plan(folder: Path, runs: int) -> dict[str, Any]:
             "lines": done.stdout.count(b"\n"), "peak_mb": used.ru_maxrss // 1024}  # fmt: skip
 
 
-STEPS: dict[str, Any] = {"store": store, "copy_entries": copy_entries, "first_batch": first_batch, "write_sweep": write_sweep, "read_sweep": read_sweep, "plan": plan}
+STEPS: dict[str, Any] = {
+    "store": store,
+    "copy_entries": copy_entries,
+    "first_batch": first_batch,
+    "write_sweep": write_sweep,
+    "read_sweep": read_sweep,
+    "plan": plan,
+}
 
 
 def main(words: Sequence[str]) -> None:

@@ -28,7 +28,16 @@ from random import Random
 ROOT = Path(__file__).parents[2]
 SECONDS = 20  # for one input; the time in which the process of the reader must answer is longer
 MEGABYTES = 4000  # of the address space of the process, of which PyTorch takes half
-EXECUTION = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "subprocess.Popen", "pty.spawn", "socket.connect")
+EXECUTION = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "os.forkpty",
+    "subprocess.Popen",
+    "pty.spawn",
+    "socket.connect",
+)
 
 
 @dataclass
@@ -130,7 +139,11 @@ class Guard:
     @staticmethod
     def _writes(arguments: tuple) -> bool:
         mode, flags = arguments[1], arguments[2]
-        return any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
+        return (
+            any(letter in mode for letter in "wax+")
+            if isinstance(mode, str)
+            else bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
+        )
 
 
 def child(module: str, name: str, first: int, end: int, scratch: Path, seconds: int) -> None:

@@ -116,7 +116,9 @@ def every_block(folder: Path) -> int:
 
 def tables(folder: Path) -> list[Files]:
     stems = {f"{name}.wav": b"" for name in ("a", "b", "mixture")}
-    csv = b"track,split,mixture,vocals,drums\n1,train,mixture.wav,a.wav,\n2,valid,,a.wav,b.wav\n3,test,mixture.wav,a.wav,b.wav\n"
+    csv = (
+        b"track,split,mixture,vocals,drums\n1,train,mixture.wav,a.wav,\n2,valid,,a.wav,b.wav\n3,test,mixture.wav,a.wav,b.wav\n"
+    )
     pairs = b"track,mixture,instrumental\none,mixture.wav,a.wav\ntwo,mixture.wav,b.wav\nthree,a.wav,b.wav\n"
     rows = [{"track": str(n), "split": split, "vocals": ["a.wav", "b.wav"], "bass": "b.wav", "mixture": None}
             for n, split in enumerate(("train", "valid", "test"))]  # fmt: skip
@@ -142,10 +144,18 @@ def documents(folder: Path) -> list[Files]:
     run = make_run(folder / "run", *UNET)
     config, weights = (run / "config.yaml").read_bytes(), (run / "checkpoints/best.ckpt").read_bytes()
     translation = {"weights": "best.ckpt", "config": "config.yaml", "names": {"**": "**"}}
-    metadata = {"title": "x", "stems": {"S01": {"filename": "a.wav", "instrument": "flute", "raw": {"R01": {"filename": "b.wav"}}}}}
+    metadata = {
+        "title": "x",
+        "stems": {"S01": {"filename": "a.wav", "instrument": "flute", "raw": {"R01": {"filename": "b.wav"}}}},
+    }
     patterns = {"vocals": ["*voc*", "*/lead*"], "mixture": "*mix*"}
     trees = [translation, metadata, patterns]
-    texts = [config, CONFIG.encode(), CONFIG.replace("!!python/tuple ", "").encode(), *(yaml.safe_dump(tree).encode() for tree in trees)]
+    texts = [
+        config,
+        CONFIG.encode(),
+        CONFIG.replace("!!python/tuple ", "").encode(),
+        *(yaml.safe_dump(tree).encode() for tree in trees),
+    ]
     texts.append(b"a: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [MARKER]]")
     return [{"model.yaml": text, "model.ckpt": weights, "best.ckpt": weights, "config.yaml": config} for text in texts]
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unbraid import audio
 from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import streams_of
-from unbraid.data.fill import VERSION, Order, drop, fill, lock_of, read_meta, real_folder
+from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, read_meta, real_folder
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import MIXTURE, Split, Track
@@ -248,6 +248,23 @@ class Store:
         in_memory = int(psutil.virtual_memory().available / (max(*work, 1) * BYTES_PER_STREAM_SECOND))
         worthwhile = math.ceil(sum(work) / SECONDS_WORTH_A_PROCESS)
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
+
+    def drop_damaged(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
+        """Read all bytes of decoded tracks, and delete the tracks that differ from their checksums or lack checksums.
+
+        Args:
+            tracks: tracks to verify.
+
+        Returns:
+            The deleted tracks. They are decoded again when the store is opened.
+        """
+        damaged = []
+        for track in tracks:
+            with lock_of(track.entry):
+                if not is_intact(track.entry):
+                    drop(track.entry)
+                    damaged.append(track)
+        return damaged
 
     def size(self) -> int:
         """Return the size in bytes of the samples of all decoded tracks in the folder, at all sample rates."""
