@@ -11,14 +11,16 @@ import yaml
 
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 WORDS = (
-    b"nan", b"-inf", b"1e999", b"../../x", b"/etc/passwd", b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"'\"", b"${oc.env:HOME}", b"\n\n",
-    b"9" * 400, b"[" * 60, b"{}", b"null", b"true", b",", b":", b"&a [*a]", b"!!python/object/apply:os.system", b"_target_: os.system",
+    b"nan", b"-inf", b"1e999", b"../../x", b"/etc/passwd", b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"'\"", b"${oc.env:HOME}",
+    b"\n\n", b"9" * 400, b"[" * 60, b"{}", b"null", b"true", b",", b":", b"&a [*a]", b"!!python/object/apply:os.system",
+    b"_target_: os.system",
 )  # fmt: skip
 VALUES = (
-    None, True, False, 0, -1, 1, 2, 7, 1 << 16, 1 << 31, (1 << 63) - 1, 1 << 64, 10**400, 0.5, -0.0, 1e-320, 1e308, float("nan"),
-    float("inf"), "", "x", ".", "..", "../x", "/etc/passwd", "a/b", "nan", "0", "\0", "\ud800", "é" * 300, "x" * 5000, "${a}", [],
-    [[]], [None], [1, "a"], [0] * 2000, {}, {"": None}, {"a": {"b": []}}, {"_target_": "os.system", "command": "touch MARKER"},
-    {"_target_": "unbraid.nets.unet.UNet"}, {"_target_": "torch.nn.Linear", "in_features": 1 << 40, "out_features": 1 << 40},
+    None, True, False, 0, -1, 1, 2, 7, 1 << 16, 1 << 31, (1 << 63) - 1, 1 << 64, 10**400, 0.5, -0.0, 1e-320, 1e308,
+    float("nan"), float("inf"), "", "x", ".", "..", "../x", "/etc/passwd", "a/b", "nan", "0", "\0", "\ud800", "é" * 300,
+    "x" * 5000, "${a}", [], [[]], [None], [1, "a"], [0] * 2000, {}, {"": None}, {"a": {"b": []}},
+    {"_target_": "os.system", "command": "touch MARKER"}, {"_target_": "unbraid.nets.unet.UNet"},
+    {"_target_": "torch.nn.Linear", "in_features": 1 << 40, "out_features": 1 << 40},
 )  # fmt: skip
 
 

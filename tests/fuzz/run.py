@@ -132,7 +132,7 @@ class Guard:
         if event in EXECUTION:
             self.seen.append(f"{event} {arguments!r}"[:300])
         elif event == "open" and isinstance(arguments[0], str | bytes | os.PathLike) and self._writes(arguments):
-            path = os.path.realpath(os.fsdecode(arguments[0]))  # noqa: PTH
+            path = os.path.realpath(os.fsdecode(arguments[0]))
             if not path.startswith((str(self.folder), "/dev/")) and "__pycache__" not in path:
                 self.seen.append(f"wrote {path}")
 

@@ -94,8 +94,12 @@ def _as_list(stream: AudioStream) -> list[str | int | None]:
 
 def fingerprints(track: Track) -> list[list[Any]]:
     """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by the parts of the path."""
-    paths = sorted({_real_path(stream.path) for stream in streams_of(track)}, key=lambda path: path.split(os.sep))
+    paths = sorted({_real_path(stream.path) for stream in streams_of(track)}, key=_parts)
     return [[path, (status := os.stat(path)).st_size, status.st_mtime_ns] for path in paths]  # noqa: PTH116  # of texts
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)  # noqa: PTH206  # the order of `Path` objects, in which earlier versions have sorted
 
 
 def _real_path(path: Path) -> str:
