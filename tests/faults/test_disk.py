@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 import sys
 from random import Random
 
@@ -52,6 +53,29 @@ def test_the_store_has_the_same_bytes_after_faults(disk, songs, expected, tmp_pa
     assert contents(store).items() <= expected.items()
     Store(store, 22050, 2, 1).open(MUSDB18().tracks(songs).tracks, progress=False)
     assert contents(store) == expected
+
+
+def test_two_nodes_with_other_latencies_fill_one_store(disk, songs, expected, tmp_path, attempt):
+    """The calls of one process on the shared store are slow, those of the other are not."""
+    store, words = tmp_path / "store", [sys.executable, "-c", FILL, songs, tmp_path / "store"]
+    store.mkdir()
+    slow = os.environ | disk.environment("slow", store, 2, attempt)
+    nodes = [subprocess.Popen(words, env=environment) for environment in (slow, os.environ)]
+    assert [node.wait(300) for node in nodes] == [0, 0]
+    assert contents(store) == expected
+
+
+def test_a_copy_of_a_shared_store_is_used(songs, expected, tmp_path, process):
+    """A node copies the entries of a read-only store to its local disk, and decodes nothing."""
+    shared, local = tmp_path / "shared", tmp_path / "local"
+    words = [sys.executable, "-c", FILL, songs]
+    subprocess.run([*words, shared], check=True)
+    done = on_read_only([*words, shared], shared, **process)  # a complete store needs no locks
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(shared, local)
+    times = {path: path.stat().st_mtime_ns for path in local.rglob("*")}
+    subprocess.run([*words, local], check=True)
+    assert contents(local) == expected and times == {path: path.stat().st_mtime_ns for path in local.rglob("*")}
 
 
 @pytest.mark.parametrize("kind", ["eio", "short"])
