@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 REVEAL := outputs/npm/node_modules/reveal.js/dist/reveal.js
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-docs test-all docs course course-fast slides chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
+.PHONY: help install demo test test-slow test-docs test-all campaign campaign-quick docs course course-fast slides chromium ffmpeg slurm test-slurm test-ray lint bench bench-gpu bench-data bench-reading bench-scoring bench-synthesis clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ test-docs: $(INSTALLED) ## run every command of the docs in its smallest form
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs tests/docs
 
 test-all: chromium ffmpeg $(REVEAL) test-slurm test-slow test-docs ## all other tests: Slurm, browser, slow, docs; as root on Debian or Ubuntu
+
+campaign: $(INSTALLED) ## try every promise of docs/promises.md under faults; at most 60 minutes on 2 cores
+	$(BIN)/python -m tests.campaign
+
+campaign-quick: $(INSTALLED) ## the quick form of the campaign; at most 6 minutes on 2 cores
+	$(BIN)/python -m tests.campaign quick
 
 docs: $(INSTALLED) ## build the docs as a web site in outputs/site; fails on broken links
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
+from tests import campaign
 from unbraid.runs.config import build
 
 PROJECT = Path(__file__).parents[1]
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test with the argument `attempt` once per attempt of the campaign, with another random seed each time."""
+    if "attempt" in metafunc.fixturenames:
+        metafunc.parametrize("attempt", campaign.seeds(metafunc.definition.nodeid))
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ import soundfile
 
 from tests.conftest import RATE, write_song
 from tests.data import twins
+from tests.faults import flip_bit
 from unbraid import audio
 from unbraid.data import fill as fill_module
 from unbraid.data import store as store_module
-from unbraid.data.fill import Order, lock_of
+from unbraid.data.fill import Order, is_intact, lock_of
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.layouts.pairs import Pairs
 from unbraid.data.store import Store
@@ -240,6 +242,27 @@ def test_two_runs_wait_for_each_other(songs, tmp_path):
     assert entry_of(track, store).is_dir()
 
 
+def test_two_processes_decode_a_track_once(songs, tmp_path, monkeypatch):
+    """A second fill starts while the first one is writing."""
+    order = Order(list_tracks(songs)[0], 8192, 1, tmp_path)
+    calls, writing, write_entry = [], threading.Event(), fill_module._write
+
+    def slow(order, folder):
+        calls.append(folder)
+        writing.set()
+        time.sleep(1.0)
+        write_entry(order, folder)
+
+    monkeypatch.setattr(fill_module, "_write", slow)
+    first, second = (threading.Thread(target=fill_module.fill, args=(order,)) for _ in range(2))
+    first.start()
+    assert writing.wait(30)
+    second.start()
+    for thread in (first, second):
+        thread.join(30)
+    assert len(calls) == 1 and is_intact(order.entry)
+
+
 FILLER = """
 import os, signal, sys
 from pathlib import Path
@@ -440,6 +463,17 @@ def test_size_and_progress_are_printed(songs, tmp_path, capsys):
     assert captured.out == ""
     assert f"decoding 4 tracks, 0.00 h into {tmp_path}: 10.6 MB, " in captured.err
     assert "song 3" in captured.err and "decoding 0/4" in captured.err and "h/s" not in captured.err
+
+
+@pytest.mark.parametrize("name", ["samples.i16", "levels.i8", "meta.json", "health.json"])
+def test_every_flipped_bit_is_found(songs, tmp_path, name, attempt):
+    track, *others = open_all(songs, tmp_path, 8192, 1)
+    whole, chance = (track.entry / name).read_bytes(), Random(attempt)
+    for _ in range(50):
+        flip_bit(track.entry / name, chance)
+        assert not is_intact(track.entry)
+        (track.entry / name).write_bytes(whole)
+    assert all(is_intact(other.entry) for other in (track, *others))
 
 
 @pytest.mark.parametrize("name", ["samples.i16", "levels.i8", "meta.json", "health.json"])

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import torch
-from filelock import FileLock
 from torch import nn
 
 from tests.models.test_separators import Constant, masking
@@ -21,6 +20,7 @@ from unbraid.evaluation.score_report import report
 from unbraid.evaluation.scorer import ESTIMATE, Evaluation, Scorer, write_scores
 from unbraid.inference.chunked import InferenceOptions, streamed
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import FileLock
 from unbraid.scoring.measures import usdr
 
 VOCALS = torch.tensor([[0.0, 0.0, 0.0, 1.0]])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import failing
+from unbraid.runs import files
 from unbraid.runs.files import atomic_write
 
 
@@ -54,3 +56,46 @@ def test_data_are_synced_before_the_rename(tmp_path, monkeypatch):
         partial.write_text("new")
         assert synced == []
     assert synced == [str(partial), str(tmp_path)]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_several_files_appear_together_or_not_at_all(tmp_path, monkeypatch, new):
+    paths = [tmp_path / name for name in "abc"]
+    synced = []
+
+    def sync(path):
+        synced.append(path)
+        if len(synced) == 2:
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", sync)
+        with pytest.raises(OSError), files.atomic_writes(paths, new) as partials:
+            for partial in partials:
+                partial.write_text("text")
+    assert not any(tmp_path.iterdir())
+    with files.atomic_writes(paths, new) as partials:
+        for partial in partials:
+            partial.write_text("text")
+        assert not any(path.exists() for path in paths)
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_an_existing_file_leaves_no_other_new_file(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    paths[1].write_text("old")
+    with pytest.raises(FileExistsError), files.atomic_writes(paths, new=True) as partials:
+        for partial in partials:
+            partial.write_text("new")
+    assert [*tmp_path.iterdir()] == [paths[1]] and paths[1].read_text() == "old"
+
+
+def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path):
+    with failing() as lost:
+        with atomic_write(tmp_path / "a", new=True) as partial:
+            partial.write_text("text")
+        with atomic_write(tmp_path / "a") as partial:
+            partial.write_text("text")
+        (tmp_path / "b").write_text("text")
+        (tmp_path / "b").rename(tmp_path / "c")
+    assert lost == [str(tmp_path / "c")]

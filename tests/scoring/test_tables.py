@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 from unbraid.scoring.protocols import Protocol, SourceGroup
 from unbraid.scoring.tables import intervals_of_mean, of_track, refuse_mixed, summarise, table
 from unbraid.scoring.track_records import TrackScores, read_track, record_path, write_track
@@ -109,6 +110,16 @@ def test_written_scores_are_read_back(tmp_path):
     write_track(path, perfect, record(protocol()), "origin", VERSIONS)
     assert read_track(path, record(protocol()), "origin", BSS) == perfect
     assert math.isnan(json.loads(path.read_text())["targets"][0]["frames"][0]["metrics"]["SDR"])  # as museval expects
+
+
+def test_stored_and_summarised_scores_are_not_rounded(tmp_path):
+    value = 10 * math.pi + 1e-12
+    track, path = scores(value, value), record_path(tmp_path, "estimate", "a song")
+    write_track(path, track, record(protocol()), "origin", VERSIONS)
+    stored = read_track(path, record(protocol()), "origin", BSS)
+    assert stored == track and summarise([stored], protocol())["vocals"]["SDR"]["median"] == value
+    write_json(tmp_path / "scores.json", summarise([stored], protocol()))
+    assert json.loads((tmp_path / "scores.json").read_text())["vocals"]["SDR"]["mean"] == value
 
 
 def test_scores_of_other_estimates_are_ignored(tmp_path):

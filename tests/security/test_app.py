@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -188,19 +188,51 @@ def serve(pipe, folder):
         module.app(OmegaConf.create(config))
 
 
-@pytest.mark.parametrize("kind", ["silent", "slow"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_the_app_and_delete_uploads(tmp_path, number, kind):
+def test_a_killed_app_continues_with_its_songs(tmp_path, stem_file):
+    """Folders of other users, folders that others can read, links, and folders of a running app are not used."""
     (tmp_path / "tmp").mkdir()
-    fork = multiprocessing.get_context("fork")
+    foreign = tmp_path / "tmp/unbraid-app-a"
+    foreign.mkdir(mode=0o755)
+    (tmp_path / "tmp/unbraid-app-b").symlink_to(tmp_path)
+    with started(tmp_path) as (process, address, token):
+        browser = cookie(address).replace(TOKEN, token)
+        status, answer = ask(address, "POST", "/songs?name=song.mp4", stem_file.read_bytes(), Cookie=browser)
+        assert status == 200
+        process.kill()
+    (left,) = set((tmp_path / "tmp").iterdir()) - {foreign, tmp_path / "tmp/unbraid-app-b"}
+    with started(tmp_path) as (process, address, token):
+        browser = cookie(address).replace(TOKEN, token)
+        assert ask(address, "GET", "/songs", Cookie=browser) == (200, {"id": answer["id"]})
+        with started(tmp_path) as (_, other, its_token):
+            its = cookie(other).replace(TOKEN, its_token)
+            assert ask(other, "GET", "/songs", Cookie=its) == (200, {"id": None})
+        assert left.is_dir() and (left / answer["id"]).is_dir()
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(15)
+    assert not left.exists() and not any(foreign.iterdir())
+
+
+@contextmanager
+def started(tmp_path):
+    """Start the app in a process. Yield the process, the address and the token."""
     read, write = os.pipe()
-    process = fork.Process(target=serve, args=(os.fdopen(write, "w"), tmp_path / "tmp"))
+    process = multiprocessing.get_context("fork").Process(target=serve, args=(os.fdopen(write, "w"), tmp_path / "tmp"))
     process.start()
     try:
         with os.fdopen(read) as said:
             address, token = said.readline().split()[1].split("/?token=")
-        port = address.rsplit(":", 1)[1]
-        upload = Upload(address, f"unbraid-{port}={token}")
+            yield process, address, token
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize("kind", ["silent", "slow"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_app_and_delete_uploads(tmp_path, number, kind):
+    (tmp_path / "tmp").mkdir()
+    with started(tmp_path) as (process, address, token):
+        upload = Upload(address, cookie(address).replace(TOKEN, token))
         if kind == "slow":
             threading.Thread(target=upload.trickle, daemon=True).start()
         end = time.monotonic() + 10
@@ -211,8 +243,5 @@ def test_signals_end_the_app_and_delete_uploads(tmp_path, number, kind):
         os.kill(process.pid, number)
         process.join(15)
         assert process.exitcode == 128 + number and time.monotonic() - began < 6
-    finally:
-        process.kill()
-        process.join()
     assert not any((tmp_path / "tmp").iterdir())
     assert "Traceback" not in (tmp_path / "err").read_text()

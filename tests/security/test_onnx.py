@@ -17,7 +17,7 @@ FLOAT = TensorProto.FLOAT
 FACTS = {
     "sample_rate": 8000, "channels": 1, "targets": ["vocals"], "chunk_samples": 8000, "min_samples": 100,
     "chunk_alignment": 1, "receptive_field": None,
-    "stft": None, "scaling": "none", "settings": {}, "model": "unet", "unbraid": "0",
+    "normalisation": "none", "settings": {}, "model": "unet", "unbraid": "0",
 }  # fmt: skip
 
 

@@ -3,11 +3,15 @@
 import logging
 import os
 import secrets
+import shutil
 import socket
+import stat
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
@@ -15,10 +19,12 @@ from unbraid.commands.keys import check_range, require
 from unbraid.inference.loading import load_separator
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import FileLock
 from unbraid.runs.text import echo
 from unbraid.training.interruption import interruptible
 
 GRACE_SECONDS = 2  # time for open requests when the program ends
+PREFIX, LOCK = "unbraid-app-", "lock"  # of the folder of the songs
 HOST = "127.0.0.1"  # the page cannot be reached from the network
 
 
@@ -76,9 +82,10 @@ def app(config: DictConfig) -> None:
     with (
         interruptible(),
         _listening(config.port) as listener,
-        TemporaryDirectory(prefix="unbraid-app-", ignore_cleanup_errors=True) as folder,
+        _song_folder() as folder,
     ):
-        songs = Songs(loaded, Path(folder), 60.0 * config.keep_minutes, loaded.options, config.max_waiting)
+        songs = Songs(loaded, folder, 60.0 * config.keep_minutes, loaded.options, config.max_waiting)
+        songs.restore()
         songs.thread.start()
         address = f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
         echo(f"page    {address}  (Ctrl-C stops the page and deletes all songs)", flush=True)
@@ -94,6 +101,33 @@ def app(config: DictConfig) -> None:
             server.should_exit = True
             songs.close()
             thread.join()
+
+
+@contextmanager
+def _song_folder() -> Iterator[Path]:
+    """Yield a temporary folder for the songs, and delete it at the end.
+
+    If an app of this user was killed, its folder is used, so that the queue continues with its songs.
+    """
+    folders = [path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_own(path)]
+    for folder in folders:
+        if (lock := FileLock(folder / LOCK)).try_acquire():
+            break
+    else:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = FileLock(folder / LOCK)
+        lock.acquire()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a folder belongs to this user, and no other user can read it."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
 
 
 def _listening(port: int) -> socket.socket:

@@ -26,10 +26,12 @@ class PrepareConfig(Experiment):
     Args:
         clean: True to delete outdated decoded tracks. A decoded track is outdated if its audio files have changed or are
             missing, or if an older version of unbraid decoded it.
+        verify: True to compare all decoded tracks of the data set with their checksums, and to decode damaged tracks again.
         dry_run: True to print only the list of tracks and files, and the errors in their headers, without decoding.
     """
 
     clean: bool = False
+    verify: bool = False
     dry_run: bool = False
 
 
@@ -56,6 +58,8 @@ def prepare(config: DictConfig) -> None:
     if config.clean:
         echo(f"deleted {spell_size(data.store.clean())} of stale entries")
     data.prepare_data()
+    if config.verify:
+        _verify(data)
     entries = [(track.name, track.split, track.health()) for track in data.stored() if not track.is_copy]
     findings = health.findings(entries)
     echo(health.table(entries, findings))
@@ -73,6 +77,14 @@ def prepare(config: DictConfig) -> None:
     echo(f". {len(stale)} entries are stale, clean=true deletes them" if stale else "")
     echo(f"report  {path}")
     data.setup("fit")  # raises the errors of training, such as a split without tracks
+
+
+def _verify(data: MultitrackData) -> None:
+    """Decode damaged tracks again, and print their number and names."""
+    damaged = data.collection.verify()
+    echo(f"verified {len(data.stored())} decoded tracks: {len(damaged)} were damaged or had no checksum")
+    for line in section("decoded again", [track.name for track in damaged], data.root):
+        echo(line)
 
 
 def _show_listing(data: MultitrackData) -> None:

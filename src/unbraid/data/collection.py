@@ -73,6 +73,13 @@ class TrackCollection:
             self.keep_aligned(self._opened)
         return self._opened
 
+    def verify(self) -> list[StoredTrack]:
+        """Compare all decoded tracks with their checksums, decode the damaged tracks again, and return the damaged tracks."""
+        damaged = self.store.drop_damaged(self.open(progress=False))
+        self._opened = None
+        self.open(progress=True)
+        return damaged
+
     def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
         """Open the tracks of one split. Copies at another pitch or tempo and tracks of other splits are not decoded.
 

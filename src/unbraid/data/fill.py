@@ -5,7 +5,7 @@ complete or absent, because its folder is written under a temporary name and ren
 
 - `samples.i16`: int16 [rows, channels, samples] with one scale factor for all rows. Each row is the mixture or one source;
 - `levels.i8`: the RMS level of each row in blocks of 100 ms, in dB relative to full scale;
-- `meta.json`: format version, scale, names of the rows, sizes of the files;
+- `meta.json`: format version, scale, names of the rows, sizes and checksums of the files;
 - `health.json`: the measurements of `unbraid.data.health`.
 
 Worker processes import this module, so it does not import torch.
@@ -14,14 +14,16 @@ Worker processes import this module, so it does not import torch.
 import hashlib
 import json
 import math
+import os
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from unbraid import audio
 from unbraid.audio import ChannelChoice
@@ -30,6 +32,7 @@ from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
 from unbraid.runs.documents import read_json
+from unbraid.runs.locks import FileLock
 
 VERSION = 4
 BLOCK_SECONDS = 0.1
@@ -86,13 +89,28 @@ class Order:
 
 
 def _as_list(stream: AudioStream) -> list[str | int | None]:
-    return [str(stream.path.resolve()), stream.stream, stream.channel]
+    return [_real_path(stream.path), stream.stream, stream.channel]
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
-    """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by path."""
-    paths = sorted({stream.path.resolve() for stream in streams_of(track)})
-    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by the parts of the path."""
+    paths = sorted({_real_path(stream.path) for stream in streams_of(track)}, key=_parts)
+    return [[path, (status := os.stat(path)).st_size, status.st_mtime_ns] for path in paths]  # noqa: PTH116  # of texts
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)  # noqa: PTH206  # the order of `Path` objects, in which earlier versions have sorted
+
+
+def _real_path(path: Path) -> str:
+    """Return the absolute path without symbolic links. Each folder is resolved once, which is fast for many tracks."""
+    return str(path.resolve()) if path.is_symlink() or path.name == ".." else f"{real_folder(path.parent)}{os.sep}{path.name}"
+
+
+@lru_cache(maxsize=1 << 16)
+def real_folder(folder: Path) -> str:
+    """Return the absolute path of a folder without symbolic links. `real_folder.cache_clear()` forgets the known folders."""
+    return str(folder.resolve()).rstrip(os.sep)
 
 
 def lock_of(entry: Path) -> FileLock:
@@ -109,7 +127,7 @@ def fill(order: Order) -> None:
     """Decode a track that is not in the store yet. If another process is decoding the track, wait for the other process."""
     entry = order.entry
     with lock_of(entry):
-        if is_whole(entry):
+        if read_meta(entry):
             return
         drop(entry)  # also deletes the partial entry of a killed process
         partial = entry.with_suffix(".partial")
@@ -121,13 +139,50 @@ def fill(order: Order) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def is_whole(entry: Path) -> bool:
-    """Return whether the folder of a decoded track is complete: all files have the sizes that `meta.json` records."""
+def read_meta(entry: Path) -> dict[str, Any] | None:
+    """Read `meta.json` in the folder of a decoded track.
+
+    Args:
+        entry: folder of the decoded track.
+
+    Returns:
+        The content of the file. None if the folder is incomplete: a file is missing or lacks the size that `meta.json` records,
+        or `meta.json` lacks the checksum that it contains.
+    """
     try:
-        meta = read_json(entry / "meta.json", finite=False)
-        return all((entry / name).stat().st_size == size for name, size in meta["sizes"].items())
-    except (OSError, ValueError, KeyError):
-        return False
+        meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
+        checksums = meta.pop("checksums", None)  # missing in entries of earlier versions
+        intact = checksums is None or checksums["meta.json"] == zlib.crc32(_text(meta))
+        if not intact or any(os.stat(f"{entry}/{name}").st_size != size for name, size in meta["sizes"].items()):  # noqa: PTH116
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return meta if checksums is None else meta | {"checksums": checksums}
+
+
+def is_intact(entry: Path) -> bool:
+    """Return whether the bytes of all files of a decoded track are those that were written, by their CRC-32 checksums.
+
+    The result is False for an entry without checksums, which an earlier version has written.
+    """
+    meta = read_meta(entry)
+    return (
+        meta is not None
+        and "checksums" in meta
+        and all(_checksum(entry / name) == meta["checksums"].get(name) for name in meta["sizes"])
+    )
+
+
+def _checksum(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total = zlib.crc32(block, total)
+    return total
+
+
+def _text(meta: dict[str, Any]) -> bytes:
+    return json.dumps(meta).encode()
 
 
 def drop(entry: Path) -> None:
@@ -148,19 +203,23 @@ def _write(order: Order, folder: Path) -> None:
     rows = _rows(order, decoded)
     scale = _scale(rows.values())
     levels = np.stack([_levels(row, order.sample_rate) for row in rows.values()])
+    files = {"levels.i8": levels.tobytes(), "health.json": json.dumps(asdict(health)).encode()}
+    checksums = {name: zlib.crc32(content) for name, content in files.items()} | {"samples.i16": 0}
     # Plain writes raise OSError on a full disk; writing to a memory map would crash the process.
     with (folder / "samples.i16").open("wb") as file:
         for block in _quantised(rows.values(), scale):
             file.write(block.data)
-    (folder / "levels.i8").write_bytes(levels.tobytes())
-    (folder / "health.json").write_text(json.dumps(asdict(health)))
+            checksums["samples.i16"] = zlib.crc32(block.data, checksums["samples.i16"])
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     meta = {
         "version": VERSION, "scale": scale, "rows": list(rows), "blocks": levels.shape[1],
         "aligned": health.aligned is not False, "repairs": [finding.kind for finding in repairs(track.name, health)],
         "shape": [len(rows), *next(iter(rows.values())).shape], "files": fingerprints(track),
     }  # fmt: skip
     meta["sizes"] = {path.name: path.stat().st_size for path in folder.iterdir()}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    checksums["meta.json"] = zlib.crc32(_text(meta))
+    (folder / "meta.json").write_bytes(_text(meta | {"checksums": checksums}))
 
 
 def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:

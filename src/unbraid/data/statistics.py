@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, from_numpy
 from torch.nn import functional
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from unbraid.data.tracks import MIXTURE
 from unbraid.dsp.input_scale import InputScale
 from unbraid.dsp.stft import STFT
 from unbraid.runs.files import atomic_write
+from unbraid.runs.locks import FileLock
 
 SEGMENT_FRAMES = 1024
 SEGMENT_SAMPLES = 2**20

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unbraid import audio
 from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import streams_of
-from unbraid.data.fill import VERSION, Order, drop, fill, is_whole, lock_of
+from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, read_meta, real_folder
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import MIXTURE, Split, Track
@@ -192,11 +192,13 @@ class Store:
             The stored tracks, in the order of `tracks`.
         """
         orders = [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
+        real_folder.cache_clear()  # a link may have changed since the last call
         entries = [order.entry for order in orders]
-        missing = [order for order, entry in zip(orders, entries, strict=True) if not is_whole(entry)]
+        metas = [read_meta(entry) for entry in entries]
+        missing = [order for order, meta in zip(orders, metas, strict=True) if meta is None]
         if missing:
             self._fill(missing, progress)
-        return [_load(track, entry) for track, entry in zip(tracks, entries, strict=True)]
+        return [_load(track, entry, meta) for track, entry, meta in zip(tracks, entries, metas, strict=True)]
 
     def _fill(self, orders: list[Order], progress: bool) -> None:
         try:
@@ -246,6 +248,23 @@ class Store:
         in_memory = int(psutil.virtual_memory().available / (max(*work, 1) * BYTES_PER_STREAM_SECOND))
         worthwhile = math.ceil(sum(work) / SECONDS_WORTH_A_PROCESS)
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
+
+    def drop_damaged(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
+        """Read all bytes of decoded tracks, and delete the tracks that differ from their checksums or lack checksums.
+
+        Args:
+            tracks: tracks to verify.
+
+        Returns:
+            The deleted tracks. They are decoded again when the store is opened.
+        """
+        damaged = []
+        for track in tracks:
+            with lock_of(track.entry):
+                if not is_intact(track.entry):
+                    drop(track.entry)
+                    damaged.append(track)
+        return damaged
 
     def size(self) -> int:
         """Return the size in bytes of the samples of all decoded tracks in the folder, at all sample rates."""
@@ -297,8 +316,10 @@ def _is_unchanged(path: str, size: int, time: int) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (size, time)
 
 
-def _load(track: Track, entry: Path) -> StoredTrack:
-    meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
+def _load(track: Track, entry: Path, meta: dict[str, Any] | None) -> StoredTrack:
+    """Return a stored track. `meta` is the content of `meta.json`; None: the file is read."""
+    meta = meta or read_json(entry / "meta.json", finite=False)
+    assert meta is not None
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], track.residual, meta["aligned"], track.stretch is not None,

@@ -160,12 +160,13 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
     Raises:
         InputError: an id is unknown or in both lists, or a share is outside [0, 1).
     """
-    known = sorted(set(ids))
+    ids = set(ids)
+    known = sorted(ids)
     choices: dict[Split, Choice] = {"test": test, "valid": valid}
     chosen = {split: choice for split, choice in choices.items() if isinstance(choice, list)}
     for split, names in chosen.items():
         for name in names:
-            if name not in known:
+            if name not in ids:
                 raise InputError(
                     split, f"the data set contains no track, artist or other id named '{name}'", hint=unknown(name, known)
                 )
@@ -175,7 +176,8 @@ def split_of(ids: Iterable[str], valid: Choice, test: Choice) -> dict[str, Split
             continue
         if not 0 <= share < 1:
             raise InputError(split, "the share is out of range", found=share, expected="a number in [0, 1), or a list of ids")
-        free = [name for name in drawn if not any(name in names for names in chosen.values())]
+        taken = {name for names in chosen.values() for name in names}
+        free = [name for name in drawn if name not in taken]
         chosen[split] = free[: math.ceil(share * len(known))]
     both = sorted({*chosen["test"]} & {*chosen["valid"]})
     if both:

@@ -71,8 +71,10 @@ def _read(folder: Path) -> dict[str, dict[str, str]]:
     """Read `tracks.json` of a run; empty if the file is missing. A damaged file raises InputError."""
     path = folder / FILE
     try:
-        record = read_json(path)
-        return {split: dict(keys) for split, keys in record.items()}
+        record = {split: dict(keys) for split, keys in read_json(path).items()}
+        if not all(isinstance(key, str) for keys in record.values() for key in keys.values()):
+            raise InputError(path, "a hash of a track is not a text")
+        return record
     except FileNotFoundError:
         return {}
     except (InputError, AttributeError, TypeError, ValueError) as error:

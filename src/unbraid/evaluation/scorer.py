@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from unbraid import audio
@@ -22,6 +21,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.models.separators.masking import Masking
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import below, write_json
+from unbraid.runs.locks import FileLock
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
 from unbraid.scoring.protocols import Protocol, SourceGroup, with_improvements
@@ -197,13 +197,13 @@ class Scorer:
         name = f"{self.folder.resolve() / track.name}"
         lock = self.shared / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=-1 if wait else 0):
-                missing = [row for row, method in rows.items() if self.filed(row, method, track) is None]
-                if missing:
-                    self._score({row: rows[row] for row in missing}, track)
-        except Timeout:
+        held = FileLock(lock)
+        if not wait and not held.try_acquire():
             return False
+        with held:
+            missing = [row for row, method in rows.items() if self.filed(row, method, track) is None]
+            if missing:
+                self._score({row: rows[row] for row in missing}, track)
         return True
 
     def _score(self, rows: Mapping[str, Method], track: StoredTrack) -> None:

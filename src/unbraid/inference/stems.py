@@ -18,7 +18,7 @@ from unbraid.audio import BLOCK, SUFFIXES, AudioInput, Bits, write_blocks, write
 from unbraid.inference.chunked import InferenceOptions, song_scale, streamed
 from unbraid.inference.loading import Loaded
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write
+from unbraid.runs.files import atomic_writes
 
 MIXTURE, VOCALS, ACCOMPANIMENT, RESIDUAL = "mixture", "vocals", "accompaniment", "residual"
 STEM_FILE = "stem.mp4"
@@ -195,12 +195,12 @@ def _write(
     tags: dict[str, str],
     new: bool,
 ) -> None:
-    with ExitStack() as stack:
-        partials = {path: stack.enter_context(atomic_write(path, new)) for path in dict.fromkeys(outputs.values())}
+    paths = [*dict.fromkeys(outputs.values())]
+    with atomic_writes(paths, new) as temporary:
+        partials = dict(zip(paths, temporary, strict=True))
         if output_format.together:
-            (partial,) = partials.values()
             streams = [staged.blocks(name, gain) for name in outputs]
-            write_streams(partial, streams, [*outputs], rate, staged.channels, tags)
+            write_streams(temporary[0], streams, [*outputs], rate, staged.channels, tags)
         else:
             for name, path in outputs.items():
                 stem_tags = tags | ({"title": f"{tags['title']} ({name})"} if "title" in tags else {})

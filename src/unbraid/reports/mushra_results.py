@@ -101,7 +101,12 @@ def _conditions(content: Mapping[str, Any], path: Path) -> tuple[list[str], dict
             raise InputError(f"{where}.kind", found=repr(kind)[:80], expected=" or ".join(kinds))
         names.append(_text(entry.get("name"), f"{where}.name"))
         if kind == SYSTEM:
-            runs[number] = (path.parent / _text(entry.get("run"), f"{where}.run", LONGEST_PATH)).resolve()
+            name = _text(entry.get("run"), f"{where}.run", LONGEST_PATH)
+            try:
+                runs[number] = (path.parent / name).resolve()
+                runs[number].exists()  # raises OSError for a name that is too long
+            except (OSError, ValueError, RuntimeError) as error:
+                raise InputError(f"{where}.run", f"this path cannot be used ({error})"[:200], found=repr(name)[:80]) from error
     return names, runs
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EEXIST, EOPNOTSUPP, EPERM
 from pathlib import Path
@@ -135,15 +135,42 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
     Yields:
         The temporary path.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    partial.unlink(missing_ok=True)  # another user may have put a link there
-    try:
+    with atomic_writes([path], new) as (partial,):
         yield partial
-        _sync(partial)
-        _rename_new(partial, path) if new else partial.replace(path)
-        _sync(path.parent)
+
+
+@contextmanager
+def atomic_writes(paths: Sequence[Path], new: bool = False) -> Iterator[list[Path]]:
+    """Write several files that belong together, see `atomic_write`. After an error, none of them is written.
+
+    The data of all files are on the disk before the first file is renamed. A process that is killed between two renames still
+    writes a part of the files.
+
+    Args:
+        paths: paths of the files, all different.
+        new: True to raise `FileExistsError` at the end of the `with` block if one of the files exists.
+
+    Yields:
+        One temporary path for each file.
+    """
+    partials = {path: path.with_name(f".partial-{os.getpid()}-{path.name}") for path in paths}
+    renamed: list[Path] = []
+    for partial in partials.values():
+        partial.unlink(missing_ok=True)  # another user may have put a link there
+    try:
+        yield [*partials.values()]
+        for partial in partials.values():
+            _sync(partial)
+        for path, partial in partials.items():
+            _rename_new(partial, path) if new else partial.replace(path)
+            renamed.append(path)
     finally:
-        partial.unlink(missing_ok=True)
+        for path in renamed if new and len(renamed) < len(partials) else ():
+            path.unlink()
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        _sync(folder)
 
 
 def _rename_new(partial: Path, path: Path) -> None:

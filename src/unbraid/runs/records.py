@@ -239,7 +239,7 @@ class Run:
         """
         with open_lock(self.folder) as file:
             for _ in range(LOCK_ATTEMPTS):  # `is_held` of another process takes the lock for a moment
-                if lock(file):
+                if lock(file, self.folder / LOCK):
                     break
                 time.sleep(0.1)
             else:

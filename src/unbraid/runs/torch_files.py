@@ -14,9 +14,9 @@ the older format without a zip archive are checked in the same way.
 """
 
 import io
+import struct
 import tarfile
 from pathlib import Path
-from struct import Struct
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -27,11 +27,11 @@ from unbraid.runs.pickle_check import PickleMachine, UnsafePickleError
 
 LARGEST_PICKLE = 2**24  # bytes; a pickle of 4000 tensors has 0.5 MB
 LARGEST_DIRECTORY = 2**21  # bytes of the index of a zip archive; 4000 tensors need 0.3 MB
-ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q"), Struct("<4sLQL")
-LOCAL = Struct("<4s22x2H")  # lengths of the name and of the extra field in front of the data of an entry
+ZIP, END, END_64, LOCATOR_64 = b"PK\x03\x04", struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+LOCAL = struct.Struct("<4s22x2H")  # lengths of the name and of the extra field in front of the data of an entry
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # Exceptions that a malformed pickle causes: a value is missing, has another type, or is truncated.
-BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, BadZipFile)
+BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, BadZipFile, struct.error)
 
 
 def read_torch_file(path: Path, kind: str, map_location: Any = "cpu") -> Any:
@@ -66,11 +66,11 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
         UnsafeFileError: the file contains objects that could execute code.
         InputError: the file is missing or damaged, or states sizes that are larger than the data in the file.
     """
-    if not path.exists():
-        raise InputError(path, "the file does not exist", expected=kind)
-    if not path.is_file():
-        raise InputError(path, "the path is not a regular file", expected=kind)
     try:
+        if not path.exists():
+            raise InputError(path, "the file does not exist", expected=kind)
+        if not path.is_file():
+            raise InputError(path, "the path is not a regular file", expected=kind)
         with path.open("rb") as file:
             magic = file.read(len(ZIP))
             file.seek(0)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ def serving(separator, folder, max_megabytes=5, keep_seconds=600.0, max_waiting=
     from unbraid.inference.web.server import app
     from unbraid.inference.web.songs import Songs
 
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     songs = Songs(Loaded(separator, Path()), folder, keep_seconds, InferenceOptions(), max_waiting)
+    songs.restore()
     songs.thread.start()
     server = uvicorn.Server(uvicorn.Config(app(songs, "a run", max_megabytes, TOKEN), log_level="warning"))
     with _listening(0) as listener:
@@ -157,3 +159,28 @@ def test_names_of_uploads_lose_their_folders(server, stem_file):
     key, song = separated(address, stem_file, "..%2F..%2Fevil.wav")
     assert song["name"] == "evil.wav"
     assert {path.parent for path in songs.folder.rglob("*.wav")} == {songs.folder / key}
+
+
+def test_the_queue_continues_after_a_kill(server, stem_file, tmp_path):
+    """The folder of a killed app has a separated song, a half separated song, and an incomplete upload."""
+    address, songs = server
+    done, _ = separated(address, stem_file, "done.mp4")
+    folder = tmp_path / "killed"
+    shutil.copytree(songs.folder, folder)
+    for name, record in {"half": True, "upload": False}.items():
+        (folder / name).mkdir()
+        shutil.copy(stem_file, folder / name / "upload")
+        (folder / name / "vocals.wav").touch()
+        if record:
+            (folder / name / "song.json").write_text('{"name": "half.mp4"}')
+    (folder / "lock").touch()
+    with serving(made(*SMALL["joint"]), folder) as (address, songs):
+        assert not (folder / "upload").exists()
+        keys = [ask(address, "GET", "/songs")[1]["id"] for _ in range(3)]
+        assert sorted(keys[:2]) == sorted([done, "half"]) and keys[2] is None
+        assert ask(address, "GET", f"/songs/{done}")[1]["state"] == "done"
+        while (song := ask(address, "GET", "/songs/half")[1])["state"] in ("waiting", "working"):
+            time.sleep(0.05)
+        assert (song["state"], song["name"]) == ("done", "half.mp4")
+        for name in songs.names:
+            assert ask(address, "GET", f"/songs/half/{name}") == ask(address, "GET", f"/songs/{done}/{name}")

@@ -12,6 +12,7 @@ import numpy as np
 
 FRAME = 2048
 FRAMES = 2000  # number of frames at most, spread over the track; more frames do not change the average noticeably
+LEAST_HOP = FRAME // 8  # samples between frames of a short track; frames that overlap more are almost equal
 BATCH = 128
 SMOOTHING_HZ = 100.0
 EDGE_HZ = 500.0
@@ -63,11 +64,12 @@ def _average_spectrum_db(samples: np.ndarray, rate: int) -> np.ndarray | None:
 
 
 def _power_spectra(samples: np.ndarray) -> np.ndarray:
-    """Return the power spectra of at most `FRAMES` (2000) frames that are spread over the track. Shape: [frames, bins]."""
+    """Return the power spectra of at most `FRAMES` frames that are spread over the track. Shape: [frames, bins]."""
     channels, length = samples.shape
     if length < FRAME:
         samples = np.pad(samples, ((0, 0), (0, FRAME - length)))
-    starts = np.unique(np.linspace(0, samples.shape[1] - FRAME, FRAMES).astype(int))
+    last = samples.shape[1] - FRAME
+    starts = np.unique(np.linspace(0, last, min(FRAMES, 2 + last // LEAST_HOP)).astype(int))
     turns = np.arange(len(starts)) % channels
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME, axis=1)
     window = np.hanning(FRAME).astype(np.float32)

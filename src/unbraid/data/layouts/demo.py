@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from unbraid import audio
@@ -24,6 +23,7 @@ from unbraid.data.layouts.stems import Stems
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import SPLITS, Listing
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import FileLock
 
 VERSION = 1
 # Names of the folders of `DemoSongs._songs`, and of the lock file and temporary folder of `fetch`.

@@ -9,6 +9,7 @@ relative to the folder of the table.
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,6 +223,6 @@ def _split(row: Cells, where: str) -> Split:
 def _files(folder: Path, name: str, cells: tuple[str, ...], where: str) -> tuple[Path, ...]:
     files = tuple(folder / cell for cell in cells)
     for path in files:
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113  # `Path.is_file` raises OSError for a name that is too long
             raise InputError(where, f"column '{name}' contains the path of a missing file", found=path)
     return files

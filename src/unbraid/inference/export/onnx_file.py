@@ -95,7 +95,11 @@ class OnnxSeparator(Separator):
         if not path.is_file():
             raise InputError(f"run={path}", "this file does not exist")
         session = _session(path)
-        facts = read_facts(session.get_modelmeta().custom_metadata_map, path)
+        try:
+            metadata = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise InputError(path, "the metadata of the file are not encoded in UTF-8") from error
+        facts = read_facts(metadata, path)
         super().__init__(facts.targets, facts.sample_rate, facts.channels, facts.chunk_samples / facts.sample_rate)
         self.session, self.facts, self.path, self.normalisation = session, facts, path, facts.normalisation
         inputs, outputs = ([tensor.name for tensor in ends] for ends in (session.get_inputs(), session.get_outputs()))

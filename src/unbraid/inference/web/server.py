@@ -6,6 +6,7 @@ for host names other than 127.0.0.1 and localhost, requests from pages of other 
 GET    /?token=…            store the token as a cookie; all other requests must contain this cookie
 GET    /model               return the name of the model, the names of the stems, and the largest file size in megabytes
 POST   /songs?name=…        upload the audio file in the body of the request, and return {"id": …}
+GET    /songs               return {"id": …} of a song of a killed app that no page shows yet; null if there is none
 GET    /songs/<id>          return the state of a song (waiting, working, done or failed) and its progress
 GET    /songs/<id>/<stem>   return a stem as a wav file
 DELETE /songs/<id>          delete a song and its stems
@@ -63,6 +64,7 @@ def app(songs: Songs, title: str, max_megabytes: int, token: str) -> Starlette:
     routes += [
         Route("/model", service.model),
         Route("/songs", service.upload, methods=["POST"]),
+        Route("/songs", service.earlier, methods=["GET"]),
         Route("/songs/{key}", service.state, methods=["GET"]),
         Route("/songs/{key}", service.delete, methods=["DELETE"]),
         Route("/songs/{key}/{stem}", service.stem),
@@ -89,6 +91,12 @@ class Service:
     async def model(self, request: Request) -> Response:
         """Return as JSON: name of the model, names of the stems, and size of the largest accepted file in megabytes."""
         return JSONResponse({"title": self.title, "stems": self.songs.names, "megabytes": self.limit // MEGABYTE})
+
+    async def earlier(self, request: Request) -> Response:
+        """Return as JSON: key of a song of a killed app, which the page then shows; null if there is none."""
+        keys = [key for key in self.songs.earlier if key in self.songs.all]
+        self.songs.earlier = keys[1:]
+        return JSONResponse({"id": keys[0] if keys else None})
 
     async def upload(self, request: Request) -> Response:
         """Receive an audio file and add the song to the queue. Return the key of the song, or an HTTP error."""
@@ -117,7 +125,7 @@ class Service:
             self.songs.delete(key)
             reason = "the file is empty" if size == 0 else f"the file is larger than {self.limit // MEGABYTE} MB"
             return _refused(f"{name}: {reason}", 413 if size else 400)
-        self.songs.queue.put(song)
+        self.songs.accept(song)
         return JSONResponse({"id": key})
 
     async def _receive(self, request: Request, song: Song) -> int:

@@ -1,7 +1,7 @@
 """Queue of the web page that separates songs.
 
 One thread separates the uploaded songs one after another. The same thread also deletes a song if the page has not requested the
-song for a while.
+song for a while. If the program is killed, the next start of the app restores the songs from their folders.
 """
 
 import queue
@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,14 @@ from unbraid.audio import AudioInput, seconds
 from unbraid.inference.chunked import InferenceOptions
 from unbraid.inference.loading import Loaded
 from unbraid.inference.stems import OutputFormat, write_stems
+from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import write_json
 
 State = Literal["waiting", "working", "done", "failed"]
 FORMAT = OutputFormat("wav", 16, residual=True, accompaniment=False, peaks="scale", tags=False)
 CLOSE_SECONDS = 5.0
+RECORD = "song.json"  # name of a song whose upload is complete
 SWEEP_SECONDS = 10.0  # time between two searches for songs that the page no longer requests
 
 
@@ -84,6 +87,7 @@ class Songs:
         self.names = FORMAT.names(loaded.targets)
         self.all: dict[str, Song] = {}
         self.queue: queue.Queue[Song | None] = queue.Queue()
+        self.earlier: list[str] = []  # keys of restored songs that no page shows yet
         self.thread = threading.Thread(target=self._work, name="separation", daemon=True)
 
     def add(self, name: str) -> tuple[str, Song]:
@@ -100,6 +104,33 @@ class Songs:
         folder.mkdir()
         self.all[key] = Song(folder, name)
         return key, self.all[key]
+
+    def accept(self, song: Song) -> None:
+        """Add a song to the queue. This method is called when the upload is complete."""
+        write_json(song.folder / RECORD, {"name": song.name})
+        self.queue.put(song)
+
+    def restore(self) -> None:
+        """Add the songs that a killed app has left in the folder, and delete incomplete uploads."""
+        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+            if (song := self._left(folder)) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            self.all[folder.name] = song
+            self.earlier.append(folder.name)
+            if song.state == "waiting":
+                _keep(folder, {song.upload, folder / RECORD})
+                self.queue.put(song)
+
+    def _left(self, folder: Path) -> Song | None:
+        """Return the song of a folder, with the state `done` or `waiting`; None if its upload was incomplete."""
+        try:
+            song = Song(folder, str(read_json(folder / RECORD)["name"]))
+        except (OSError, ValueError, KeyError, TypeError):  # also InputError
+            return None
+        if all(song.stem(name).is_file() for name in self.names):
+            song.state = "done"
+        return song if song.state == "done" or song.upload.is_file() else None
 
     @property
     def full(self) -> bool:
@@ -180,3 +211,10 @@ class Songs:
             song.upload.unlink(missing_ok=True)
             if song.gone:
                 shutil.rmtree(song.folder, ignore_errors=True)
+
+
+def _keep(folder: Path, kept: Collection[Path]) -> None:
+    """Delete the files and folders in a folder that a killed separation has left, except those in `kept`."""
+    for path in folder.iterdir():
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()

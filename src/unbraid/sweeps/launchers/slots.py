@@ -18,6 +18,7 @@ from errno import EISDIR, ELOOP, ENXIO
 from pathlib import Path
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import raise_unsupported
 from unbraid.sweeps.launchers.processes import outside_slurm, shared
 
 LOCKS = "UNBRAID_LOCKS"  # environment variable with another folder for the lock files
@@ -91,6 +92,9 @@ def _locked(name: str) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError as error:
+        os.close(descriptor)
+        raise_unsupported(error, path)
     return descriptor
 
 

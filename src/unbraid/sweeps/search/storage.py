@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import FileLock
 
 MAX_LINE_BYTES = 64 << 10
 NAME = "search"  # of the single study in a file

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from unbraid.runs.errors import InputError
+from unbraid.runs.locks import FileLock
 from unbraid.runs.records import sweep_overrides
 from unbraid.sweeps.search.options import Options
 from unbraid.sweeps.search.space import Space
@@ -168,7 +168,8 @@ class Search:
             if len(claims) == most:
                 break
             # Over NFS, this process could take a lock twice, so its own claims are checked first.
-            if trial.number not in self.claims and (lock := _acquired(lock_of(self.path, str(trial.number)))):
+            lock = lock_of(self.path, str(trial.number))
+            if trial.number not in self.claims and lock.try_acquire():
                 claims.append(Claim(Trial(self.study, trial._trial_id), lock))
         return claims
 
@@ -177,14 +178,6 @@ def _enqueue_grid(study: optuna.Study, space: Space, count: int) -> None:
     """Add combinations of a grid search to the study, until the study contains the first `count` combinations."""
     for values in islice(space.grid(), len(study.get_trials(deepcopy=False)), count):
         study.enqueue_trial(values)
-
-
-def _acquired(lock: FileLock) -> FileLock | None:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock
 
 
 def _check_same(path: Path, agreed: dict[str, Any], options: dict[str, Any]) -> None:

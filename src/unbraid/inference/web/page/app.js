@@ -26,14 +26,18 @@ async function upload(file) {
   const { megabytes } = await answer(await fetch("/model"));
   if (file.size > megabytes * 1e6) return show(`${file.name}: the file is larger than ${megabytes} MB`, true);
   show(`${file.name}: uploading`);
+  context.sending = true;
+  await follow(fetch(`/songs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file }));
+}
+
+async function follow(request) { // show the song whose id the request returns
   $("progress").hidden = false;
   $("progress").removeAttribute("value");
-  context.sending = true;
   try {
-    const { id } = await answer(await fetch(`/songs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file }));
+    const { id } = await answer(await request);
     context.song = id;
     context.sending = false;
-    await wait(id);
+    if (id) await wait(id);
   } catch (error) {
     show(error.message, true);
   } finally {
@@ -248,3 +252,4 @@ window.addEventListener("pagehide", () => { // a closed page deletes its song
   if (context.song) fetch(`/songs/${context.song}`, { method: "DELETE", keepalive: true });
 });
 fetch("/model").then(answer).then((model) => { $("model").textContent = `${model.title}: ${model.stems.join(", ")}`; });
+follow(fetch("/songs")); // a song of an app that was killed

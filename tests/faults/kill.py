@@ -1,0 +1,38 @@
+"""Kill programs at random moments."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+
+def run_with_kills(
+    words: Sequence[str | Path], chance: Random, longest: float, kills: int, check: Callable[[], object], **options: Any
+) -> int:
+    """Start a program again and again, kill it with all its processes at random moments, and let the last start finish.
+
+    Args:
+        words: command line of the program.
+        chance: random numbers.
+        longest: longest time until a kill, in seconds.
+        kills: largest number of kills.
+        check: function that checks the files of the program. It is called after each kill.
+        **options: options of `subprocess.Popen`.
+
+    Returns:
+        The number of kills of a running program.
+    """
+    killed = 0
+    for _ in range(kills):
+        with subprocess.Popen(words, start_new_session=True, **options) as process:
+            try:
+                process.wait(chance.uniform(0.0, longest))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed += 1
+        check()
+    subprocess.run(words, check=True, timeout=600, **options)
+    return killed
