@@ -184,6 +184,7 @@ def main(*words: str) -> int:
     if not chosen:
         raise SystemExit(f"only={options['only']}: no promise of the {form} form is in such a section of {PAGE}")
     scratch, start = Path(tempfile.mkdtemp(prefix="unbraid-campaign-")), time.monotonic()
+    scratch.chmod(0o711)  # tests of locks need a temporary folder that other users can enter
     results = campaign(chosen, form, int(options["seed"]), scratch)
     print(f"\n{table(chosen, results)}")
     lost = sum(len(result.lost) for result in results)
