@@ -1,9 +1,9 @@
 """Convert executed lessons to HTML that needs no other server: formulas as MathML, figures and sounds inside the page."""
 
-import importlib.util
 import re
 from copy import deepcopy
 
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
@@ -30,13 +30,8 @@ def formulas(text: str) -> str:
         text: text with LaTeX formulas in `$…$` and `$$…$$`.
 
     Returns:
-        The text with `<math>` elements, which browsers draw without a script. Without the package latex2mathml, the text is
-        not changed.
+        The text with `<math>` elements, which browsers draw without a script.
     """
-    if importlib.util.find_spec("latex2mathml") is None:
-        return text
-    from latex2mathml.converter import convert
-
     return FORMULA.sub(lambda found: convert(found[1] or found[2], display="block" if found[1] else "inline"), text)
 
 
