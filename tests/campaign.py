@@ -188,7 +188,9 @@ def main(*words: str) -> int:
     results = campaign(chosen, form, int(options["seed"]), scratch)
     print(f"\n{table(chosen, results)}")
     lost = sum(len(result.lost) for result in results)
-    print(f"{len(chosen)} promises, {lost} attempts lost, {time.monotonic() - start:.0f} s, load {os.getloadavg()[1]:.1f}")
+    used = os.times()
+    seconds = f"{time.monotonic() - start:.0f} s, {used.children_user + used.children_system:.0f} s of processor time"
+    print(f"{len(chosen)} promises, {lost} attempts lost, {seconds}, load {os.getloadavg()[1]:.1f}")
     if lost:
         print(f"the files of the campaign are in {scratch}")
     else:
