@@ -8,10 +8,10 @@
 - `sweep`: run folders with scores, and their ledger. The script measures reading the ledger, the progress table and the report,
   and the dry run of a sweep of as many runs.
 
-The files are written to `folder` and kept there; without `folder`, to a temporary folder. Each step is a new process. `cpu_…` is
-the processor time, which depends less on other programs than the duration. `growth` is the processor time of all songs divided
-by the time of a tenth, divided by 10: 1 is linear. `peak_mb` is the largest resident memory. The last line of the output is one
-JSON object.
+The files are written to `folder` and kept there; without `folder`, to a temporary folder. Each step is a new process.
+`cpu_…` is the processor time, which depends less on other programs than the duration. `growth` is the processor time of all
+songs divided by the time of a tenth, divided by 10: 1 is linear. `peak_mb` is the largest resident memory. The last line of the
+output is one JSON object.
 """
 
 import json

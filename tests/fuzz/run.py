@@ -27,6 +27,7 @@ from random import Random
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20  # for one input; the time in which the process of the reader must answer is longer
+STARTING_SECONDS = 600  # for the imports of a process on a busy machine
 MEGABYTES = 4000  # of the address space of the process, of which PyTorch takes half
 EXECUTION = (
     "os.system",
@@ -100,7 +101,9 @@ def _answers(command, seconds):
 def _lines(process, timeout):
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(timeout) and (line := process.stdout.readline()):
+        wait = STARTING_SECONDS
+        while selector.select(wait) and (line := process.stdout.readline()):
+            wait = timeout
             yield line
 
 
