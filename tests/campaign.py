@@ -129,27 +129,14 @@ def campaign(chosen: Sequence[Promise], form: str, seed: int, scratch: Path) -> 
     """Try the promises in a scratch folder and return their results."""
     record, deadline = scratch / "record.jsonl", time.monotonic() + 60 * MINUTES[form]
     record.touch()
-    environment = os.environ | {
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # not of an outer pytest
+    environment = usual | {
         FORM: form, SEED: str(seed), RECORD: str(record), "TMPDIR": str(scratch), "UNBRAID_CACHE": str(scratch / "cache"),
         "XDG_STATE_HOME": str(scratch / "state"), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     holders = list(dict.fromkeys(holder for promise in chosen for holder in promise.holders))
     if tests := [holder for holder in holders if not holder.startswith("python ")]:
-        words = [
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "auto",
-            "--dist",
-            "worksteal",
-            "-m",
-            "",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "tests.campaign",
-        ]
+        words = shlex.split("-m pytest -q -n auto --dist worksteal -m '' -p no:cacheprovider -p tests.campaign")
         _run([sys.executable, *words, "--basetemp", scratch / "pytest", *tests], environment, deadline)
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     for command in (holder for holder in holders if holder.startswith("python ")):

@@ -40,6 +40,8 @@ PROGRAMS = {
     "newest/bin/pip",
     "newest/bin/python",
     ".venv/bin/pip",
+    ".venv/bin/python",
+    "mkdir",
     "hf",
     "tensorboard",
     "wandb",
