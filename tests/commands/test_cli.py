@@ -96,6 +96,7 @@ def test_shell_completion_knows_the_choices(cli, monkeypatch):
         (["data.targets.vocals=[drums]"], "data.targets ${targets}"),
         (["trainer.limit_val_batches=1"], "trainer.limit_val_batches +trainer.limit_val_batches="),
         (["data=null"], "data null"),
+        (["modl=unet", "dta=demo"], "modl 'model'"),
         (["foo"], "foo"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_variant_is_measured_once(monkeypatch, capsys):
     measured = []
     monkeypatch.setattr(module, "trial", lambda run: measured.append(run.folder.name) or PROBED)
     pairs = [(seed, size) for size in (2, 3) for seed in (0, 1, 2)]
-    same = {"power": None, "power_from": None, "data": {"seed": "${seed}"}}
+    same = {"power": None, "power_from": None, "data": {"seed": "${seed}", "layout": {"seed": 0}}}
     configs = [OmegaConf.create({"seed": seed, "size": size, **same}) for seed, size in pairs]
     module.plan([Run(Path(f"{number}-net"), config, [], {}) for number, config in enumerate(configs)])
     captured = capsys.readouterr()

@@ -17,6 +17,8 @@ from rich.table import Table
 from unbraid.commands.trial import trial
 from unbraid.data.store import spell_size
 from unbraid.reports.power import deviations_of, power_text
+from unbraid.reports.variants import configs_without_seed
+from unbraid.runs.config import flat
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import Run, strip_launch_keys
 from unbraid.runs.text import echo
@@ -47,13 +49,14 @@ def plan(runs: Sequence[Run]) -> None:
     difference = runs[0].config.power
     deviations = {} if difference is None else deviations_of(runs[0].config.power_from)
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
-    variants = {_variant(run): run for run in reversed(runs)}
+    variants = _variants(runs)
     measured_variants: dict[str, dict[str, Any]] = {}
     probes: list[dict[str, Any]] = []
-    for run in runs:
-        variant = _variant(run)
+    for run, variant in zip(runs, variants, strict=True):
         if variant not in measured_variants:
-            echo(f"measuring {len(measured_variants) + 1} of {len(variants)}: {run.folder.name}", file=sys.stderr, flush=True)
+            echo(
+                f"measuring {len(measured_variants) + 1} of {len({*variants})}: {run.folder.name}", file=sys.stderr, flush=True
+            )
             measured_variants[variant] = trial(run)
         probe = measured_variants[variant]
         probes.append(probe)
@@ -77,21 +80,11 @@ def plan(runs: Sequence[Run]) -> None:
         )
 
 
-def _variant(run: Run) -> str:
-    """Return the config of a run as text, without the seed. Runs of the same variant have the same text."""
-    tree: Any = strip_launch_keys(OmegaConf.to_container(run.config, resolve=True))  # type: ignore[arg-type]
-    del tree["seed"]
-    tree.pop("name", None)
-    return json.dumps(_without_seed(tree, run.config.seed), sort_keys=True, default=str)
-
-
-def _without_seed(tree: Any, seed: int) -> Any:
-    """Return a copy of a resolved config without the keys that repeat the seed of the run, such as `data.seed=${seed}`."""
-    if isinstance(tree, list):
-        return [_without_seed(value, seed) for value in tree]
-    if not isinstance(tree, dict):
-        return tree
-    return {key: _without_seed(value, seed) for key, value in tree.items() if (key, value) != ("seed", seed)}
+def _variants(runs: Sequence[Run]) -> list[str]:
+    """Return the config of each run as text, without the seed. Runs of the same variant have the same text."""
+    trees: list[Any] = [OmegaConf.to_container(run.config, resolve=True) for run in runs]
+    configs = configs_without_seed([flat(strip_launch_keys(tree)) for tree in trees])
+    return [json.dumps(config, sort_keys=True, default=str) for config in configs]
 
 
 def _seconds(probe: dict[str, Any]) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.commands.choices import CONF, choices
@@ -18,6 +19,7 @@ from unbraid.runs import plugins
 from unbraid.runs.errors import InputError, unknown
 
 MOST_SUGGESTIONS = 3
+COULD_NOT_OVERRIDE = r"Could not override '([^']+)'"  # begin of Hydra's error message
 
 
 def unknown_choice(file: str, options: Sequence[str] | None) -> InputError:
@@ -91,7 +93,7 @@ def unknown_key(message: str, config_name: str) -> str | None:
     Returns:
         The new message; None if Hydra's message is about another error.
     """
-    match = re.match(r"Could not override '([^']+)'", message)
+    match = re.match(COULD_NOT_OVERRIDE, message)
     if match is None:
         return None
     config = _compose_without(match[1], config_name)
@@ -156,10 +158,19 @@ def _occurs(name: str, target: str) -> bool:
 def _compose_without(key: str, config_name: str) -> DictConfig:
     """Compose the config with only those overrides of the command line that choose a yaml file, such as `model=unet`.
 
-    An override of `key` is not used. If a sweep lists several choices of a group, the first choice is used.
+    Overrides of `key` and of other unknown keys are not used. If a sweep lists several choices of a group, the first choice
+    is used.
     """
     words = [word.split(",")[0] for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w/,]+", word)]
     choices = [word for word in words if not word.startswith(f"{key}=")]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(config_name, choices, return_hydra_config=key.startswith("hydra."))
+        while True:
+            try:
+                return hydra.compose(config_name, choices, return_hydra_config=key.startswith("hydra."))
+            except ConfigCompositionException as error:
+                other = re.match(COULD_NOT_OVERRIDE, str(error))
+                known = [word for word in choices if other and not word.startswith(f"{other[1]}=")]
+                if other is None or known == choices:
+                    raise
+                choices = known

@@ -15,7 +15,7 @@ def differences(variants: Sequence[Variant]) -> dict[str, list[Any]]:
     Returns:
         Dictionary from a config key to the list of the values in all variants. The value is None for a variant without the key.
     """
-    configs = configs_without_seed([variant.first for variant in variants])
+    configs = configs_without_seed([variant.first.config for variant in variants])
     rows = {key: [config.get(key) for config in configs] for key in dict.fromkeys(key for config in configs for key in config)}
     return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
 
@@ -31,7 +31,7 @@ def loss_names(variants: Sequence[Variant]) -> dict[str, str]:
     Returns:
         Dictionary from the name of each variant to the name of its loss; empty if all variants have the same loss.
     """
-    configs = configs_without_seed([variant.first for variant in variants])
+    configs = configs_without_seed([variant.first.config for variant in variants])
     losses = [{key: value for key, value in config.items() if key.startswith("model.loss")} for config in configs]
     different = [loss for number, loss in enumerate(losses) if loss not in losses[:number]]
     if len(different) < 2:

@@ -287,7 +287,7 @@ def variants_of(folders: Sequence[Path], protocol: str | None = None, wanted: Wa
 def grouped(runs: Sequence[RunScores]) -> list[Variant]:
     """Group runs that differ only in the seed into variants, in the order of the runs."""
     groups: dict[str, list[RunScores]] = {}
-    for run, config in zip(runs, configs_without_seed(runs), strict=True):
+    for run, config in zip(runs, configs_without_seed([run.config for run in runs]), strict=True):
         groups.setdefault(digest(config), []).append(run)
     firsts = [group[0] for group in groups.values()]
     names = variant_names([run.words for run in firsts], [run.model for run in firsts], [run.folder for run in firsts])
@@ -324,8 +324,15 @@ def _refuse_different_tracks(runs: Sequence[RunScores], names: Sequence[str]) ->
             raise InputError(f"{first[1]} and {other[1]}", problem, found=counts)
 
 
-def configs_without_seed(runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Return the config of each run, but leave out `seed`, `name`, and the keys whose value is copied from `seed`."""
-    seed_keys = {key for run in runs for key in run.config if key.endswith(".seed")}
-    equal = {key for key in seed_keys if all(run.config.get(key, run.seed) == run.seed for run in runs)}
-    return [{k: v for k, v in run.config.items() if k not in IGNORED_KEYS and k not in equal} for run in runs]
+def configs_without_seed(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return flat configs of runs, but leave out `seed`, `name`, and the keys whose value is copied from `seed`.
+
+    Args:
+        configs: one mapping from dotted keys to values for each run.
+
+    Returns:
+        The configs without these keys. A key such as `data.layout.seed` is kept if it differs from `seed` in a run.
+    """
+    seed_keys = {key for config in configs for key in config if key.endswith(".seed")}
+    copies = {key for key in seed_keys if all(config.get(key, config["seed"]) == config["seed"] for config in configs)}
+    return [{k: v for k, v in config.items() if k not in IGNORED_KEYS and k not in copies} for config in configs]
