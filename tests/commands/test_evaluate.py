@@ -280,6 +280,13 @@ def test_a_damaged_record_of_tracks_is_named(error_of, run):
     assert "tracks.json" in str(error_of("evaluate", f"run={run}"))
 
 
+def test_the_state_of_a_training_that_has_not_ended_is_printed(cli, run):
+    record = json.loads((run / "run.json").read_text())
+    assert "interrupted" not in cli(f"run={run}", script=SCRIPT)[1]
+    (run / "run.json").write_text(json.dumps(record | {"state": "interrupted"}))
+    assert "state: interrupted" in cli(f"run={run}", script=SCRIPT)[1]
+
+
 @pytest.mark.slow
 def test_compare_with_needs_the_same_protocol(cli, run):
     cli(f"run={run}", "protocol=ikala_nsdr", script=SCRIPT)

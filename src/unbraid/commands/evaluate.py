@@ -35,7 +35,7 @@ from unbraid.runs.config import build
 from unbraid.runs.errors import InputError, unknown
 from unbraid.runs.files import below, distinct_name
 from unbraid.runs.plugins import entry_points, named
-from unbraid.runs.records import own_choices
+from unbraid.runs.records import ENDED, own_choices, read_record
 from unbraid.runs.text import echo
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.published import PublishedScores, comparison_text
@@ -167,6 +167,9 @@ def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> tupl
     filed = len(scorer.tracks) - len(missing)
     sources = " + ".join(scorer.source_group.names)
     echo(f"protocol {scorer.protocol.name}: {sources}, {len(scorer.tracks)} tracks, {filed} of them already scored")
+    record = read_record(session.origin.folder) if session.scores_run else None
+    if record is not None and record["state"] not in ENDED:
+        echo(f"warning: the training of this run has not ended (state: {record['state']}); its weights can change")
     return others, missing
 
 
