@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def copy_entries(folder: Path, tracks: int) -> dict[str, Any]:
     ]
     contents = {path.name: path.read_bytes() for path in orders[0].entry.iterdir()}
     meta = json.loads(contents.pop("meta.json"))
+    checksums = meta.pop("checksums")
     new = 0
     for order in orders:
         entry = order.entry
@@ -128,7 +130,9 @@ def copy_entries(folder: Path, tracks: int) -> dict[str, Any]:
             entry.mkdir()
             for name, content in contents.items():
                 (entry / name).write_bytes(content)
-            (entry / "meta.json").write_text(json.dumps(meta | {"files": fingerprints(order.track)}))
+            meta["files"] = fingerprints(order.track)
+            checksums["meta.json"] = zlib.crc32(json.dumps(meta).encode())
+            (entry / "meta.json").write_text(json.dumps(meta | {"checksums": checksums}))
             new += 1
     return {"copied": new}
 
