@@ -108,12 +108,15 @@ def _files(track: Track) -> dict[str, File]:
 
 
 def _sorted(files: dict[str, File]) -> list[list[Any]]:
-    # The order of `Path` objects, in which earlier versions have sorted.
-    return [list(file) for file in sorted({*files.values()}, key=lambda file: file[0].split(os.sep))]
+    return [list(file) for file in sorted({*files.values()}, key=_parts)]
+
+
+def _parts(file: File) -> list[str]:
+    return file[0].split(os.sep)  # noqa: PTH206  # the order of `Path` objects, in which earlier versions have sorted
 
 
 def _file(path: str) -> File:
-    """Return the file of a path. Each folder is resolved once, and texts replace `Path` objects: this is fast for many tracks."""
+    """Return the file of a path. For many tracks, it is fast to resolve each folder once, and to use texts instead of `Path`."""
     status, (folder, name) = os.lstat(path), os.path.split(path)
     if stat.S_ISLNK(status.st_mode) or name == "..":
         path = str(Path(path).resolve())
