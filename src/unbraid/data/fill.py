@@ -116,7 +116,7 @@ def _parts(file: File) -> list[str]:
 
 
 def _file(path: str) -> File:
-    """Return the file of a path. For many tracks, it is fast to resolve each folder once, and to use texts instead of `Path`."""
+    """Return the file of a path. Each folder is resolved once, and `Path` is avoided: this is fast for many tracks."""
     status, (folder, name) = os.lstat(path), os.path.split(path)
     if stat.S_ISLNK(status.st_mode) or name == "..":
         path = str(Path(path).resolve())
