@@ -180,7 +180,7 @@ def write_sweep(folder: Path, runs: int) -> dict[str, Any]:
 
     config = compose("model=unet_small", "data=demo")
     text, numbers = OmegaConf.to_yaml(config, resolve=True), np.random.default_rng(0)
-    record = {"identity": identity(config), "experiment": experiment_of(config), "state": "done"}
+    record: dict[str, Any] = {"identity": identity(config), "experiment": experiment_of(config), "state": "done"}
     record |= {"choices": {"model": "unet_small", "data": "demo"}}
     ledger = Ledger(folder, "sweep")
     ledger.open()
