@@ -2,9 +2,10 @@
 
     python scripts/bench/scale.py [only=tracks|sweep] [tracks=100000] [runs=1000] [folder=FOLDER]
 
-- `tracks`: songs of half a second with two sources each, in a table of tracks. A tenth of the songs is decoded into the store.
-  The entries of the other songs are copies, which takes less time. With the full store, a new process lists and opens all songs
-  and loads the first training batch. 100,000 songs need 4 GB on the disk.
+- `tracks`: songs of half a second with two sources each, in a table of tracks. At most 2,000 songs are decoded with one process
+  and with two. The full store consists of copies of one entry with the names of all songs, which takes less time. With the
+  full store, a new process lists and opens all songs and loads the first training batch, and another process writes the health
+  report of a fifth of the songs. 100,000 songs need 4 GB on the disk.
 - `sweep`: run folders with scores, and their ledger. The script measures reading the ledger, the progress table and the report,
   and the dry run of a sweep of as many runs.
 
@@ -17,10 +18,12 @@ output is one JSON object.
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,23 +88,23 @@ def timed(parts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
-def data_module(folder: Path, tracks: int) -> Any:
+def data_module(folder: Path, tracks: int, *options: str) -> Any:
     """Return the data module of a training on the songs."""
     from unbraid import compose
     from unbraid.runs.config import build
 
-    table = [
-        f"data.root={folder}",
-        f"data.layout.manifest={tracks}.csv",
-        f"data.cache_dir={folder / 'cache'}",
-        "data.residency=disk",
-    ]
-    return build(compose(*MODEL, *table).data)
+    return build(compose(*MODEL, *table_of(folder, tracks), "data.residency=disk", *options).data)
 
 
-def store(folder: Path, tracks: int) -> dict[str, Any]:
-    """Decode the songs that are not in the store, and return the number of songs per second."""
-    data = data_module(folder, tracks)
+def table_of(folder: Path, tracks: int) -> list[str]:
+    """Return the options of the command line for the table and the store of the songs."""
+    return [f"data.root={folder}", f"data.layout.manifest={tracks}.csv", f"data.cache_dir={folder / 'cache'}"]
+
+
+def store(folder: Path, tracks: int, workers: int) -> dict[str, Any]:
+    """Decode the songs into an empty store, and return the number of songs per second."""
+    shutil.rmtree(folder / "stored", ignore_errors=True)
+    data = data_module(folder, tracks, f"data.cache_dir={folder / 'stored'}", f"data.num_decode_workers={workers}")
     began = time.monotonic()
     data.prepare_data()
     seconds = time.monotonic() - began
@@ -112,15 +115,18 @@ def store(folder: Path, tracks: int) -> dict[str, Any]:
 
 def copy_entries(folder: Path, tracks: int) -> dict[str, Any]:
     """Fill the store: write the samples of the first song as the entry of each song that is not in the store."""
-    from unbraid.data.fill import Order, fingerprints
+    from unbraid.data.fill import Order, fill, fingerprints
 
     data = data_module(folder, tracks)
     songs = data.listing().tracks
     orders = [
         Order(song, data.store.sample_rate, data.store.channels, data.store.folder, data.store.surround) for song in songs
     ]
+    (data.store.folder / "locks").mkdir(parents=True, exist_ok=True)
+    fill(orders[0])
     contents = {path.name: path.read_bytes() for path in orders[0].entry.iterdir()}
     meta = json.loads(contents.pop("meta.json"))
+    checksums = meta.pop("checksums")
     new = 0
     for order in orders:
         entry = order.entry
@@ -128,7 +134,9 @@ def copy_entries(folder: Path, tracks: int) -> dict[str, Any]:
             entry.mkdir()
             for name, content in contents.items():
                 (entry / name).write_bytes(content)
-            (entry / "meta.json").write_text(json.dumps(meta | {"files": fingerprints(order.track)}))
+            meta["files"] = fingerprints(order.track)
+            checksums["meta.json"] = zlib.crc32(json.dumps(meta).encode())
+            (entry / "meta.json").write_text(json.dumps(meta | {"checksums": checksums}))
             new += 1
     return {"copied": new}
 
@@ -138,12 +146,27 @@ def first_batch(folder: Path, tracks: int) -> dict[str, Any]:
     data = data_module(folder, tracks)
     return timed(
         [
-            ("list_s", lambda: data.check(data.listing(), ("train", "valid", "test"))),
-            ("open_s", data.prepare_data),
+            ("list_and_open_s", data.prepare_data),
             ("setup_s", lambda: data.setup("fit")),
             ("batch_s", lambda: next(iter(data.train_dataloader()))),
         ]
     )
+
+
+def health(folder: Path, tracks: int) -> dict[str, Any]:
+    """Print and write the health report of stored songs with the command `prepare`."""
+    words = ["data=stems", "data.layout.mixture=mixture", "targets=vocals", *table_of(folder, tracks)]
+    return command("prepare.py", words, folder) | {"tracks": tracks}
+
+
+def command(script: str, words: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run a script, and return its duration, processor time, number of lines and peak memory."""
+    began = time.monotonic()
+    place = PROJECT / script if script == "train.py" else PROJECT / "scripts" / script
+    done = subprocess.run([sys.executable, place, *words], check=True, cwd=folder, stdout=subprocess.PIPE)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"seconds": round(time.monotonic() - began, 1), "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+            "lines": done.stdout.count(b"\n"), "peak_mb": used.ru_maxrss // 1024}  # fmt: skip
 
 
 def write_sweep(folder: Path, runs: int) -> dict[str, Any]:
@@ -157,7 +180,7 @@ def write_sweep(folder: Path, runs: int) -> dict[str, Any]:
 
     config = compose("model=unet_small", "data=demo")
     text, numbers = OmegaConf.to_yaml(config, resolve=True), np.random.default_rng(0)
-    record = {"identity": identity(config), "experiment": experiment_of(config), "state": "done"}
+    record: dict[str, Any] = {"identity": identity(config), "experiment": experiment_of(config), "state": "done"}
     record |= {"choices": {"model": "unet_small", "data": "demo"}}
     ledger = Ledger(folder, "sweep")
     ledger.open()
@@ -212,17 +235,14 @@ def read_sweep(folder: Path, runs: int) -> dict[str, Any]:
 def plan(folder: Path, runs: int) -> dict[str, Any]:
     """Print the dry run of a sweep."""
     words = ["-m", "model=unet_small", "data=demo", f"seed=range({runs})", "trainer=cpu", "plan=true"]
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, PROJECT / "train.py", *words], check=True, cwd=folder, stdout=subprocess.PIPE)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"runs": runs, "plan_s": round(time.monotonic() - began, 1), "cpu_s": round(used.ru_utime + used.ru_stime, 1),
-            "lines": done.stdout.count(b"\n"), "peak_mb": used.ru_maxrss // 1024}  # fmt: skip
+    return command("train.py", words, folder) | {"runs": runs}
 
 
 STEPS: dict[str, Any] = {
     "store": store,
     "copy_entries": copy_entries,
     "first_batch": first_batch,
+    "health": health,
     "write_sweep": write_sweep,
     "read_sweep": read_sweep,
     "plan": plan,
@@ -231,21 +251,22 @@ STEPS: dict[str, Any] = {
 
 def measure_tracks(folder: Path, tracks: int) -> dict[str, Any]:
     """Measure storing, and opening the full store, with a tenth of the songs and with all songs."""
-    few = tracks // 10
-    for count in (few, tracks):
+    few, decoded = tracks // 10, min(tracks, 2000)
+    for count in {decoded, few, tracks // 5, tracks}:
         write_songs(folder, count)
-    stored = run_step("store", folder=folder, tracks=few)
+    stored = [run_step("store", folder=folder, tracks=decoded, workers=workers) for workers in (1, 2)]
     run_step("copy_entries", folder=folder, tracks=tracks)
     part, whole = (run_step("first_batch", folder=folder, tracks=count) for count in (few, tracks))
     times = [sum(value for name, value in found.items() if name.startswith("cpu_")) for found in (part, whole)]
-    return {"store": stored, "open": whole, "growth": round(times[1] / times[0] / 10, 2)}
+    report = run_step("health", folder=folder, tracks=tracks // 5)
+    return {"store": stored, "open": whole, "growth": round(times[1] / times[0] / 10, 2), "health": report}
 
 
 def measure_sweep(folder: Path, runs: int) -> dict[str, Any]:
     """Measure the ledger, the progress table, the report and the dry run of a sweep."""
     sweep = folder / f"sweep-{runs}"
     run_step("write_sweep", folder=sweep, runs=runs)
-    return run_step("read_sweep", folder=sweep, runs=runs) | run_step("plan", folder=folder, runs=runs)
+    return run_step("read_sweep", folder=sweep, runs=runs) | {"plan": run_step("plan", folder=folder, runs=runs)}
 
 
 def main(words: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Test the store: samples are decoded once, read back exactly, and never stored incompletely."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -201,6 +202,27 @@ def test_sources_may_share_files_and_streams(songs, tmp_path):
     track = Track("same", "train", {"a": drums, "b": (AudioStream(drums[0].path),)})
     (stored,) = Store(tmp_path, 44100, 2).open([track], progress=False)
     assert np.array_equal(stored.samples[stored.row("a")], stored.samples[stored.row("b")])
+
+
+def test_links_lead_to_the_same_entry(songs, tmp_path):
+    (tmp_path / "folder").symlink_to(songs / "train/song 0")
+    (tmp_path / "file.wav").symlink_to("folder/drums.wav")
+    places = [songs / "train/song 0/drums.wav", tmp_path / "folder/drums.wav", tmp_path / "file.wav"]
+    tracks = [Track("song", "train", {"drums": (AudioStream(place),)}) for place in places]
+    stored = Store(tmp_path / "store", 8192, 1).open(tracks, progress=False)
+    assert len({track.entry for track in stored}) == 1
+    status = places[0].stat()
+    expected = [[str(places[0].resolve()), status.st_size, status.st_mtime_ns]]
+    assert all(fill_module.fingerprints(track) == expected for track in tracks)
+
+
+def test_the_garbage_collector_is_on_afterwards(songs, tmp_path):
+    open_all(songs, tmp_path / "store", 8192, 1)
+    assert gc.isenabled()
+    missing = Track("song", "train", {"drums": (AudioStream(tmp_path / "missing.wav"),)})
+    with pytest.raises(FileNotFoundError):
+        Store(tmp_path / "store", 8192, 1).open([missing], progress=False)
+    assert gc.isenabled()
 
 
 # Complete entries

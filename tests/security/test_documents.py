@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,7 +14,7 @@ from unbraid.evaluation.anomalies import read_labels
 from unbraid.reports.listening import heard, leave
 from unbraid.reports.variants import read, runs_of, variants_of
 from unbraid.runs.config import config_tree, read_config
-from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_yaml
+from unbraid.runs.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_YAML_BYTES, read_json, read_regular, read_yaml
 from unbraid.runs.errors import InputError
 from unbraid.runs.metrics_reader import epochs
 from unbraid.runs.records import read_record
@@ -89,6 +90,14 @@ def test_keys_are_not_merged(tmp_path, text):
     (tmp_path / "config.yaml").write_text(f"{text}\na: 3\n")
     tree = read_yaml(tmp_path / "config.yaml")
     assert tree.pop("a") == 3 and [*tree] == ["<<"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux only")  # noqa: PTH110
+def test_a_file_that_states_no_size_is_read():
+    assert len(read_regular(Path("/proc/self/status"))) > 100
+    with pytest.raises(InputError) as caught:
+        read_regular(Path("/proc/self/status"), most=100)
+    assert caught.value.expected == "at most 100 bytes"
 
 
 @pytest.mark.parametrize("name", HOSTILE_JSON)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unbraid.data import listings
 from unbraid.data.excluded_tracks import NO_KNOWN_TARGET, NOT_ALIGNED
+from unbraid.data.garbage import without_collector
 from unbraid.data.roots import places_in, remember
 from unbraid.data.store import Store, StoredTrack
 from unbraid.data.stretch import Stretch
@@ -185,6 +186,7 @@ class TrackCollection:
             except InputError as error:
                 raise listings.error_of_layout(error, self.layout, self.root) from error
 
+    @without_collector()
     def _list(self, splits: Sequence[Split]) -> list[Track]:
         """List the tracks of all splits, and add copies of the training tracks at another pitch or tempo.
 

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -31,11 +32,12 @@ from unbraid.audio.buffers import BufferPool
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
-from unbraid.runs.documents import read_json
+from unbraid.runs.documents import parse_json, read_regular
 from unbraid.runs.locks import FileLock
 
 VERSION = 4
 BLOCK_SECONDS = 0.1
+CHECKSUMS = b', "checksums": '  # the last key of `meta.json`; the checksum of `meta.json` is that of the text before this key
 FLOOR_DB = -127  # lowest level, because levels are stored as int8
 CACHED = 1 << 16  # samples per block, small enough for the cache of the processor
 MEMORY = BufferPool(kept=8)  # decoding buffers of this process, reused for each track; a stem file has five streams
@@ -62,11 +64,15 @@ class Order:
     @property
     def key(self) -> str:
         """Return the name of the folder of the decoded track: a hash of all values on which the decoded samples depend."""
-        track = self.track
-        structure = {name: [_as_list(stream) for stream in streams] for name, streams in track.sources.items()}
-        mixture = None if track.mixture is None else _as_list(track.mixture)
+        track, files = self.track, _files(self.track)
+
+        def spelled(stream: AudioStream) -> list[str | int | None]:
+            return [files[str(stream.path)][0], stream.stream, stream.channel]
+
+        structure = {name: [spelled(stream) for stream in streams] for name, streams in track.sources.items()}
+        mixture = None if track.mixture is None else spelled(track.mixture)
         options = [self.surround, track.residual, track.lengths, track.stretch and asdict(track.stretch)]
-        parts = [VERSION, self.sample_rate, self.channels, structure, mixture, options, fingerprints(track)]
+        parts = [VERSION, self.sample_rate, self.channels, structure, mixture, options, _sorted(files)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
     @property
@@ -88,29 +94,42 @@ class Order:
         return self.folder / self.key
 
 
-def _as_list(stream: AudioStream) -> list[str | int | None]:
-    return [_real_path(stream.path), stream.stream, stream.channel]
+File = tuple[str, int, int]  # path without symbolic links, size in bytes, and modification time in ns
 
 
 def fingerprints(track: Track) -> list[list[Any]]:
     """Return [path, size in bytes, modification time in ns] of each audio file of a track, sorted by the parts of the path."""
-    paths = sorted({_real_path(stream.path) for stream in streams_of(track)}, key=_parts)
-    return [[path, (status := os.stat(path)).st_size, status.st_mtime_ns] for path in paths]  # noqa: PTH116  # of texts
+    return _sorted(_files(track))
 
 
-def _parts(path: str) -> list[str]:
-    return path.split(os.sep)  # noqa: PTH206  # the order of `Path` objects, in which earlier versions have sorted
+def _files(track: Track) -> dict[str, File]:
+    """Return each audio file of a track. The keys are the paths that the layout has listed."""
+    return {path: _file(path) for path in {str(stream.path) for stream in streams_of(track)}}
 
 
-def _real_path(path: Path) -> str:
-    """Return the absolute path without symbolic links. Each folder is resolved once, which is fast for many tracks."""
-    return str(path.resolve()) if path.is_symlink() or path.name == ".." else f"{real_folder(path.parent)}{os.sep}{path.name}"
+def _sorted(files: dict[str, File]) -> list[list[Any]]:
+    return [list(file) for file in sorted({*files.values()}, key=_parts)]
+
+
+def _parts(file: File) -> list[str]:
+    return file[0].split(os.sep)  # noqa: PTH206  # the order of `Path` objects, in which earlier versions have sorted
+
+
+def _file(path: str) -> File:
+    """Return the file of a path. Each folder is resolved once, and `Path` is avoided: this is fast for many tracks."""
+    status, (folder, name) = os.lstat(path), os.path.split(path)
+    if stat.S_ISLNK(status.st_mode) or name == "..":
+        path = str(Path(path).resolve())
+        status = os.stat(path)  # noqa: PTH116
+    else:
+        path = f"{real_folder(folder)}{os.sep}{name}"
+    return path, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=1 << 16)
-def real_folder(folder: Path) -> str:
+def real_folder(folder: str) -> str:
     """Return the absolute path of a folder without symbolic links. `real_folder.cache_clear()` forgets the known folders."""
-    return str(folder.resolve()).rstrip(os.sep)
+    return str(Path(folder).resolve()).rstrip(os.sep)
 
 
 def lock_of(entry: Path) -> FileLock:
@@ -150,14 +169,15 @@ def read_meta(entry: Path) -> dict[str, Any] | None:
         or `meta.json` lacks the checksum that it contains.
     """
     try:
-        meta: dict[str, Any] = read_json(entry / "meta.json", finite=False)
-        checksums = meta.pop("checksums", None)  # missing in entries of earlier versions
-        intact = checksums is None or checksums["meta.json"] == zlib.crc32(_text(meta))
+        data = read_regular(entry / "meta.json")
+        meta: dict[str, Any] = parse_json(data, entry, finite=False)
+        checksums = meta.get("checksums")  # missing in entries of earlier versions
+        intact = checksums is None or checksums["meta.json"] == zlib.crc32(data.rpartition(CHECKSUMS)[0] + b"}")
         if not intact or any(os.stat(f"{entry}/{name}").st_size != size for name, size in meta["sizes"].items()):  # noqa: PTH116
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return meta if checksums is None else meta | {"checksums": checksums}
+    return meta
 
 
 def is_intact(entry: Path) -> bool:

@@ -23,6 +23,7 @@ from unbraid import audio
 from unbraid.audio import ChannelChoice
 from unbraid.data.decoding import streams_of
 from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, read_meta, real_folder
+from unbraid.data.garbage import without_collector
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
 from unbraid.data.tracks import MIXTURE, Split, Track
@@ -191,14 +192,29 @@ class Store:
         Returns:
             The stored tracks, in the order of `tracks`.
         """
+        entries, stored, missing = self._look_up(tracks)
+        if missing:
+            self._fill(missing, progress)
+        return [
+            found or _load(track, entry, read_json(entry / "meta.json", finite=False))
+            for track, entry, found in zip(tracks, entries, stored, strict=True)
+        ]
+
+    @without_collector()
+    def _look_up(self, tracks: Sequence[Track]) -> tuple[list[Path], list[StoredTrack | None], list[Order]]:
+        """Return the entry and the stored track of each track, and the orders of tracks without a complete entry.
+
+        The stored track is None if the entry is missing or incomplete.
+        """
         orders = [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
         real_folder.cache_clear()  # a link may have changed since the last call
         entries = [order.entry for order in orders]
-        metas = [read_meta(entry) for entry in entries]
-        missing = [order for order, meta in zip(orders, metas, strict=True) if meta is None]
-        if missing:
-            self._fill(missing, progress)
-        return [_load(track, entry, meta) for track, entry, meta in zip(tracks, entries, metas, strict=True)]
+        metas = map(read_meta, entries)
+        stored = [
+            None if meta is None else _load(track, entry, meta)
+            for track, entry, meta in zip(tracks, entries, metas, strict=True)
+        ]
+        return entries, stored, [order for order, found in zip(orders, stored, strict=True) if found is None]
 
     def _fill(self, orders: list[Order], progress: bool) -> None:
         try:
@@ -215,8 +231,9 @@ class Store:
                 for done, (number, error) in enumerate(in_processes(fill, orders, workers), start=1):
                     errors += [error] if isinstance(error, InputError) else []
                     bar.set_description_str(f"decoding {done}/{len(orders)}", refresh=False)
+                    # Printing each of many short tracks would take longer than decoding them.
+                    bar.set_postfix_str(orders[number].track.name, refresh=done == len(orders))
                     bar.update(min(seconds[number] / 3600, hours - bar.n))  # rounding errors may exceed the total
-                    bar.set_postfix_str(orders[number].track.name)
         except OSError as error:
             raise InputError(self.folder, f"the folder cannot be written: {error.strerror or error}") from error
         if len(errors) == 1:
@@ -316,10 +333,8 @@ def _is_unchanged(path: str, size: int, time: int) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (size, time)
 
 
-def _load(track: Track, entry: Path, meta: dict[str, Any] | None) -> StoredTrack:
-    """Return a stored track. `meta` is the content of `meta.json`; None: the file is read."""
-    meta = meta or read_json(entry / "meta.json", finite=False)
-    assert meta is not None
+def _load(track: Track, entry: Path, meta: dict[str, Any]) -> StoredTrack:
+    """Return a stored track. `meta` is the content of `meta.json`."""
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
         meta["scale"], track.residual, meta["aligned"], track.stretch is not None,

@@ -104,7 +104,10 @@ def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
         InputError: the file is not regular, or is larger than `most`.
     """
     with open_regular(path) as file:
-        data = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, most) + 1)  # Python allocates this number of bytes before it reads
+        if len(data) > size:  # the file grows, or does not state its size, as in /proc
+            data += file.read(max(most + 1 - len(data), 0))
     if len(data) > most:
         raise InputError(path, "the file is too large", found=f"more than {most} bytes", expected=f"at most {most} bytes")
     return data
@@ -141,7 +144,7 @@ def parse_json(data: bytes, where: object, finite: bool = True) -> Any:
         InputError: the document is not JSON, is nested more than 50 levels deep, or contains a repeated key, a number of more
             than 300 digits or an incomplete surrogate pair.
     """
-    if _depth(data) > MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise InputError(where, "the JSON document is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
     to_float = partial(_number, float, finite)
     try:
