@@ -45,7 +45,7 @@ def unet_levels(net: UNet, bins: int, frames: int) -> Figure:
         _box(axis, -1 if place < levels else 0 if place == levels else 1, row, size, levels)
         if net.skips and 0 < row < levels and place < levels:
             arrow = {"arrowstyle": "->", "color": COLOURS[1], "linestyle": "--"}
-            axis.annotate("", (1.25, -row), (-1.25, -row), arrowprops=arrow)
+            axis.annotate("", (1.15, -row), (-1.15, -row), arrowprops=arrow)
     axis.set(xlim=(-3.6, 3.6), ylim=(-levels - 0.5, 0.6))
     axis.set_axis_off()
     return figure
