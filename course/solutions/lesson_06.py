@@ -2,8 +2,8 @@
 
 from unbraid.course.checks import lesson_06 as check
 
-# Exercise 1: channels of the sixth encoder layer; 512 / 2**6 bins; 128 / 2**6 frames
-exercise_1 = check.exercise_1((512, 8, 2))
+# Exercise 1: channels of the fifth encoder layer; 1024 / 2**5 bins; 256 / 2**5 frames
+exercise_1 = check.exercise_1((256, 32, 8))
 
 # Exercise 2: for each class, correct / (correct + missed + wrongly estimated); then the mean
 exercise_2 = check.exercise_2((50 / (50 + 10 + 5) + 35 / (35 + 5 + 10)) / 2)

@@ -15,8 +15,9 @@ def test_unanswered_and_malformed_answers():
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [((512, 16, 4), "five times"), ((512, 2, 8), "order"), ((512, 512, 128), "stride 2"), ((1, 2, 3), "halve both")],
-)
+    [((256, 64, 16), "four times"), ((256, 8, 32), "order"), ((256, 1024, 256), "stride 2"), ((512, 8, 2), "section 1"),
+     ((1, 2, 3), "halve both")],
+)  # fmt: skip
 def test_sizes_of_the_bottleneck(answer, reason):
     found = check.exercise_1(answer)
     assert not found.correct and reason in found.explanation
@@ -24,8 +25,8 @@ def test_sizes_of_the_bottleneck(answer, reason):
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(0.85, "accuracy"), (50 / 65, "first class"), (0.854, "true bins"), (0.8465, "F1"), (73.5, "percentage"), (0.1, "IoU"),
-     ("a", "one number")],
+    [(0.85, "accuracy"), (0.739, "both classes"), (50 / 65, "first class"), (0.854, "true bins"), (0.8465, "F1"), (73.5, "percentage"),
+     (0.1, "IoU"), ("a", "one number")],
 )  # fmt: skip
 def test_mean_iou(answer, reason):
     found = check.exercise_2(answer)
@@ -37,6 +38,8 @@ def test_mean_iou(answer, reason):
     [
         (lambda mask, mixture, target: (mask * mixture - target).square().mean(), "squared"),
         (lambda mask, mixture, target: (mask * mixture - target).abs().sum(), "sum"),
+        (lambda mask, mixture, target: (mask * mixture - target).mean(), "opposite sign"),
+        (lambda mask, mixture, target: (mask * mixture - target).mean().abs(), "opposite sign"),
         (lambda mask, mixture, target: (mask - target).abs().mean(), "Multiply"),
         (lambda mask, mixture, target: (mask - target / mixture).abs().mean(), "compares masks"),
         (lambda mask, mixture, target: mask * mixture, "one number"),

@@ -51,6 +51,8 @@ def test_holm_correction():
     [
         ([0.024, 0.045, 0.06, 0.045], "before it"),
         ([0.024, 0.06, 0.12, 0.18], "Bonferroni"),
+        ([0.02, 0.05, 0.06, 0.06], "rounded"),
+        ([0.02, 0.04, 0.06, 0.06], "rounded"),
         ([0.006, 0.03, 0.09, 0.18], "reversed"),
         ([0.006, 0.015, 0.03, 0.045], "without a correction"),
         ([1.0, 1.0, 1.0, 1.0], "4, 3, 2 and 1"),
@@ -65,12 +67,15 @@ def test_smallest_number_of_seeds():
     assert check.exercise_3(4).correct
     assert smallest_difference(check.DEVIATIONS, 4, check.SONGS) <= check.WANTED
     assert smallest_difference(check.DEVIATIONS, 3, check.SONGS) > check.WANTED
+    swapped = [n for n in range(2, 20) if smallest_difference(check.DEVIATIONS, check.SONGS, n) <= check.WANTED]
+    assert swapped[0] == check.SWAPPED
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (1, "unknown"),
+        (7, "exchanged"),
         (8, "all trainings"),
         (3, "detect only"),
         (5, "fewer seeds"),

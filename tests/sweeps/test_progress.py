@@ -65,7 +65,8 @@ def test_running_jobs_come_first_in_the_table(tmp_path):
     ]  # fmt: skip
 
 
-def test_lines_name_resumed_runs_and_offline_files(tmp_path, capsys):
+def test_lines_name_resumed_runs_and_offline_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a notebook, whose output is not a terminal
     jobs = [Job(number, tmp_path / f"{number}-run", 1, 1, None) for number in range(2)]
     (tmp_path / "1-run/checkpoints").mkdir(parents=True)
     (tmp_path / "1-run/checkpoints/last.ckpt").touch()

@@ -68,6 +68,8 @@ def curves(
             axis.plot(xs, ys, marker=marker, markersize=5, label=name)
         axis.set(xlabel=x, ylabel=y, xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
         axis.grid(True)
+        if not log_y:
+            axis.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)  # one power of ten above the axis
         if log_y:
             for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
                 set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))  # 20 instead of 2 × 10¹

@@ -45,7 +45,7 @@ def unet_levels(net: UNet, bins: int, frames: int) -> Figure:
         _box(axis, -1 if place < levels else 0 if place == levels else 1, row, size, levels)
         if net.skips and 0 < row < levels and place < levels:
             arrow = {"arrowstyle": "->", "color": COLOURS[1], "linestyle": "--"}
-            axis.annotate("", (1.25, -row), (-1.25, -row), arrowprops=arrow)
+            axis.annotate("", (1.15, -row), (-1.15, -row), arrowprops=arrow)
     axis.set(xlim=(-3.6, 3.6), ylim=(-levels - 0.5, 0.6))
     axis.set_axis_off()
     return figure
@@ -53,11 +53,11 @@ def unet_levels(net: UNet, bins: int, frames: int) -> Figure:
 
 def _box(axis: Axes, side: int, row: int, size: tuple[int, int, int], levels: int) -> None:
     """Draw one feature map as a bar whose length shows its height in bins, with its size next to it."""
-    length = 1.1 + 0.9 * (levels - row) / levels
+    length = 1.5 + 0.7 * (levels - row) / levels
     x = side * 2.3
     axis.add_patch(Rectangle((x - length / 2, -row - 0.25), length, 0.5, fill=False, edgecolor=COLOURS[0], linewidth=2))
     channels, height, width = size
-    axis.text(x, -row, f"{channels} × {height} × {width}", ha="center", va="center", color=GREY, fontsize=10)
+    axis.text(x, -row, f"{channels} × {height} × {width}", ha="center", va="center", color=GREY, fontsize=13)
 
 
 def score_bars(scores: Mapping[str, Mapping[str, float]], unit: str = "dB") -> Figure:

@@ -1,6 +1,7 @@
 """Display the progress of a sweep: as a live table in a terminal, otherwise as one line for each start or end of a run."""
 
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,8 @@ class ProgressTable:
         self.places: dict[Job, str] = {}
         self.states: dict[Job, tuple[State, str]] = {}
         self.began: dict[Job, float] = {}
-        self.console = Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        # Console.is_terminal is also true if FORCE_COLOR is set, for example in a notebook.
+        self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
         self.last_update = 0.0
 
     def __enter__(self) -> "ProgressTable":

@@ -8,29 +8,30 @@ import torch
 from unbraid.course.answers import Answer, number, numbers, unanswered
 
 BOTTLENECK = {
-    (512, 16, 4): "You have halved five times. The network has six encoder layers, and each has stride 2.",
-    (512, 4, 1): "You have halved seven times. The network has six encoder layers.",
-    (512, 512, 128): "Each encoder layer has stride 2, so it halves the number of bins and the number of frames.",
-    (512, 2, 8): "The order is channels, bins, frames: a spectrogram of 512 bins and 128 frames.",
-    (8, 2, 512): "The order is channels, bins, frames.",
-    (256, 8, 2): "The sixth encoder layer has 512 output channels: 16, 32, 64, 128, 256, 512.",
-    (512, 8, 128): "The stride is 2 in both directions, so the number of frames is halved, too.",
+    (256, 64, 16): "You have halved four times. The network has five encoder layers, and each has stride 2.",
+    (256, 16, 4): "You have halved six times. The network has five encoder layers.",
+    (256, 1024, 256): "Each encoder layer has stride 2, so it halves the number of bins and the number of frames.",
+    (256, 8, 32): "The order is channels, bins, frames: a spectrogram of 1024 bins and 256 frames.",
+    (8, 32, 256): "The order is channels, bins, frames.",
+    (128, 32, 8): "The fifth encoder layer has 256 output channels: 16, 32, 64, 128, 256.",
+    (256, 32, 256): "The stride is 2 in both directions, so the number of frames is halved, too.",
+    (512, 8, 2): "This is the bottleneck of the network of section 1. The network of the exercise has other sizes.",
 }
 MEAN_IOU = (50 / 65 + 35 / 50) / 2
 
 
 def exercise_1(answer: Sequence[int]) -> Answer:
-    """Check the size (channels, bins, frames) of the bottleneck of the U-Net of the paper for 512 bins and 128 frames."""
+    """Check the size (channels, bins, frames) of the bottleneck of a U-Net with five layers for 1024 bins, 256 frames."""
     if missing := unanswered(answer):
         return missing
     size = tuple(int(value) for value in numbers(answer) or [])
     if len(size) != 3:
         return Answer(False, "Answer with three numbers: channels, bins, frames.")
-    if size == (512, 8, 2):
-        return Answer(True, "512 / 2⁶ = 8 bins and 128 / 2⁶ = 2 frames. These 8192 numbers describe 65,536 bins.")
+    if size == (256, 32, 8):
+        return Answer(True, "1024 / 2⁵ = 32 bins and 256 / 2⁵ = 8 frames. These 65,536 numbers describe 262,144 bins.")
     if size in BOTTLENECK:
         return Answer(False, BOTTLENECK[size])
-    return Answer(False, "Start from 512 bins and 128 frames, and halve both numbers once for each of the six encoder layers.")
+    return Answer(False, "Start from 1024 bins and 256 frames, and halve both numbers once for each of the five layers.")
 
 
 def exercise_2(answer: float) -> Answer:
@@ -40,12 +41,13 @@ def exercise_2(answer: float) -> Answer:
     value = number(answer)
     if value is None:
         return Answer(False, "The answer is one number.")
-    if abs(value - MEAN_IOU) < 5e-3:
+    if abs(value - MEAN_IOU) < 2e-3:
         return Answer(True, "The IoUs are 50 / 65 and 35 / 50. Their mean is 0.735.")
-    if abs(value - 100 * MEAN_IOU) < 0.5:
+    if abs(value - 100 * MEAN_IOU) < 0.2:
         return Answer(False, "The number is right as a percentage. Write it as a share between 0 and 1.")
     mistakes = {
         0.85: "This is the accuracy, the share of correct bins. Compute the IoU of each class, and then the mean.",
+        85 / 115: "You have added both classes first. Compute the IoU of each class, and then the mean.",
         50 / 65: "This is the IoU of the first class only. Also compute the second class, and then the mean.",
         35 / 50: "This is the IoU of the second class only. Also compute the first class, and then the mean.",
         (50 / 60 + 35 / 40) / 2: "You have divided by the true bins. The union also contains the wrongly estimated bins.",
@@ -76,6 +78,7 @@ def exercise_3(answer: Callable[..., Any]) -> Answer:
         float(error.square().mean()): "This is the mean squared error. The paper uses absolute values.",
         float(error.abs().sum()): "This is the sum. Use the mean, so that the loss does not depend on the size of the input.",
         float(error.mean()): "Errors of opposite sign cancel each other. Use their absolute values.",
+        -float(error.mean()): "Errors of opposite sign cancel. Take the absolute value of each error before the mean.",
         float((mask - target).abs().mean()): "Multiply the mask with the mixture first. A mask is not a magnitude.",
         float((mask * target - mixture).abs().mean()): "Mixture and target are exchanged: the mask is applied to the mixture.",
         float((mask - target / mixture).abs().mean()): "This compares masks. The paper compares magnitudes.",

@@ -14,6 +14,7 @@ WITHOUT_SKIPS = np.array([[4.0, 3.5, 6.0], [5.0, 2.5, 6.0]])
 P_VALUES = (0.006, 0.015, 0.030, 0.045)
 DEVIATIONS = Deviations(tracks=0.6, seeds=0.3, rest=0.3)
 SONGS, WANTED = 20, 0.9  # number of test songs, difference in dB
+SWAPPED = 7  # the answer if the number of songs is passed as the number of seeds
 
 
 def exercise_1(answer: Any) -> Answer:
@@ -62,6 +63,8 @@ def exercise_2(answer: Any) -> Answer:
     factors = np.arange(len(p), 0, -1)
     if np.allclose(values, holm(P_VALUES)):
         return Answer(True, "Only the first two comparisons stay below 0.05.")
+    if np.allclose(values, holm(P_VALUES), rtol=0, atol=0.0051):
+        return Answer(False, "The method is right, but you have rounded. Give three decimals.")
     if np.allclose(values, p * factors):
         return Answer(False, "The factors are right. But a corrected p-value is never smaller than the one before it.")
     if np.allclose(values, p * len(p)):
@@ -92,6 +95,8 @@ def exercise_3(answer: Any) -> Answer:
         return Answer(True, f"Two variants then need {2 * right} trainings.")
     if value == 1:
         return Answer(False, "With one seed, the deviation between seeds is unknown.")
+    if value == SWAPPED:
+        return Answer(False, f"You have exchanged the arguments: {SONGS} is the number of songs, and comes last.")
     if value == 2 * right:
         return Answer(False, "This is the number of all trainings. Give the number of seeds of one variant.")
     found = smallest_difference(DEVIATIONS, int(value), SONGS) if value < 1000 else 0
