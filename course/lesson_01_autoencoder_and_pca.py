@@ -13,7 +13,7 @@
 # - choose the size of a code from a curve of errors.
 #
 # **Time:** 45 minutes with the exercises. The cells run for about 2 minutes on 2 cores. You need Python and the first ideas of
-# linear algebra (vectors, matrices, eigenvectors).
+# linear algebra (vectors, matrices, eigenvectors). You need no other lesson.
 #
 # The first cell installs unbraid, if your notebook service does not have it yet.
 
@@ -82,8 +82,19 @@ variances, components = variances.flip(0), columns.T.flip(0).float()  # componen
 figures.images({"components": components[:10].view(-1, 28, 28)})
 
 # %% [markdown]
-# The components are images, too. The first ones are smooth: they separate digits with a hole from digits without a hole, for
-# example. Now we encode and decode the test images with 2 and with 30 components.
+# The components are images, too. The first ones are smooth. A component separates digits whose codes differ: the next cell
+# prints the mean of the first code value for each digit.
+
+# %%
+first = (vectors - mean) @ components[0]
+means = [float(first[train.labels == digit].mean()) for digit in range(10)]
+record(code_4=means[4], code_6=means[6], code_3=means[3], code_9=means[9])
+print({digit: round(value, 1) for digit, value in enumerate(means)})
+
+# %% [markdown]
+# The first component separates 4 and 6 (means −3.7<!-- code_4 --> and −3.0<!-- code_6 -->) from 3 and 9 (3.4<!-- code_3 --> and
+# 2.7<!-- code_9 -->). The sign has no meaning: if $w$ is an eigenvector, $-w$ is one, too. Now we encode and decode the test
+# images with 2 and with 30 components.
 
 
 # %%
@@ -97,8 +108,9 @@ digits = test.pixels[:10]
 figures.images({"original": digits[:, 0], "2 numbers": rebuild(digits, 2), "30 numbers": rebuild(digits, 30)})
 
 # %% [markdown]
-# With 30 numbers instead of 784, the digits can hardly be distinguished from the originals. With 2 numbers, many digits look
-# alike. The next cell computes the error for every size of the code.
+# With 30 numbers instead of 784, the digits can hardly be distinguished from the originals. This is less surprising than it
+# looks: the images were enlarged from 8 × 8 pixels, so 64 numbers describe them exactly. With 2 numbers, many digits look
+# alike. The next cell computes the error for several sizes of the code.
 
 
 # %%
@@ -115,11 +127,17 @@ figures.curves({"PCA": (sizes, by_hand)}, "values in the code", "squared error, 
 # %% [markdown]
 # The error of PCA is 24.82<!-- by_hand_2 --> with 2 numbers, and 0.80<!-- by_hand_30 --> with 30 numbers.
 #
+# Such a curve shows which size to choose. Decide on the largest error that you accept, and take the smallest size with a
+# smaller error. If you have no limit, take a size after which a larger code reduces the error only a little.
+#
 # ## PCA with one command
 #
 # unbraid trains and scores models with commands of the form `unbraid train KEY=VALUE …`. In a copy of the repository,
-# `python train.py …` is the same command. The next command fits PCA with a code of 2 numbers to the same images.
-# The key `hydra.run.dir` names the **run folder**, into which the command writes all results.
+# `python train.py …` is the same command. The next command fits PCA with a code of 2 numbers to the same images. The key
+# `hydra.run.dir` names the **run folder**, into which the command writes all results. PCA needs no training in steps, but the
+# command prints one line for "epoch 1", as for a network.
+#
+# A training cell can be run once. To run it again, delete its run folder first, such as `outputs/pca_2`.
 
 # %% language="bash"
 # unbraid train model=pca data=digits model.net.code=2 trainer.accelerator=cpu \
@@ -141,7 +159,7 @@ print(f"by hand: {by_hand[1]:.4f}, command: {pca_2:.4f}")
 #
 # The model `ae` is a network with the layers of the figure above. All its functions are linear, so it can compute the same
 # as PCA. The option `tied=true` uses the transposed matrix of the encoder in the decoder, as PCA does. The learning rate
-# (`lr`) is the size of the steps. With `optim=cosine`, it falls to 0 until the last epoch.
+# (`lr`) is the size of the steps. With `optim=cosine`, it falls in each epoch, and reaches 0 at the end of the last epoch.
 
 # %% language="bash"
 # unbraid train model=ae data=digits model.net.code=2 model.net.tied=true \
@@ -182,14 +200,18 @@ task = trained.autoencoder("outputs/ae_2")
 figures.points(task.net.encode(shown), labels, "autoencoder code 1", "autoencoder code 2")
 
 # %% [markdown]
-# Equal digits are near each other, although no model has seen a label. The two maps are almost equal here. In general, they
-# show the same plane, but rotated or mirrored: every rotation of the code gives the same error.
+# Some digits form groups, such as 0, 4, 6 and 7, although no model has seen a label. Others are spread over the map, such as 1,
+# 2 and 5: two numbers are too few for them.
+#
+# The two maps are almost equal here, but only because of the random start of this training. With other seeds, the map of the
+# autoencoder is rotated or mirrored. It shows the same plane, and every rotation of the code gives the same error.
 #
 # ## The same for sound
 #
 # A sound can be described by a **spectrogram**: the strength of each frequency in each short interval, a **frame**. Lesson 5
 # explains spectrograms. Here a frame is a vector of 256 numbers. The next command fits PCA with a code of 12 numbers to
-# generated songs. It also writes a test song before and after the compression.
+# generated songs. It also writes a test song before and after the compression. A spectrogram without the **phases** of its
+# waves is not yet a sound, so the rebuilt song uses the phases of the original song.
 
 # %% language="bash"
 # unbraid train model=pca data=demo targets=mixture model.net.code=12 \

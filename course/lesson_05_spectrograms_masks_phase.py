@@ -13,7 +13,7 @@
 # - measure the cost of the mixture phase,
 # - reconstruct a phase with the Griffin-Lim algorithm, iteration by iteration.
 #
-# Time: 60 minutes for you, 1 minute for the computer.
+# Time: 60 minutes for you, 1 minute for the computer. You need no earlier lesson, but you must know complex numbers.
 
 # %% language="bash"
 # python -c "import unbraid" 2> /dev/null || pip install --quiet unbraid
@@ -118,6 +118,13 @@ figures.spectra(masks, stft, RATE, top=4000, low=0, high=1, unit="mask", colours
 #
 # The factor $\alpha = (\hat s \cdot s) / (s \cdot s)$ makes the measure independent of the volume. 0 dB means: as much error
 # as source. 10 dB means: ten times less.
+#
+# The **uSDR** is the same ratio without the factor: $\alpha = 1$, over all samples and channels. It counts a wrong volume as an
+# error. An estimate of silence therefore has the uSDR 0 dB, whereas its SI-SDR is not defined.
+#
+# An **improvement** is the score of the estimate minus the score of the unprocessed mixture. The improvement of the SI-SDR is
+# called **SI-SDRi**, and the improvement of the uSDR **uSDRi**. If the mixture has a uSDR of −5 dB, silence has a uSDRi of 5
+# dB, although it contains no voice.
 
 # %%
 sources = torch.stack([vocals, band])

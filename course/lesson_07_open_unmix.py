@@ -12,7 +12,7 @@
 # - name the errors that SDR, ISR, SIR and SAR measure,
 # - read a table of scores of the field.
 #
-# Time: 75 minutes for you, 2 to 3 minutes for the computer.
+# Time: 75 minutes for you, 2 to 3 minutes for the computer. You need lessons 5 and 6.
 
 # %% language="bash"
 # python -c "import unbraid" 2> /dev/null || pip install --quiet unbraid

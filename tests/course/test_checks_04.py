@@ -31,6 +31,10 @@ def test_numbers_by_hand(answer, reason):
     assert not found.correct and reason in found.explanation
 
 
+def test_function_by_inserted_zeros_is_correct():
+    assert check.exercise_2(_upsample).correct
+
+
 def _upsample(x, kernel, stride, padding, flip=True, after=0, border=None):
     spread = x.new_zeros(1, 1, (x.shape[-1] - 1) * stride + 1 + after * (stride - 1))
     spread[..., ::stride] = x
@@ -47,6 +51,9 @@ def _upsample(x, kernel, stride, padding, flip=True, after=0, border=None):
         (lambda *words: None, "returned nothing"),
         (lambda *words: 2 * _upsample(*words), "wrong numbers"),
         (lambda x: x, "raised TypeError"),
+        (lambda x, kernel, s, p: functional.conv_transpose1d(x, kernel, stride=s, padding=p), "Do not call"),
+        (lambda *words: _upsample(*words)[0, 0], "returned the shape [8]"),
+        (lambda *words: _upsample(*words).tolist(), "returned a list"),
     ],
 )
 def test_functions_by_inserted_zeros(answer, reason):
@@ -56,7 +63,7 @@ def test_functions_by_inserted_zeros(answer, reason):
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [({3, 5, 7, 9}, "odd size"), ({3, 6}, "missing: 9"), ({4}, "not even"), ({3, 6, 9, 12}, "range")],
+    [({3, 5, 7, 9}, "odd size"), ({3}, "not complete"), ({4}, "not even"), ({3, 6, 9, 12}, "range")],
 )
 def test_even_kernel_sizes(answer, reason):
     found = check.exercise_3(answer)

@@ -70,3 +70,14 @@ def test_animation_has_all_frames(tmp_path):
     )
     with Image.open(path) as picture:
         assert picture.n_frames == 3 and picture.info["duration"] == 200 and picture.info["loop"] == 0
+
+
+def test_each_digit_has_a_colour_of_its_own():
+    axis = figures.points(torch.randn(10, 2), range(10)).axes[0]
+    assert len({tuple(points.get_facecolor()[0]) for points in axis.collections}) == 10
+
+
+def test_images_have_the_wanted_size():
+    rows = {"a": torch.zeros(2, 3, 3)}
+    wide, narrow = figures.images(rows, size=1.5), figures.images(rows, size=0.5)
+    assert wide.get_figwidth() - narrow.get_figwidth() == pytest.approx(2.0)

@@ -81,12 +81,12 @@ def transposed_steps(path: Path, x: Tensor, kernel: Tensor, stride: int, padding
         totals.append(totals[-1] + transposed(only, kernel, stride, 0))
     frames = [_step(x, kernel, total, places[:step], stride, 0) for step, total in enumerate(totals)]
     frames += [_step(x, kernel, totals[-1], places, stride, padding)] * 3
-    return animations.gif(path, frames, seconds=1.0, dpi=80)
+    return animations.gif(path, frames, seconds=1.0, dpi=120)
 
 
 def _step(x: Tensor, kernel: Tensor, total: Tensor, done: Sequence[tuple[int, int]], stride: int, border: int) -> Figure:
     """Draw input, kernel and the sum of the copies that are done, with frames around the last copy."""
-    largest = float(x.abs().max() * kernel.abs().sum())
+    largest = float(transposed(x.abs(), kernel.abs(), stride, 0).max())
     title = f"output without a border of {border}" if border else f"sum of {len(done)} copies"
     panels = {"input": x, "kernel": kernel, title: total}
     widths = [matrix.shape[1] + 1 for matrix in panels.values()]

@@ -21,6 +21,7 @@ from unbraid.dsp.stft import STFT
 from unbraid.evaluation.pictures import FLOOR_DB
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#CCBB44", "#66CCEE")
+TEN_COLOURS = (*COLOURS, "#EE7733", "#808080", "#8855DD", "#885522")  # one colour per digit
 GREY = "#808080"  # the same contrast, 4 to 1, on white and on the dark pages
 STYLE: dict[Any, Any] = {
     "figure.facecolor": "none", "savefig.facecolor": "none", "axes.facecolor": "none", "legend.facecolor": "none",
@@ -82,7 +83,9 @@ def curves(
     return figure
 
 
-def images(rows: Mapping[str, Tensor], colours: str = "gray", low: float | None = None, high: float | None = None) -> Figure:
+def images(
+    rows: Mapping[str, Tensor], colours: str = "gray", low: float | None = None, high: float | None = None, size: float = 0.75
+) -> Figure:
     """Draw rows of small images with one colour scale.
 
     Args:
@@ -90,6 +93,7 @@ def images(rows: Mapping[str, Tensor], colours: str = "gray", low: float | None 
         colours: name of a colour map of matplotlib.
         low: value of the first colour; None: the smallest value of the first row.
         high: value of the last colour; None: the largest value of the first row.
+        size: width of an image in inches.
 
     Returns:
         The figure.
@@ -101,7 +105,7 @@ def images(rows: Mapping[str, Tensor], colours: str = "gray", low: float | None 
     n = max(len(row) for row in rows.values())
     limits = float(first.min()) if low is None else low, float(first.max()) if high is None else high
     with matplotlib.rc_context(STYLE):
-        figure = _figure(1.4 + 0.75 * n, 0.8 * len(rows))
+        figure = _figure(1.4 + size * n, (size + 0.05) * len(rows))
         grid = figure.subplots(len(rows), n, squeeze=False)
         for line, (name, row) in zip(grid, rows.items(), strict=True):
             for axis in line:
@@ -133,8 +137,8 @@ def points(coordinates: Tensor, labels: Sequence[int], x: str = "code 1", y: str
         axis = figure.subplots()
         for label in sorted({int(label) for label in labels}):
             chosen = values[np.asarray([int(other) == label for other in labels])]
-            colour = COLOURS[label % len(COLOURS)]
-            axis.scatter(chosen[:, 0], chosen[:, 1], marker=f"${label}$", s=45, color=colour, linewidths=0.3)
+            colour = TEN_COLOURS[label % len(TEN_COLOURS)]
+            axis.scatter(chosen[:, 0], chosen[:, 1], marker=f"${label}$", s=60, color=colour, linewidths=0.3)
         axis.set(xlabel=x, ylabel=y)
     return figure
 

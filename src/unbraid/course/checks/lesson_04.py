@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from unbraid.course.answers import Answer, numbers, unanswered
 
@@ -33,6 +35,16 @@ def exercise_1(answer: Sequence[float]) -> Answer:
     return Answer(False, "Write 2 * kernel from place 0 and 3 * kernel from place 2, add both, and remove both ends.")
 
 
+class _Watch(TorchFunctionMode):
+    """Record whether a transposed convolution of torch is called."""
+
+    transposed = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.transposed |= "conv_transpose" in getattr(func, "__name__", "")
+        return func(*args, **(kwargs or {}))
+
+
 def exercise_2(answer: Callable[..., Any]) -> Answer:
     """Check a function (x, kernel, stride, padding) that computes a transposed convolution by `conv1d` with inserted zeros."""
     if missing := unanswered(answer):
@@ -43,11 +55,17 @@ def exercise_2(answer: Callable[..., Any]) -> Answer:
         right = functional.conv_transpose1d(x, kernel, stride=stride, padding=padding)
         case = f"stride {stride}, padding {padding} and kernel size {size}"
         try:
-            found = answer(x.clone(), kernel.clone(), stride, padding)
+            with _Watch() as watch:
+                found = answer(x.clone(), kernel.clone(), stride, padding)
         except Exception as error:
             return Answer(False, f"Your function raised {type(error).__name__} for {case}: {error}")
         if found is None or found is ...:
             return Answer(False, "Your function returned nothing. End it with `return`.")
+        if watch.transposed:
+            return Answer(False, "Do not call a transposed convolution of torch. Insert zeros, and use `functional.conv1d`.")
+        if not isinstance(found, Tensor) or found.dim() != 3:
+            shape = f"the shape {[*found.shape]}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            return Answer(False, f"Return a tensor of the shape {[*right.shape]} for {case}. Your function returned {shape}.")
         if found.shape != right.shape:
             return Answer(False, _wrong_shape(found.shape[-1], right.shape[-1], stride, case))
         if not torch.allclose(found, right, atol=1e-5):
@@ -80,9 +98,7 @@ def exercise_3(answer: Iterable[int]) -> Answer:
         return Answer(True, "A kernel whose size is a multiple of the stride covers each output equally often.")
     if wrong := sorted(sizes - right):
         return Answer(False, _uneven(wrong[0]))
-    return Answer(
-        False, f"All your sizes are right, but one is missing: {min(right - sizes)}. Each multiple of the stride is even."
-    )
+    return Answer(False, "Your sizes are right, but not complete. Count the copies at each output for all sizes.")
 
 
 def _uneven(size: int) -> str:
