@@ -25,8 +25,8 @@ def test_sizes_of_the_bottleneck(answer, reason):
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(0.85, "accuracy"), (0.739, "both classes"), (50 / 65, "first class"), (0.854, "true bins"), (0.8465, "F1"), (73.5, "percentage"),
-     (0.1, "IoU"), ("a", "one number")],
+    [(0.85, "accuracy"), (0.739, "both classes"), (50 / 65, "first class"), (0.854, "true bins"), (0.8465, "F1"),
+     (73.5, "percentage"), (0.1, "IoU"), ("a", "one number")],
 )  # fmt: skip
 def test_mean_iou(answer, reason):
     found = check.exercise_2(answer)
