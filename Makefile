@@ -33,10 +33,10 @@ test-docs: $(INSTALLED) ## run every command of the docs in its smallest form
 
 test-all: chromium ffmpeg $(REVEAL) test-slurm test-slow test-docs ## all other tests: Slurm, browser, slow, docs; as root on Debian or Ubuntu
 
-campaign: $(INSTALLED) ## try every promise of docs/promises.md under faults; at most 60 minutes on 2 cores
+campaign: $(INSTALLED) ## try every promise of docs/promises.md under faults; ended after 120 minutes
 	$(BIN)/python -m tests.campaign
 
-campaign-quick: $(INSTALLED) ## the quick form of the campaign; at most 6 minutes on 2 cores
+campaign-quick: $(INSTALLED) ## the quick form of the campaign; ended after 12 minutes
 	$(BIN)/python -m tests.campaign quick
 
 docs: $(INSTALLED) ## build the docs as a web site in outputs/site; fails on broken links

@@ -1,7 +1,7 @@
 """Run the campaign: try every promise of docs/promises.md as often as its row in the table states.
 
-    python -m tests.campaign                     # at most 60 minutes on 2 cores
-    python -m tests.campaign quick               # at most 6 minutes on 2 cores
+    python -m tests.campaign                     # the full form
+    python -m tests.campaign quick               # the quick form
     python -m tests.campaign only=store seed=7   # one section of the page, other random numbers
 
 Each row of the page names what holds the promise: tests, or a command that begins with `python` and fails if the promise is
@@ -117,16 +117,16 @@ def count(chosen: Sequence[Promise], record: Iterable[Sequence]) -> list[Result]
 
 
 def _run(words: Sequence[str | Path], environment: Mapping[str, str], deadline: float) -> str:
-    """Run a command and return its outcome."""
+    """Run a command and return its outcome: passed, failed or unfinished."""
     try:
         done = subprocess.run(words, cwd=PROJECT, env=environment, timeout=max(1.0, deadline - time.monotonic()), check=False)
     except subprocess.TimeoutExpired:
-        return "failed"
+        return "unfinished"
     return "failed" if done.returncode else "passed"
 
 
-def campaign(chosen: Sequence[Promise], form: str, seed: int, scratch: Path) -> list[Result]:
-    """Try the promises in a scratch folder and return their results."""
+def campaign(chosen: Sequence[Promise], form: str, seed: int, scratch: Path) -> tuple[list[Result], bool]:
+    """Try the promises in a scratch folder. Return their results, and whether all tests ended in the time of the form."""
     record, deadline = scratch / "record.jsonl", time.monotonic() + 60 * MINUTES[form]
     record.touch()
     usual = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # not of an outer pytest
@@ -134,17 +134,18 @@ def campaign(chosen: Sequence[Promise], form: str, seed: int, scratch: Path) -> 
         FORM: form, SEED: str(seed), RECORD: str(record), "TMPDIR": str(scratch), "UNBRAID_CACHE": str(scratch / "cache"),
         "XDG_STATE_HOME": str(scratch / "state"), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
+    ended = True
     holders = list(dict.fromkeys(holder for promise in chosen for holder in promise.holders))
     if tests := [holder for holder in holders if not holder.startswith("python ")]:
         words = shlex.split("-m pytest -q -n auto --dist worksteal -m '' -p no:cacheprovider -p tests.campaign")
-        _run([sys.executable, *words, "--basetemp", scratch / "pytest", *tests], environment, deadline)
+        ended = _run([sys.executable, *words, "--basetemp", scratch / "pytest", *tests], environment, deadline) != "unfinished"
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     for command in (holder for holder in holders if holder.startswith("python ")):
         for number in range(max(promise.attempts[form] for promise in chosen if command in promise.holders)):
             start, words = time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
             outcome = _run(words, environment | {SEED: str(seed + number)}, deadline)
-            lines.append([f"{command}[{number}]", outcome, time.monotonic() - start])
-    return count(chosen, lines)
+            lines.append([f"{command}[{number}]", "passed" if outcome == "passed" else "failed", time.monotonic() - start])
+    return count(chosen, lines), ended
 
 
 def table(chosen: Sequence[Promise], results: Sequence[Result]) -> str:
@@ -172,17 +173,19 @@ def main(*words: str) -> int:
         raise SystemExit(f"only={options['only']}: no promise of the {form} form is in such a section of {PAGE}")
     scratch, start = Path(tempfile.mkdtemp(prefix="unbraid-campaign-")), time.monotonic()
     scratch.chmod(0o711)  # tests of locks need a temporary folder that other users can enter
-    results = campaign(chosen, form, int(options["seed"]), scratch)
+    results, ended = campaign(chosen, form, int(options["seed"]), scratch)
     print(f"\n{table(chosen, results)}")
     lost = sum(len(result.lost) for result in results)
+    if not ended:
+        print(f"the tests did not end in {MINUTES[form]} minutes; those that had not started are missing in the table")
     used = os.times()
     seconds = f"{time.monotonic() - start:.0f} s, {used.children_user + used.children_system:.0f} s of processor time"
     print(f"{len(chosen)} promises, {lost} attempts lost, {seconds}, load {os.getloadavg()[1]:.1f}")
-    if lost:
+    if lost or not ended:
         print(f"the files of the campaign are in {scratch}")
     else:
         rmtree(scratch, ignore_errors=True)
-    return int(lost > 0)
+    return int(lost > 0 or not ended)
 
 
 if __name__ == "__main__":

@@ -73,5 +73,16 @@ def test_a_lost_test_fails_the_campaign(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.setattr(campaign, "PROJECT", tmp_path)
-    (result,) = campaign.campaign([Promise("area", "text", ("test_it.py",), {"quick": 1})], "quick", 0, tmp_path)
+    (result,), _ = campaign.campaign([Promise("area", "text", ("test_it.py",), {"quick": 1})], "quick", 0, tmp_path)
     assert result.held == 1 and sorted(result.lost) == ["test_it.py::test_bad", "test_it.py::test_end"]
+
+
+def test_a_campaign_that_does_not_end_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    (tmp_path / "test_it.py").write_text("import time\ndef test_slow(): time.sleep(60)\n")
+    monkeypatch.setattr(campaign, "PROJECT", tmp_path)
+    monkeypatch.setattr(campaign, "MINUTES", {"quick": 0.05, "full": 0.05})
+    monkeypatch.setattr(campaign, "promises", lambda: [Promise("area", "text", ("test_it.py",), {"quick": 1, "full": 1})])
+    monkeypatch.setattr(campaign.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
+    assert campaign.main("quick") == 1
+    assert "did not end" in capsys.readouterr().out
