@@ -1,6 +1,6 @@
 """Results of exercise checks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,24 @@ def unanswered(answer: Any) -> Answer | None:
         The reply if the answer is `...`; otherwise None.
     """
     return Answer(False, "Replace ... by your answer.") if answer is ... else None
+
+
+def called(function: Callable[..., Any], *arguments: Any, hint: str = "") -> tuple[Any, Answer | None]:
+    """Call the function that a reader has written.
+
+    Args:
+        function: function of the reader.
+        *arguments: its arguments.
+        hint: sentence that is added if the function raises an error.
+
+    Returns:
+        The value that the function returns, and None. If the function raises an error or returns `...`: None, and the reply.
+    """
+    try:
+        value = function(*arguments)
+    except Exception as error:
+        return None, Answer(False, f"The function raised {type(error).__name__}: {error}. {hint}".rstrip())
+    return value, unanswered(value)
 
 
 def number(answer: Any) -> float | None:

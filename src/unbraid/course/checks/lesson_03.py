@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unbraid.course.answers import Answer, explained, number, unanswered
+from unbraid.course.answers import Answer, called, explained, number, unanswered
 
 
 def exercise_1(answer: Callable[[Tensor, float], Any]) -> Answer:
@@ -21,11 +21,8 @@ def exercise_1(answer: Callable[[Tensor, float], Any]) -> Answer:
     if (reply := unanswered(answer)) is not None:
         return reply
     errors, share = torch.rand(1000, generator=torch.Generator().manual_seed(0)) ** 2, 0.1
-    try:
-        found = answer(errors, share)
-    except Exception as error:
-        return Answer(False, f"The function fails with {type(error).__name__}: {error}.")
-    if (reply := unanswered(found)) is not None:
+    found, reply = called(answer, errors, share)
+    if reply is not None:
         return reply
     value = number(found)
     if value is None:
@@ -55,11 +52,8 @@ def exercise_2(answer: Callable[[Tensor, float], Tensor]) -> Answer:
         return reply
     images, share = 0.5 + 0.5 * torch.rand(40, 1, 20, 20, generator=torch.Generator().manual_seed(0)), 0.3
     given = images.clone()
-    try:
-        found = answer(given, share)
-    except Exception as error:
-        return Answer(False, f"The function fails with {type(error).__name__}: {error}.")
-    if (reply := unanswered(found)) is not None:
+    found, reply = called(answer, given, share)
+    if reply is not None:
         return reply
     if not isinstance(found, Tensor) or found.shape != images.shape:
         return Answer(False, f"The function must return a tensor of the shape {list(images.shape)}, as the images have.")
@@ -93,12 +87,8 @@ def exercise_3(answer: Callable[[Tensor, Tensor], Any]) -> Answer:
         return reply
     generator = torch.Generator().manual_seed(0)
     normal, abnormal = torch.randn(30, generator=generator), torch.randn(50, generator=generator) + 1
-    try:
-        found = answer(normal, abnormal)
-    except Exception as error:
-        text = "Compare normal[:, None] with abnormal[None, :]."
-        return Answer(False, f"The function fails with {type(error).__name__}: {error}. {text}")
-    if (reply := unanswered(found)) is not None:
+    found, reply = called(answer, normal, abnormal, hint="Compare normal[:, None] with abnormal[None, :].")
+    if reply is not None:
         return reply
     value = number(found)
     if value is None:

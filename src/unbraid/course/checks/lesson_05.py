@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unbraid.course.answers import Answer, numbers, unanswered
+from unbraid.course.answers import Answer, called, numbers, unanswered
 from unbraid.dsp.stft import STFT
 
 MASKS = {
@@ -74,10 +74,9 @@ def exercise_3(answer: Callable[..., Any]) -> Answer:
     magnitudes = stft(torch.randn(1, samples, generator=draw)).abs()
     spectrum = torch.polar(magnitudes, 6 * torch.rand(magnitudes.shape, generator=draw))
     consistent = stft(stft.inverse(spectrum, samples))
-    try:
-        found = answer(spectrum.clone(), magnitudes.clone(), stft, samples)
-    except Exception as problem:
-        return Answer(False, f"Your function raised {type(problem).__name__}: {problem}")
+    found, reply = called(answer, spectrum.clone(), magnitudes.clone(), stft, samples)
+    if reply is not None:
+        return reply
     if not isinstance(found, torch.Tensor) or found.shape != spectrum.shape:
         return Answer(False, "Your function must return a spectrum with the shape of its first argument, and not a waveform.")
     right = torch.polar(magnitudes, consistent.angle())

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unbraid.course.answers import Answer, number, unanswered
+from unbraid.course.answers import Answer, called, number, unanswered
 
 ERRORS = {
     "SIR": "a: drums are another source. Remains of other sources lower the SIR.",
@@ -59,10 +59,9 @@ def exercise_3(answer: Callable[..., Any]) -> Answer:
     draw = torch.Generator().manual_seed(0)
     powers = 0.1 + torch.rand(3, 5, 4, generator=draw)
     mixture = torch.randn(5, 4, generator=draw, dtype=torch.complex64)
-    try:
-        found = answer(powers.clone(), mixture.clone())
-    except Exception as problem:
-        return Answer(False, f"Your function raised {type(problem).__name__}: {problem}")
+    found, reply = called(answer, powers.clone(), mixture.clone())
+    if reply is not None:
+        return reply
     if not isinstance(found, torch.Tensor) or found.shape != powers.shape:
         return Answer(False, "Return one estimate for each source: a tensor of the shape of `powers`, (sources, bins, frames).")
     if torch.allclose(found.to(mixture.dtype), powers / powers.sum(dim=0) * mixture, atol=1e-4):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from unbraid.course.answers import Answer, explained, number, unanswered
+from unbraid.course.answers import Answer, called, explained, number, unanswered
 
 RATE, PITCH = 16000, 440
 PLAYED = 446
@@ -81,12 +81,9 @@ def exercise_3(answer: Any) -> Answer:
         return Answer(False, "Expected a function of the frequency and the sample rate.")
     rate = 8000
     f0 = np.linspace(200, 400, rate)
-    try:
-        found = answer(f0.copy(), rate)
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        return Answer(False, f"The function raised {type(error).__name__}: {error}. f0 is a numpy array.")
-    if found is ...:
-        return Answer(False, "Replace ... by your answer.")
+    found, reply = called(answer, f0.copy(), rate, hint="f0 is a numpy array.")
+    if reply is not None:
+        return reply
     try:
         wave = np.asarray(found, dtype=float)
     except (TypeError, ValueError):

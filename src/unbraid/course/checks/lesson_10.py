@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unbraid.course.answers import Answer, explained, number, unanswered
+from unbraid.course.answers import Answer, called, explained, number, unanswered
 
 BANDS, FACTORS = (359, 803, 887), (1, 4, 16)
 INPUTS, OUTPUTS, RANK = 384, 1536, 8
@@ -102,12 +102,9 @@ def exercise_3(answer: Any) -> Answer:
         return Answer(False, "Expected a function of a session and a waveform.")
     mixture = (3 + 2 * np.random.default_rng(0).standard_normal(4000)).astype(np.float32)
     session = HalvingSession()
-    try:
-        found = answer(session, mixture.copy())
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        return Answer(False, f"The function raised {type(error).__name__}: {error}. The input is called `mixture`.")
-    if found is ...:
-        return Answer(False, "Replace ... by your answer.")
+    found, reply = called(answer, session, mixture.copy(), hint="The input is called `mixture`.")
+    if reply is not None:
+        return reply
     return _judge(session, mixture, found)
 
 
