@@ -42,11 +42,6 @@ def use_style() -> None:
     matplotlib.rcParams.update(STYLE)
 
 
-def _figure(width: float, height: float) -> Figure:
-    with matplotlib.rc_context(STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
-
-
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, log_x: bool = False, log_y: bool = False
 ) -> Figure:
@@ -63,7 +58,7 @@ def curves(
         The figure.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7, 3.6)
+        figure = Figure(figsize=(7, 3.6), layout="constrained")
         axis = figure.subplots()
         for (name, (xs, ys)), marker in zip(lines.items(), cycle(MARKERS), strict=False):
             axis.plot(xs, ys, marker=marker, markersize=5, label=name)
@@ -105,7 +100,7 @@ def images(
     n = max(len(row) for row in rows.values())
     limits = float(first.min()) if low is None else low, float(first.max()) if high is None else high
     with matplotlib.rc_context(STYLE):
-        figure = _figure(1.4 + size * n, (size + 0.05) * len(rows))
+        figure = Figure(figsize=(1.4 + size * n, (size + 0.05) * len(rows)), layout="constrained")
         grid = figure.subplots(len(rows), n, squeeze=False)
         for line, (name, row) in zip(grid, rows.items(), strict=True):
             for axis in line:
@@ -133,7 +128,7 @@ def points(coordinates: Tensor, labels: Sequence[int], x: str = "code 1", y: str
     """
     values = coordinates.detach().cpu().numpy()
     with matplotlib.rc_context(STYLE):
-        figure = _figure(6, 5)
+        figure = Figure(figsize=(6, 5), layout="constrained")
         axis = figure.subplots()
         for label in sorted({int(label) for label in labels}):
             chosen = values[np.asarray([int(other) == label for other in labels])]
@@ -187,7 +182,7 @@ def spectra(
         panels: [bins, frames] each.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(1.2 + 3.1 * len(panels), 3.2)
+        figure = Figure(figsize=(1.2 + 3.1 * len(panels), 3.2), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (name, values) in zip(axes, panels.items(), strict=True):
             seconds = values.shape[1] * stft.hop_length / rate
@@ -215,7 +210,7 @@ def waveforms(signals: Mapping[str, Tensor], rate: int) -> Figure:
         signals: [samples] each.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(8, 0.6 + 1.3 * len(signals))
+        figure = Figure(figsize=(8, 0.6 + 1.3 * len(signals)), layout="constrained")
         axes: list[Axes] = list(figure.subplots(len(signals), 1, sharex=True, sharey=True, squeeze=False)[:, 0])
         for axis, (name, values), colour in zip(axes, signals.items(), cycle(COLOURS), strict=False):
             axis.plot(np.arange(len(values)) / rate, values.detach().cpu().numpy(), linewidth=0.8, color=colour)
@@ -237,7 +232,7 @@ def layers(widths: Sequence[int], names: Mapping[int, str] | None = None) -> Fig
     heights = [0.3 + np.log10(width) for width in widths]
     code = int(np.argmin(widths))
     with matplotlib.rc_context(STYLE):
-        figure = _figure(1.6 * len(widths), 2.6)
+        figure = Figure(figsize=(1.6 * len(widths), 2.6), layout="constrained")
         axis = figure.subplots()
         for index, (width, height) in enumerate(zip(widths, heights, strict=True)):
             axis.bar(index, height, 0.22, bottom=-height / 2, color=COLOURS[1 if index == code else 0])
@@ -264,7 +259,7 @@ def histogram(groups: Mapping[str, Tensor], x: str, bins: int = 40) -> Figure:
     values = {name: group.detach().cpu().numpy() for name, group in groups.items()}
     low, high = min(group.min() for group in values.values()), max(group.max() for group in values.values())
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7, 3)
+        figure = Figure(figsize=(7, 3), layout="constrained")
         axis = figure.subplots()
         for (name, group), hatch in zip(values.items(), cycle(("", "///")), strict=False):
             axis.hist(group, bins=list(np.linspace(low, high, bins)), alpha=0.7, label=name, hatch=hatch)
