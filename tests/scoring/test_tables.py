@@ -56,6 +56,7 @@ def test_statistics_over_tracks():
             "n": 2,
             "undefined": 3 / 8,
             "infinite": 0,
+            "negative_infinite": 0,
         }
     )
     undefined = summarise([TRACKS["third"]], protocol())["vocals"]["SDR"]
@@ -67,6 +68,7 @@ def test_statistics_over_tracks():
         "n": 0,
         "undefined": 1.0,
         "infinite": 0,
+        "negative_infinite": 0,
         "low": None,
         "high": None,
     }
@@ -167,33 +169,72 @@ def test_different_protocols_are_refused():
 def test_table_of_two_rows():
     rows = {"mine": summarise([*TRACKS.values()], protocol()), "nothing": summarise([TRACKS["third"]], protocol())}
     assert table(rows, record(protocol()), 3).splitlines() == [
-        "vocals (median of 3 test tracks, median of windows, dB)        SDR      ISR      SIR      SAR  undefined",
-        "  mine                                                        3.00     4.00     5.00     6.00      37.5%",
-        "  nothing                                                        -        -        -        -     100.0%",
+        "vocals (median of 3 test tracks, median of windows, dB)        SDR      ISR      SIR      SAR",
+        "  mine                                                        3.00     4.00     5.00     6.00",
+        "    undefined                                                37.5%    37.5%    37.5%    37.5%",
+        "       tracks                                                    2        2        2        2",
+        "  nothing                                                        -        -        -        -",
     ]
+
+
+def cells(*tracks, unit="dB", **more):
+    """Return the words of each line of a table, without the heading of the first block."""
+    rows = {"mine": summarise(tracks, protocol(**more))}
+    return [line.split() for line in table(rows, record(protocol(**more)) | {"unit": unit}, len(tracks)).splitlines()]
+
+
+def test_undefined_shares_belong_to_one_measure():
+    track = TrackScores({"vocals": {"uSDR": [1.0, 3.0], "SI-SDR": [None, 2.0], "LSD": [None, None]}}, 9, ())
+    head, *lines = cells(track)
+    assert head[-2:] == ["uSDR", "SI-SDR"] and lines == [["mine", "2.00", "2.00"], ["undefined", "50.0%"]]
+    text = table({"mine": summarise([track], protocol())}, record(protocol()), 1).splitlines()
+    assert text[2].endswith(f"{'50.0%':>9}") and len(text[2]) == len(text[1])  # below SI-SDR
+
+
+def test_infinite_scores_are_shown_with_their_sign():
+    values = {"a": [math.inf, None], "b": [-math.inf, None], "c": [math.inf, -math.inf], "d": [math.inf, -math.inf, 5.0, None]}
+    assert cells(TrackScores({"vocals": values}, 9, ()))[1:] == [
+        ["mine", "inf", "-inf", "5.00"], ["undefined", "25.0%"], ["+inf", "25.0%"], ["-inf", "25.0%"]
+    ]  # fmt: skip
+
+
+def test_averages_of_fewer_tracks_name_their_number():
+    tracks = [TrackScores({"vocals": {"SDR": [sdr], "SAR": [1.0]}}, 9, ()) for sdr in (2.0, math.inf, None)]
+    assert cells(*tracks)[1:] == [["mine", "2.00", "1.00"], ["undefined", "33.3%"], ["+inf", "33.3%"], ["tracks", "1"]]
+
+
+def test_ratios_beyond_the_rounding_limit():
+    track = TrackScores({"vocals": {"SAR": [247.86], "SIR": [-247.86], "SDR": [200.0]}}, 9, ())
+    assert cells(track)[1] == ["mine", ">", "200", "<", "-200", "200.00"]
+    assert cells(track, unit="ms")[1] == ["mine", "247.86", "-247.86", "200.00"]
+    rows = {"mine": summarise([track, track], protocol())}
+    lines = table(rows, record(protocol()), 2, ["mine"]).splitlines()
+    assert lines[2].split() == ["95", "%", "from", ">", "200", "<", "-200", "200.00"]
 
 
 def test_columns_come_from_all_rows():
     undefined, perfect = summarise([TRACKS["third"]], protocol()), summarise([scores(math.inf, math.inf)], protocol())
-    rows = {"silent": undefined, "perfect": perfect, "mixture": summarise([*TRACKS.values()], protocol())}
+    rows = {"silent": undefined, "perfect": perfect, "mixture": summarise([TRACKS["a song"]], protocol())}
     head, *lines = table(rows, record(protocol()), 1).splitlines()
-    assert head.split()[-5:] == [*BSS, "undefined"]
+    assert head.split()[-4:] == [*BSS]
     assert [line.split() for line in lines] == [
-        ["silent", "-", "-", "-", "-", "100.0%"],
-        ["perfect", "inf", "inf", "inf", "inf", "0.0%"],
-        ["mixture", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+        ["silent", "-", "-", "-", "-"],
+        ["perfect", "inf", "inf", "inf", "inf"],
+        ["mixture", "4.00", "5.00", "6.00", "7.00"],
+        ["undefined", "25.0%", "25.0%", "25.0%", "25.0%"],
     ]
 
 
 def test_models_have_two_lines_with_intervals():
-    rows = {"mine": summarise([*TRACKS.values()], protocol()), "mixture": summarise([*TRACKS.values()], protocol())}
-    assert [line.split() for line in table(rows, record(protocol()), 3, ["mine"]).splitlines()[1:]] == [
-        ["mine", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+    rows = {"mine": summarise([*TRACKS.values()], protocol()), "mixture": summarise([TRACKS["another"]], protocol())}
+    assert [line.split() for line in table(rows, record(protocol()), 1, ["mine"]).splitlines()[1:]] == [
+        ["mine", "3.00", "4.00", "5.00", "6.00"],
         ["95", "%", "from", "2.00", "3.00", "4.00", "5.00"],
         ["to", "4.00", "5.00", "6.00", "7.00"],
-        ["mixture", "3.00", "4.00", "5.00", "6.00", "37.5%"],
+        ["undefined", "37.5%", "37.5%", "37.5%", "37.5%"],
+        ["mixture", "2.00", "3.00", "4.00", "5.00"],
     ]
-    single = {"mine": summarise([TRACKS["a song"]], protocol())}
+    single = {"mine": summarise([TRACKS["another"]], protocol())}
     assert len(table(single, record(protocol()), 1, ["mine"]).splitlines()) == 2
 
 
@@ -204,7 +245,25 @@ def test_several_targets_have_a_row_for_their_mean():
     )
     lines = table({"mine": summarise([both], protocol())}, record(protocol()) | {"rest": "rest"}, 1).splitlines()
     assert lines[-2].split()[:4] == ["mean", "of", "2", "targets"]
-    assert lines[-1].split() == ["mine", "4.50", "5.00", "5.50", "6.00", "0.0%"]
+    assert lines[-1].split() == ["mine", "4.50", "5.00", "5.50", "6.00"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mean"),
+    [
+        (math.inf, math.inf, "inf"),
+        (-math.inf, -math.inf, "-inf"),
+        (math.inf, 1.0, "inf"),
+        (math.inf, -math.inf, "-"),
+        (math.inf, None, "-"),
+        (1.0, None, "-"),
+    ],
+)
+def test_mean_of_targets_keeps_infinity(first, second, mean):
+    track = TrackScores({"vocals": {"SDR": [first], "SAR": [1.0]}, "bass": {"SDR": [second], "SAR": [1.0]}}, 9, ())
+    head, row = cells(track)[-2:]
+    columns = dict(zip(head[4:], row[1:], strict=True))
+    assert columns.get("SDR", "-") == mean and columns["SAR"] == "1.00"
 
 
 def test_mean_over_targets_has_an_interval():
@@ -216,7 +275,7 @@ def test_mean_over_targets_has_an_interval():
     assert means == {"SDR": {"low": 4.0, "high": 6.0}}
     rows, rest = {"mine": summarise(tracks, protocol())}, record(protocol()) | {"rest": "rest"}
     lines = [line.split() for line in table(rows, rest, 2, ["mine"], {"mine": means}).splitlines()[-3:]]
-    assert lines == [["mine", "5.00", "0.0%"], ["95", "%", "from", "4.00"], ["to", "6.00"]]
+    assert lines == [["mine", "5.00"], ["95", "%", "from", "4.00"], ["to", "6.00"]]
     assert not intervals_of_mean([*tracks, track(None, 1.0, 1.0)], protocol(), "rest")
     assert not intervals_of_mean(tracks[:1], protocol(), "rest") and not intervals_of_mean([], protocol(), None)
 

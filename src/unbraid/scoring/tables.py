@@ -16,8 +16,11 @@ from unbraid.scoring.track_records import TrackScores
 
 TrackValues = dict[str, dict[str, float | None]]  # source: measure: value
 Summary = dict[str, dict[str, dict[str, float | int | None]]]  # source: measure: statistic: value
-Cells = dict[str, dict[str, tuple[str, float]]]  # row: measure: text of the cell, share of undefined windows
+Cells = dict[str, dict[str, str]]  # row: measure: text of the cell
 UNDEFINED = "-"
+LARGEST_DB = 200.0  # a ratio of energies above this limit depends on rounding errors
+# Statistics in the lines below a row, with their names in the table: shares of the windows that averages leave out
+LEFT_OUT = {"undefined": "undefined", "infinite": "+inf", "negative_infinite": "-inf"}
 SOURCES = "together"  # key of the record of a protocol: sources that are scored together
 
 
@@ -49,10 +52,10 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         protocol: protocol of the scores.
 
     Returns:
-        Nested dictionaries by source and measure. They contain the statistics over all tracks with a finite score, the share of
-        undefined windows, and the share of windows with an infinite score. `low` and `high` are the ends of the 95 % interval
-        of the average that the protocol defines, see `unbraid.scoring.bootstrap`. Tracks in which a source is unknown
-        are left out.
+        Nested dictionaries by source and measure. They contain the statistics over all tracks with a finite score, and the
+        shares of windows with an undefined score (`undefined`), the score infinity (`infinite`) and the score minus infinity
+        (`negative_infinite`). `low` and `high` are the ends of the 95 % interval of the average that the protocol defines, see
+        `unbraid.scoring.bootstrap`. Tracks in which a source is unknown are left out.
     """
     values, samples = [of_track(track.frames, protocol) for track in tracks], [track.samples for track in tracks]
     summary: Summary = {}
@@ -61,10 +64,9 @@ def summarise(tracks: Sequence[TrackScores], protocol: Protocol) -> Summary:
         for measure in measures:
             of_tracks = [value[source][measure] for value in values]
             windows = [value for track in tracks if source not in track.unknown for value in track.frames[source][measure]]
-            summary[source][measure] = statistics_of(of_tracks, samples, protocol.tracks) | {
-                "undefined": sum(value is None for value in windows) / max(1, len(windows)),
-                "infinite": sum(value is not None and math.isinf(value) for value in windows) / max(1, len(windows)),
-            }
+            found = summary[source][measure] = statistics_of(of_tracks, samples, protocol.tracks)
+            for key, value in {"undefined": None, "infinite": math.inf, "negative_infinite": -math.inf}.items():
+                found[key] = windows.count(value) / max(1, len(windows))
     return summary
 
 
@@ -80,8 +82,7 @@ def statistics_of(
 
     Returns:
         `mean`, `median`, `std`, `length_weighted` (mean weighted by the lengths), the number `n` of defined values, and the
-        ends
-        `low` and `high` of the interval, see `unbraid.scoring.bootstrap`. If `n` is 0, all of these except `n` are None.
+        ends `low` and `high` of the interval, see `unbraid.scoring.bootstrap`. If `n` is 0, all of these except `n` are None.
     """
     pairs = [(v, n) for v, n in zip(values, samples or [1] * len(values), strict=True) if v is not None]
     defined, lengths = [value for value, _ in pairs], [length for _, length in pairs]
@@ -151,9 +152,11 @@ def table(
     """Format the scores of several systems as a table for the terminal.
 
     The table has one block for each source, with one row for each system and one column for each measure. A cell contains the
-    average over the tracks (mean or median, see the protocol). The last column contains the share of undefined windows. Columns
-    without any score are left out. If there are several targets, the last block contains the mean over the targets. Below a
-    model, two lines contain the ends of the 95 % interval of each score.
+    average over the tracks (mean or median, see the protocol). It is `-` if all scores are undefined, and `inf` or `-inf` if
+    all defined scores are infinite. Measures without any score are left out. If there are several targets, the last block
+    contains the mean over the targets. Below a row, lines contain the ends of the 95 % interval of each score (models only),
+    the shares of windows that the average leaves out, and the number of averaged tracks if it is below the number of test
+    tracks.
 
     Args:
         rows: dictionary from the label of each row to the statistics of a system (the result of `summarise`).
@@ -168,30 +171,41 @@ def table(
     """
     statistic = {"median": "median", "mean": "mean", "length_weighted": "mean weighted by length"}[protocol["tracks"]]
     windows = f", {protocol['frames']} of windows" if protocol["window_seconds"] else ""
-    kind = f"{statistic} of {tracks} test tracks{windows}, {protocol.get('unit', 'dB')}"
+    unit = protocol.get("unit", "dB")
+    kind = f"{statistic} of {tracks} test tracks{windows}, {unit}"
     sources = list(dict.fromkeys(source for summary in rows.values() for source in summary))
     targets = [source for source in sources if source != protocol.get("rest")]
-    blocks = [(f"{source} ({kind})", source, _cells(rows, source, protocol["tracks"])) for source in sources]
+    blocks = [(f"{source} ({kind})", source, _cells(rows, source, protocol["tracks"], unit)) for source in sources]
     if len(targets) > 1:
-        blocks.append((f"mean of {len(targets)} targets", "", _mean_cells(rows, targets, protocol["tracks"])))
+        blocks.append((f"mean of {len(targets)} targets", "", _mean_cells(rows, targets, protocol["tracks"], unit)))
     width = max(len(text) for text in [*(heading for heading, *_ in blocks), *(f"  {label}" for label in rows)]) + 2
     prefix = "G" if protocol["tracks"] == "length_weighted" else ""  # usual names: GNSDR, GSIR, GSAR
     lines = []
     for heading, source, cells in blocks:
-        measures = list(dict.fromkeys(m for row in cells.values() for m, (text, _) in row.items() if text != UNDEFINED))
-        lines.append(f"{heading:<{width}}" + "".join(f"{prefix + measure:>9}" for measure in measures) + "  undefined")
+        measures = list(dict.fromkeys(m for row in cells.values() for m, text in row.items() if text != UNDEFINED))
+        lines.append(f"{heading:<{width}}" + "".join(f"{prefix + measure:>9}" for measure in measures))
         for label, row in cells.items():
-            share = max((row[measure][1] for measure in measures if measure in row), default=1.0)
-            texts = (row[measure][0] if measure in row else UNDEFINED for measure in measures)
-            lines.append(f"{f'  {label}':<{width}}{''.join(f'{text:>9}' for text in texts)}{share:>11.1%}")
+            lines.append(f"{f'  {label}':<{width}}" + "".join(f"{row.get(measure, UNDEFINED):>9}" for measure in measures))
+            own = rows[label].get(source, {})
             if label in models:
-                ends = rows[label].get(source, {}) if source else (means or {}).get(label, {})
-                lines += interval_lines(ends, measures, width, 9)
+                lines += interval_lines(own if source else (means or {}).get(label, {}), measures, width, 9, unit=unit)
+            lines += _left_out_lines([own.get(measure, {}) for measure in measures], protocol["tracks"], tracks, width)
     return "\n".join(lines)
 
 
+def _left_out_lines(columns: Sequence[Mapping[str, Any]], statistic: str, tracks: int, width: int) -> list[str]:
+    """Return lines with the shares of windows that the averages leave out, and with the numbers of averaged tracks."""
+    averages = [column if column.get(statistic) is not None else {} for column in columns]
+    rows = {}
+    for key, name in LEFT_OUT.items():
+        rows[name] = [f"{share:.1%}" if (share := column.get(key)) else "" for column in averages]
+    rows["tracks"] = [f"{count}" if (count := column.get("n") or tracks) < tracks else "" for column in averages]
+    lines = [f"{f'{name:>13}':<{width}}" + "".join(f"{text:>9}" for text in row) for name, row in rows.items() if any(row)]
+    return [line.rstrip() for line in lines]
+
+
 def interval_lines(
-    scores: Mapping[str, Mapping[str, Any]], measures: Sequence[str], width: int, column: int, digits: int = 2
+    scores: Mapping[str, Mapping[str, Any]], measures: Sequence[str], width: int, column: int, digits: int = 2, unit: str = ""
 ) -> list[str]:
     """Return two lines of a table with the ends of the 95 % intervals. Without an interval, the result is empty.
 
@@ -201,6 +215,7 @@ def interval_lines(
         width: width of the first column in characters.
         column: width of each other column in characters.
         digits: number of decimals.
+        unit: unit of the scores. Only the ends in dB are limited, see `LARGEST_DB`.
 
     Returns:
         The lines.
@@ -209,44 +224,44 @@ def interval_lines(
     for key, name in (("low", "95 % from"), ("high", "to")):
         ends = [scores.get(measure, {}).get(key) for measure in measures]
         if any(end is not None for end in ends):
-            lines.append(f"{f'{name:>13}':<{width}}" + "".join(f"{_text(end, 0, digits):>{column}}" for end in ends))
+            texts = [UNDEFINED if end is None else _text(end, unit, digits) for end in ends]
+            lines.append(f"{f'{name:>13}':<{width}}" + "".join(f"{text:>{column}}" for text in texts))
     return lines
 
 
-def _cells(rows: Mapping[str, Summary], source: str, statistic: str) -> Cells:
-    """Return the table cells of one source, by row and measure. A cell contains a text and the share of undefined windows."""
+def _cells(rows: Mapping[str, Summary], source: str, statistic: str, unit: str) -> Cells:
+    """Return the texts of the table cells of one source, by row and measure."""
     return {
-        label: {
-            measure: (_text(values[statistic], values.get("infinite") or 0), float(values["undefined"] or 0))
-            for measure, values in summary[source].items()
-        }
+        label: {measure: _text(_value(values, statistic), unit) for measure, values in summary[source].items()}
         for label, summary in rows.items()
         if source in summary
     }
 
 
-def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: str) -> Cells:
-    """Return the table cells with the mean over the targets, by row and measure.
-
-    The mean is undefined if the score of one target is undefined or infinite.
-    """
+def _mean_cells(rows: Mapping[str, Summary], targets: Sequence[str], statistic: str, unit: str) -> Cells:
+    """Return the texts of the table cells with the mean over the targets, by row and measure."""
     cells: Cells = {}
     for label, summary in rows.items():
         if all(target in summary for target in targets):
             cells[label] = {}
             for measure in summary[targets[0]]:
-                values = [summary[target].get(measure, {}) for target in targets]
-                scores = [value.get(statistic) for value in values]
-                mean = None if None in scores else statistics.fmean(score for score in scores if score is not None)
-                cells[label][measure] = (_text(mean, 0), max(float(value.get("undefined") or 0) for value in values))
+                values = [_value(summary[target].get(measure, {}), statistic) for target in targets]
+                cells[label][measure] = _text(sum(values) / len(values), unit)
     return cells
 
 
-def _text(value: float | None, infinite: float, digits: int = 2) -> str:
-    """Return a score as text.
+def _value(values: Mapping[str, float | int | None], statistic: str) -> float:
+    """Return the average of the finite scores. Without finite scores, return infinity with its sign, or NaN if undefined."""
+    if (average := values.get(statistic)) is not None:
+        return average
+    infinite = [value for key, value in (("infinite", math.inf), ("negative_infinite", -math.inf)) if values.get(key)]
+    return infinite[0] if len(infinite) == 1 else math.nan
 
-    If the score is None, return `inf` if some windows have an infinite score, otherwise `-`.
-    """
-    if value is None:
-        return "inf" if infinite else UNDEFINED
+
+def _text(value: float, unit: str, digits: int = 2) -> str:
+    """Return a score as text. A score in dB beyond `LARGEST_DB` is only compared with this limit."""
+    if math.isnan(value):
+        return UNDEFINED
+    if unit == "dB" and LARGEST_DB < abs(value) < math.inf:
+        return f"> {LARGEST_DB:.0f}" if value > 0 else f"< -{LARGEST_DB:.0f}"
     return f"{value:.{digits}f}"
