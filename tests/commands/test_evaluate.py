@@ -1,6 +1,7 @@
 """scripts/evaluate.py scores runs, files and oracles with named protocols."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -296,6 +297,38 @@ def test_compare_with_needs_the_same_protocol(cli, run):
     assert status == 0 and f"  {other}" in out
     status, _, err = cli(f"run={run}", f"compare_with=[{other}]", script=SCRIPT)
     assert status == 1 and has_names(err, "energy_ratios ikala_nsdr")
+
+
+def test_compared_runs_need_all_protocols_first(cli, run, tmp_path):
+    """The error contains one command for each run, which a shell and Hydra read without a change."""
+    others = [Path(shutil.copytree(run, tmp_path / name)) for name in ("b's run, (1)", "c")]
+    words = [
+        f"run={run}",
+        "protocol=[musdb18_mdx,energy_ratios,msst]",
+        f"compare_with=[{json.dumps(str(others[0]))},{others[1]}]",
+    ]
+    before = files_below(run)
+    status, _, err = cli(*words, script=SCRIPT)
+    assert status == 1 and f"error: compare_with={others[0]}, {others[1]}: " in err and files_below(run) == before
+    commands = err.partition(". Type ")[2].strip().split(" && ")
+    expected = [["python", SCRIPT, f"run={other}", "protocol=[musdb18_mdx,msst]"] for other in others]
+    assert [shlex.split(command) for command in commands] == expected
+    for command in commands:
+        status, _, err = cli(*shlex.split(command)[2:], script=SCRIPT)
+        assert status == 0, err
+    status, out, err = cli(*words, script=SCRIPT)
+    assert status == 0 and out.count("b's run, (1) equals run in vocals") == 3, err
+
+
+def test_compared_files_need_the_same_tracks(error_of, run, tmp_path):
+    scores = load(run / "scores.json")
+    scores["tracks"].pop("song 3")
+    (tmp_path / "other.json").write_text(json.dumps(scores))
+    shutil.rmtree(run / "scores")
+    before = files_below(run)
+    error = error_of("evaluate", f"run={run}", f"compare_with=[{tmp_path / 'other.json'}]")
+    assert error.where == f"compare_with={tmp_path / 'other.json'}" and "song 3" in error.found
+    assert files_below(run) == before
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Validation of ensembles: targets whose weights do not help get the best member, and the printed tables."""
 
+from dataclasses import replace
+
 import torch
 
 from tests.models.test_ensemble import RATE, combined, member
@@ -43,8 +45,9 @@ def test_fitted_weights_are_never_worse():
 
 
 def test_usual_modes_can_be_worse():
-    _, result = fitted("min")
+    model, result = fitted("min")
     assert (result.ensemble < result.members.amax(dim=0)).any() and not result.alone.any()
+    assert "warning" not in validation_text(["a", "b"], model, result)  # nothing was fitted
 
 
 def test_tables_and_record_name_members_and_bands(monkeypatch):
@@ -55,7 +58,10 @@ def test_tables_and_record_name_members_and_bands(monkeypatch):
     rows = [line.split() for line in validation_text(["a", "b"], model, result).splitlines()]
     assert ["ensemble", "99.00", "nan"] in rows and ["a", "0.25", "0.00"] in rows
     assert ["weights", "of", "vocals", "to", "1000", "Hz", "to", "4096", "Hz"] in rows
-    assert rows[-1][:5] == ["weights", "of", "drums:", "only", "a,"]
+    assert rows[-3][:5] == ["weights", "of", "drums:", "only", "a,"]
+    assert rows[-1][0] == "warning:" and {"2", "validation", "tracks."} <= {*rows[-1]}
+    enough = replace(result, tracks=["song"] * 10)
+    assert "warning" not in validation_text(["a", "b"], model, enough)
     record = validation_record(["a", "b"], model, result)
     assert record["weights"] == {"vocals": {"a": [0.25, 0.0], "b": [0.75, 1.0]}, "drums": {"a": [1.0, 1.0], "b": [0.0, 0.0]}}
     assert record["validation"]["ensemble"] == {"vocals": 99.0, "drums": None}

@@ -39,7 +39,6 @@ from unbraid.runs.records import ENDED, own_choices, read_record
 from unbraid.runs.text import echo
 from unbraid.scoring.oracles import ORACLES
 from unbraid.scoring.published import PublishedScores, comparison_text
-from unbraid.scoring.tables import refuse_mixed
 
 METHODS = ("run", "estimates", "oracle")
 NOT_WITH_SWEEP = (*METHODS, "output", "compare_with")
@@ -128,9 +127,10 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     sessions_of.cache_clear()  # files may have changed since this process last scored them
     configs = _by_protocol(config, typed)
     sessions = sessions_of(_texts(configs))
-    prepared = [_prepare(one, session, typed) for one, session in zip(configs, sessions, strict=True)]
-    _score(sorted({number for _, missing in prepared for number in missing}), _texts(configs), config.processes)
-    for one, session, (other, _) in zip(configs, sessions, prepared, strict=True):
+    others = read_others(configs, [session.scorer for session in sessions], typed)
+    missing = [number for session in sessions for number in _prepare(session)]
+    _score(sorted({*missing}), _texts(configs), config.processes)
+    for one, session, other in zip(configs, sessions, others, strict=True):
         _finish(one, session, other, other_data="data" in typed)
 
 
@@ -154,14 +154,9 @@ def _by_protocol(config: DictConfig, typed: Sequence[str]) -> list[DictConfig]:
     return configs
 
 
-def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[int]]:
-    """Check a protocol, and print how many tracks are already scored.
-
-    Return the scores of the models in `compare_with`, and the numbers of the tracks without stored scores.
-    """
+def _prepare(session: Session) -> list[int]:
+    """Check a protocol, and print how many tracks are already scored. Return the numbers of the tracks without scores."""
     scorer = session.scorer
-    others = read_others(config, scorer, typed)
-    refuse_mixed({session.label: scorer.record} | {name: other["protocol"] for name, other in others.items()})
     scorer.check_folder()
     missing = _missing(session)
     filed = len(scorer.tracks) - len(missing)
@@ -170,7 +165,7 @@ def _prepare(config: DictConfig, session: Session, typed: Sequence[str]) -> tupl
     record = read_record(session.origin.folder) if session.scores_run else None
     if record is not None and record["state"] not in ENDED:
         echo(f"warning: the training of this run has not ended (state: {record['state']}); its weights can change")
-    return others, missing
+    return missing
 
 
 def _missing(session: Session) -> list[int]:

@@ -18,6 +18,8 @@ from unbraid.evaluation.methods import SeparatorMethod
 from unbraid.inference.chunked import InferenceOptions
 from unbraid.models.separators.ensemble import Ensemble
 
+FEW_TRACKS = 10  # with fewer validation tracks, the weights can fit the tracks by chance
+
 
 @dataclass(frozen=True)
 class ValidationResult:
@@ -109,7 +111,8 @@ def validation_text(names: Sequence[str], ensemble: Ensemble, result: Validation
         result: result of `fit_ensemble`.
 
     Returns:
-        A table with one row for each member and one for the ensemble. With fitted weights, one more table for each target.
+        A table with one row for each member and one for the ensemble. With fitted weights, one more table for each target, and
+        a warning if the weights were fitted on fewer than `FEW_TRACKS` tracks.
     """
     targets, width = ensemble.targets, max(len(name) for name in (*names, "ensemble", "mean uSDR in dB")) + 2
     count = f"{len(result.tracks)} validation track{'s' * (len(result.tracks) != 1)}"
@@ -128,6 +131,11 @@ def validation_text(names: Sequence[str], ensemble: Ensemble, result: Validation
         lines += ["", f"{title:<{width}}" + "".join(f"{f'to {high:.0f} Hz':>12}" for high in highs)]
         for m, name in enumerate(names):
             lines.append(f"{name:<{width}}" + "".join(f"{value:>12.2f}" for value in ensemble.weights[s, :, m].tolist()))
+    if len(result.tracks) < FEW_TRACKS:
+        lines += [
+            "",
+            f"warning: the weights were fitted on {count}. With fewer than {FEW_TRACKS}, they can fit the tracks by chance",
+        ]
     return "\n".join(lines)
 
 
