@@ -6,6 +6,7 @@ import pytest
 
 from tests.evaluation.test_scorer import opened, rows, scorer, scorer_of  # noqa: F401  fixture
 from tests.models.test_separators import Constant
+from unbraid.evaluation.methods import SeparatorMethod
 from unbraid.evaluation.scorer import ESTIMATE
 from unbraid.evaluation.separation_options import OptionResult, choices_of, measure_options, options_record, options_text
 from unbraid.inference.chunked import InferenceOptions
@@ -20,12 +21,33 @@ def test_choices_add_one_option_each():
 
 
 def test_options_of_a_constant_mask_gain_nothing(scorer):  # noqa: F811
-    results = measure_options(rows(scorer, partial(Constant, 0.5))[ESTIMATE], scorer)
+    (results,) = measure_options([rows(scorer, partial(Constant, 0.5))[ESTIMATE]], [scorer])
     assert results[0].name == "unchanged" and results[0].gain is None
     for result in results[1:]:
         assert (result.target, result.gain.tracks) == ("vocals", len(scorer.tracks))
         assert result.gain.mean == pytest.approx(0, abs=1e-3) and result.mean == pytest.approx(results[0].mean, abs=1e-3)
         assert result.seconds > 0
+
+
+def test_times_are_the_smallest_of_alternating_passes(scorer, monkeypatch):  # noqa: F811
+    """Two protocols share estimates and times. Another program slows down the passes 0 (warm-up) to 7."""
+    clock, passes = [0.0], []
+
+    def separate(method, name):
+        if name not in method.latest:
+            slow = 100.0 if len(passes) < 8 else 0.0
+            passes.append(method.options.shifts)
+            clock[0] += method.options.shifts + slow
+        return original(method, name)
+
+    original = SeparatorMethod.separate
+    monkeypatch.setattr(SeparatorMethod, "separate", separate)
+    monkeypatch.setattr("unbraid.evaluation.separation_options.time.perf_counter", lambda: clock[0])
+    method = rows(scorer, partial(Constant, 0.5))[ESTIMATE]
+    first, second = measure_options([method, method], [scorer, scorer])
+    shifts = [option.shifts for option in choices_of(method.options, method.separator.channels).values()]
+    assert passes[:19] == shifts[:1] + 3 * shifts and len(passes) == 19 + len(shifts) * len(scorer.tracks)
+    assert [one.seconds for one in first] == [one.seconds for one in second] == pytest.approx(shifts)
 
 
 def result(name: str, mean: float | None, gain: Difference | None, seconds: float) -> OptionResult:
@@ -42,7 +64,7 @@ def test_an_option_pays_if_its_interval_is_above_zero():
     assert [one.pays for one in results] == [False, True, False, False]
     head, *lines = options_text(results, "uSDR").splitlines()
     assert head.split()[:2] == ["vocals,", "uSDR"]
-    assert lines[0].split() == ["unchanged", "6.00", "2.0", "1.0"]
-    assert lines[1].split() == ["shifts=4", "-", "+0.30", "+0.10", "to", "+0.50", "8.0", "4.0", "yes"]
-    assert lines[3].split() == ["polarity=true", "-", "+0.30", "8.0", "4.0", "no"]
+    assert lines[0].split() == ["unchanged", "6.00", "2.00", "1.0"]
+    assert lines[1].split() == ["shifts=4", "-", "+0.30", "+0.10", "to", "+0.50", "8.00", "4.0", "yes"]
+    assert lines[3].split() == ["polarity=true", "-", "+0.30", "8.00", "4.0", "no"]
     assert options_record(results)[1]["gain"]["low"] == 0.1 and options_record(results)[1]["pays"] is True

@@ -130,8 +130,9 @@ def _evaluate(config: DictConfig, typed: Sequence[str]) -> None:
     others = read_others(configs, [session.scorer for session in sessions], typed)
     missing = [number for session in sessions for number in _prepare(session)]
     _score(sorted({*missing}), _texts(configs), config.processes)
-    for one, session, other in zip(configs, sessions, others, strict=True):
-        _finish(one, session, other, other_data="data" in typed)
+    options = _measured(config, sessions)
+    for one, session, other, measured in zip(configs, sessions, others, options, strict=True):
+        _finish(one, session, other, measured, other_data="data" in typed)
 
 
 def _texts(configs: Sequence[DictConfig]) -> tuple[str, ...]:
@@ -175,7 +176,13 @@ def _missing(session: Session) -> list[int]:
     return [number for number, track in tracks if not all(scorer.filed(row, method, track) for row, method in rows)]
 
 
-def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[str, Any]], other_data: bool) -> None:
+def _finish(
+    config: DictConfig,
+    session: Session,
+    others: Mapping[str, Mapping[str, Any]],
+    options: Sequence[OptionResult],
+    other_data: bool,
+) -> None:
     """Write the scores under one protocol, and print the table of scores."""
     scorer = session.scorer
     scores = scorer.scores(session.rows, str(session.checkpoint) if session.scores_run else session.label)
@@ -183,7 +190,6 @@ def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[s
     if seen:
         scores["trained_on"] = seen
     scores |= _published(config, scores, other_data)
-    options = _measured(config, session)
     if options:
         scores["tta"] = options_record(options)
     write_scores(scorer.folder, scores)
@@ -202,12 +208,13 @@ def _finish(config: DictConfig, session: Session, others: Mapping[str, Mapping[s
     echo(f"tracks  {scorer.folder / ESTIMATE / 'test'}")
 
 
-def _measured(config: DictConfig, session: Session) -> list[OptionResult]:
-    """Measure the options of the separation if the key `tta` requests it."""
-    method = session.rows[ESTIMATE]
-    if config.tta is None or not isinstance(method, SeparatorMethod):
-        return []
-    return measure_options(method, session.scorer)
+def _measured(config: DictConfig, sessions: Sequence[Session]) -> list[list[OptionResult]]:
+    """Measure the options of the separation under each protocol if the key `tta` requests it."""
+    methods = [session.rows[ESTIMATE] for session in sessions]
+    separators = [method for method in methods if isinstance(method, SeparatorMethod)]
+    if config.tta is None or not separators:
+        return [[] for _ in sessions]
+    return measure_options(separators, [session.scorer for session in sessions])
 
 
 def _check_method(config: DictConfig) -> None:

@@ -1,7 +1,10 @@
 """Measure whether options of the separation (shifts, swapped channels, inverted polarity, overlap) improve the scores.
 
-Each option is used alone, next to the options of the command. The time of the separation is measured, too. Every option only
-averages more estimates of the same network, so the network is not trained again.
+Each option is used alone, next to the options of the command. Every option only averages more estimates of the same network, so
+the network is not trained again.
+
+The time of the separation is measured on one track of middle length. All options are used in turn, and this is repeated. The
+smallest time of each option is kept, because other programs can only increase a time.
 """
 
 import time
@@ -20,6 +23,7 @@ from unbraid.scoring.significance import Difference, difference
 from unbraid.scoring.tables import of_track
 
 UNCHANGED = "unchanged"
+REPEATS = 3  # of each time measurement
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class OptionResult:
         target: name of the target.
         mean: mean score over the tracks with this option; None if a track has an undefined score.
         gain: score with this option minus score without it; None for the unchanged options, and if no track has both scores.
-        seconds: time of the separation of all tracks in seconds.
+        seconds: time of the separation of one track in seconds.
     """
 
     name: str
@@ -64,30 +68,47 @@ def choices_of(options: InferenceOptions, channels: int) -> dict[str, InferenceO
     return {UNCHANGED: options} | {name: changed for name, changed in made.items() if changed != options}
 
 
-def measure_options(method: SeparatorMethod, scorer: Scorer) -> list[OptionResult]:
+def measure_options(methods: Sequence[SeparatorMethod], scorers: Sequence[Scorer]) -> list[list[OptionResult]]:
     """Separate and score all tracks with each option. Nothing is stored.
 
     Args:
-        method: separator with the options of the command.
-        scorer: scorer of the tracks. The first measure of its protocol is used.
+        methods: separator with the options of the command, for each protocol.
+        scorers: scorer of the same tracks, for each protocol. The first measure of its protocol is used.
 
     Returns:
-        One result for each option and target. The first results are those of the unchanged options.
+        The results under each protocol: one result for each option and target. The first results are those of the unchanged
+        options. The times are the same under all protocols.
     """
-    values: dict[str, np.ndarray] = {}
-    seconds: dict[str, float] = {}
-    for name, options in choices_of(method.options, method.separator.channels).items():
-        changed = SeparatorMethod(method.separator, method.weights, method.mixtures, method.sample_rate, options)
-        if not values:
-            changed.separate(scorer.tracks[0].name)  # the first call of a network can be slower
-            changed.latest.clear()
-        seconds[name], scores = 0.0, []
-        for track in tqdm(scorer.tracks, desc=name, unit="track", leave=False, disable=None):
+    choices = choices_of(methods[0].options, methods[0].separator.channels)
+    seconds = _seconds({name: replace(methods[0], options=options) for name, options in choices.items()}, scorers[0].tracks)
+    values: list[dict[str, np.ndarray]] = [{} for _ in scorers]
+    for name, options in choices.items():
+        changed = {id(method): replace(method, options=options) for method in methods}  # equal methods share their estimates
+        scores: list[list[np.ndarray]] = [[] for _ in scorers]
+        for number in tqdm(range(len(scorers[0].tracks)), desc=name, unit="track", leave=False, disable=None):
+            for method, scorer, of_tracks in zip(methods, scorers, scores, strict=True):
+                of_tracks.append(_scores(changed[id(method)], scorer, scorer.tracks[number]))
+        for found, of_tracks in zip(values, scores, strict=True):
+            found[name] = np.stack(of_tracks, axis=-1)
+    return [_results(found, scorer, seconds) for found, scorer in zip(values, scorers, strict=True)]
+
+
+def _seconds(methods: Mapping[str, SeparatorMethod], tracks: Sequence[StoredTrack]) -> dict[str, float]:
+    """Measure the time of the separation of the track of middle length with each method."""
+    track = sorted(tracks, key=lambda track: track.length)[len(tracks) // 2].name
+    next(iter(methods.values())).separate(track)  # the first call of a network can be slower
+    seconds = dict.fromkeys(methods, float("inf"))
+    for _ in range(REPEATS):
+        for name, method in methods.items():
+            method.latest.clear()
             start = time.perf_counter()
-            changed.separate(track.name)
-            seconds[name] += time.perf_counter() - start
-            scores.append(_scores(changed, scorer, track))
-        values[name] = np.stack(scores, axis=-1)
+            method.separate(track)
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
+
+
+def _results(values: Mapping[str, np.ndarray], scorer: Scorer, seconds: Mapping[str, float]) -> list[OptionResult]:
+    """Return one result for each target and option from the scores [names, tracks] of each option."""
     targets = scorer.source_group.names[: len(scorer.targets)]
     return [
         OptionResult(
@@ -131,7 +152,7 @@ def options_text(results: Sequence[OptionResult], measure: str) -> str:
                 gain = f"{row.gain.mean:+.2f}"
                 interval = "" if row.gain.low is None else f"{row.gain.low:+.2f} to {row.gain.high:+.2f}"
             pays = "" if row.name == UNCHANGED else "yes" if row.pays else "no"
-            cost = f"{row.seconds:>9.1f}{row.seconds / max(rows[0].seconds, 1e-9):>7.1f}"
+            cost = f"{row.seconds:>9.2f}{row.seconds / max(rows[0].seconds, 1e-9):>7.1f}"
             lines.append(f"  {row.name:<26}{mean:>8}{gain:>8}{interval:>18}{cost}  {pays}".rstrip())
     return "\n".join(lines)
 
