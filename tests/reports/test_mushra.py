@@ -168,6 +168,19 @@ def test_simulated_listeners_give_the_right_measure(test, capsys, measure, other
     assert summary["ratings"]["anchor: mixture"] == {"mean": 15, "low": 15, "high": 15}
 
 
+def test_no_measure_agrees_if_all_scores_are_equal(test, capsys):
+    files = simulate(test)
+    for run in test.parent.glob("*-demo-0"):
+        content = json.loads((run / "scores.json").read_text())
+        for track in content["tracks"].values():
+            track["vocals"] = {"NSDR": 8.0, "SIR": 8.0}
+        (run / "scores.json").write_text(json.dumps(content))
+    summarise_test(test, files)
+    out = capsys.readouterr().out
+    assert "No measure is shown to rank the systems" in out and "agrees best" not in out
+    assert [result["items"] for result in json.loads((test / "summary.json").read_text())["measures"]] == [0, 0]
+
+
 def test_random_listeners_only(test):
     with pytest.raises(InputError) as raised:
         summarise_test(test, simulate(test)[-1:])

@@ -40,6 +40,16 @@ def test_agreement_is_the_share_of_pairs():
     assert tau == pytest.approx(stats.kendalltau([2, 1, 3], [10, 20, 30]).statistic)
 
 
+def test_measures_with_an_interval_above_zero_come_first():
+    """The measure `unsteady` has the larger D, but its interval contains 0: it reverses one of five items."""
+    ratings, right, reversed_ = np.tile([10.0, 20, 30], (1, 5, 1)), [1.0, 2, 3], [3.0, 2, 1]
+    first, second = agreements(
+        ratings, {"unsteady": np.array([*4 * [right], reversed_]), "steady": np.array(5 * [[2.0, 1, 3]])}
+    )
+    assert (first.measure, first.items, first.low) == ("steady", pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert (second.items, second.worse) == (pytest.approx(0.6), False) and second.low < 0 < second.high
+
+
 def test_equal_ratings_compare_no_measure():
     assert agreements(np.full((2, 3, 2), 50.0), {"one": np.zeros((3, 2))}) == []
     assert agreements(simulated()[0], {}) == []

@@ -76,11 +76,11 @@ def _measure_table(measures: Sequence[Agreement]) -> str:
         interval = _interval(result.low, result.high, "5.2f")
         rows.append(f"{one_line(result.measure):<{width}}  {result.items:9.2f}  {interval:14} {means}".rstrip())
     best, *others = measures
-    equal = [one_line(result.measure) for result in others if not result.worse]
-    rows.append(f"\nThe order of the systems by {one_line(best.measure)} agrees best with the listeners.")
     if best.low is None or best.low <= 0:
-        rows.append("The agreement may be luck: the interval contains 0 or is unknown.")
-    if equal:
+        rows.append("\nNo measure is shown to rank the systems as the listeners did: no 95 % interval is above 0.")
+        return "\n".join(rows)
+    rows.append(f"\nThe order of the systems by {one_line(best.measure)} agrees best with the listeners.")
+    if equal := [one_line(result.measure) for result in others if not result.worse]:
         rows.append(f"The test does not show a difference to {', '.join(equal)}.")
     elif others:
         rows.append("All other measures agree less: the 95 % interval of each difference excludes 0.")

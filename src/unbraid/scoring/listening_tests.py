@@ -60,8 +60,8 @@ class Agreement:
         high: upper end of the 95 % interval of `items`; None for one listener and one item.
         means: Somers' D over the pairs of systems, from the mean score and the mean rating of each system; None if the
             listeners gave all systems the same mean rating.
-        worse: True if the measure agrees less with the listeners than the best measure: the 95 % interval of the difference
-            excludes 0.
+        worse: True if the measure agrees less with the listeners than the best measure, the first result of `agreements`: the
+            95 % interval of the difference excludes 0.
     """
 
     measure: str
@@ -125,7 +125,8 @@ def agreements(ratings: np.ndarray, scores: Mapping[str, np.ndarray]) -> list[Ag
         ratings: [listeners, items, systems]; scores: each [items, systems].
 
     Returns:
-        One result for each measure, the best measure first. The list is empty if the listeners rated all systems equally.
+        One result for each measure, in the order of Somers' D. Measures whose interval is above 0 come first. The list is empty
+        if the listeners rated all systems equally.
     """
     listeners, items, systems = ratings.shape
     first, second = np.array([*combinations(range(systems), 2)], dtype=int).reshape(-1, 2).T
@@ -140,17 +141,18 @@ def agreements(ratings: np.ndarray, scores: Mapping[str, np.ndarray]) -> list[Ag
     orders = {name: _sign(table[:, first] - table[:, second]) for name, table in scores.items()}
     found = {name: float(_somers(heard, order, np.ones((1, items)))[0]) for name, order in orders.items()}
     draws = {name: _somers(drawn, order, of_items) for name, order in orders.items()}
-    ranking = sorted(found, key=lambda name: -found[name])
+    ends = {name: tuple(map(float, np.nanpercentile(draws[name], PERCENTILES))) for name in found}
+    single = listeners == items == 1
+    ranking = sorted(found, key=lambda name: (single or ends[name][0] <= 0, -found[name]))
     overall, once = _sign(differences.mean(axis=(0, 1)))[None, None], np.ones((1, 1))
     results = []
     for name in ranking:
-        low, high = map(float, np.nanpercentile(draws[name], PERCENTILES))
+        low, high = (None, None) if single else ends[name]
         lead = float(np.nanpercentile(draws[ranking[0]] - draws[name], PERCENTILES[0]))
         means = _means_of_complete_items(scores[name])
         on_means = float(_somers(overall, _sign(means[first] - means[second])[None], once)[0])
-        single = listeners == items == 1
         of_means = None if np.isnan(on_means) else on_means
-        results.append(Agreement(name, found[name], None if single else low, None if single else high, of_means, lead > 0))
+        results.append(Agreement(name, found[name], low, high, of_means, lead > 0))
     return results
 
 
