@@ -30,6 +30,23 @@ def test_common_folder_layouts_are_found(tmp_path, place):
     assert folder.read(TRACK, 8000, 1, 100) == pytest.approx(np.full((1, 1, 100), 0.25), abs=1e-3)
 
 
+def test_folders_in_the_name_of_a_track_are_found(tmp_path):
+    """With `data=stems`, the track in the folder `test/t0` has the name `test - t0`."""
+    write(tmp_path / "test/t0/vocals.wav", value=0.25)
+    folder = EstimateFolder(tmp_path, ["vocals"])
+    assert folder.read("test - t0", 8000, 1, 100) == pytest.approx(np.full((1, 1, 100), 0.25), abs=1e-3)
+    write(tmp_path / "test - t0/vocals.wav", value=0.5)
+    assert folder.read("test - t0", 8000, 1, 100)[0, 0, 0] == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(InputError) as error:
+        folder.check(["test - t1"])
+    paths = ["test - t1/vocals.wav", "test/test - t1/vocals.wav", "test/t1/vocals.wav", "vocals/test - t1.wav"]
+    assert error.value.expected.split(" or ") == paths
+    write(tmp_path / "vocals.wav")
+    with pytest.raises(InputError) as error:
+        folder.check(["test - .."])
+    assert "test/.." not in error.value.expected
+
+
 def test_targets_keep_their_order(tmp_path):
     for value, target in enumerate(("vocals", "drums", "bass"), start=1):
         write(tmp_path / TRACK / f"{target}.wav", value=value / 10)
@@ -79,7 +96,7 @@ def test_missing_target_is_refused(tmp_path, track, found):
     with pytest.raises(InputError) as error:
         EstimateFolder(tmp_path, ["vocals"]).check([track])
     assert (error.value.where, error.value.found) == (str(tmp_path), found)
-    assert error.value.expected == f"{track}/vocals.wav or vocals/{track}.wav"
+    assert error.value.expected == f"{track}/vocals.wav or test/{track}/vocals.wav or vocals/{track}.wav"
 
 
 def test_two_files_for_one_target_are_refused(tmp_path):

@@ -13,12 +13,15 @@ from unbraid import audio
 from unbraid.data.layouts.folders import audio_files
 from unbraid.runs.errors import InputError
 
+FOLDERS = " - "  # in the name of a track: between the names of folders, see `unbraid.data.layouts`
+
 
 class EstimateFolder:
     """Read estimated sources from a folder with one audio file for each target of each track.
 
-    The path of a file is the first existing path of these three: `<track>/<target>.*`, `test/<track>/<target>.*` and
-    `<target>/<track>.*`. Every audio format is accepted.
+    The path of a file is the first existing path of these four: `<track>/<target>.*`, `test/<track>/<target>.*`,
+    `<target>/<track>.*`, and `<track>/<target>.*` with folders in place of the text ` - `: the name `test - song` of a track in
+    the folder `test/song` gives `test/song/<target>.*`. Every audio format is accepted.
 
     Args:
         folder: folder of the files.
@@ -72,7 +75,10 @@ class EstimateFolder:
         return [self._file(track, target) for target in self.targets]
 
     def _file(self, track: str, target: str) -> Path:
-        places = [(self.folder / track, target), (self.folder / "test" / track, target), (self.folder / target, track)]
+        by_track = [self.folder / track, self.folder / "test" / track]
+        if (parts := track.split(FOLDERS))[1:] and not any(part.startswith(".") for part in parts):
+            by_track.append(self.folder.joinpath(*parts))
+        places = [*((folder, target) for folder in by_track), (self.folder / target, track)]
         for folder, stem in places:
             paths = [path for path in _audio_files(folder) if path.stem.lower() == stem.lower()]
             if len(paths) > 1:
@@ -80,8 +86,8 @@ class EstimateFolder:
                 raise InputError(folder, f"several files contain the target {target}", found=names, expected="one file")
             if paths:
                 return paths[0]
-        names = ", ".join(path.name for folder, _ in places[:2] for path in _audio_files(folder)) or "no audio files"
-        expected = f"{track}/{target}.wav or {target}/{track}.wav"
+        names = ", ".join(path.name for folder in by_track for path in _audio_files(folder)) or "no audio files"
+        expected = " or ".join(dict.fromkeys(f"{(folder / stem).relative_to(self.folder)}.wav" for folder, stem in places))
         problem = f"the file with the target {target} of the track {track} is missing"
         raise InputError(self.folder, problem, found=names, expected=expected)
 
