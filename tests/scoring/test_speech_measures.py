@@ -10,7 +10,6 @@ from unbraid.scoring import speech_measures
 from unbraid.scoring.speech_measures import ESTOI, PESQ
 
 RATE = 16000
-BEST = {PESQ: 4.64, ESTOI: 1.0}
 PACKAGES = {PESQ: "pesq", ESTOI: "pystoi"}
 both = pytest.mark.parametrize("measure", [PESQ, ESTOI])
 
@@ -27,14 +26,6 @@ def syllables() -> torch.Tensor:
 def score(measure, estimate):
     pytest.importorskip(PACKAGES[measure])
     return measure()(syllables(), estimate, RATE)[0]
-
-
-@both
-def test_extreme_estimates(measure):
-    true = syllables()
-    assert score(measure, torch.zeros_like(true)) is None
-    for same in (true, true.flip(0), true.mean(dim=0, keepdim=True).expand(2, -1), 0.5 * true):
-        assert score(measure, same) == pytest.approx(BEST[measure], abs=0.01)
 
 
 @both
