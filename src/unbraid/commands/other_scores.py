@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from unbraid.evaluation.scorer import Scorer
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import distinct_name
+from unbraid.runs.files import distinct_name, missing_path
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
@@ -46,7 +46,7 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
         try:
             scores[str(path)] = read_scores(path, whole=True)
         except FileNotFoundError as error:
-            raise InputError(f"compare_with={path}", "this file does not exist", hint=GIVE) from error
+            raise missing_path(f"compare_with={path}", path, hint=GIVE) from error
     return scores
 
 
@@ -56,7 +56,7 @@ def _scores_of_model(model: Path, config: DictConfig, scorer: Scorer, typed: Seq
     Missing scores raise InputError.
     """
     if not model.exists():
-        raise InputError(f"compare_with={model}", "this file does not exist", hint=GIVE)
+        raise missing_path(f"compare_with={model}", model, hint=GIVE)
     if model.is_dir():
         checkpoint, places = None, {model / "scores.json", *(model / "scores").glob("*/scores.json")}
     else:

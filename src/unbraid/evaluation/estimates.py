@@ -12,6 +12,7 @@ import numpy as np
 from unbraid import audio
 from unbraid.data.layouts.folders import audio_files
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import check_folder
 
 
 class EstimateFolder:
@@ -29,10 +30,7 @@ class EstimateFolder:
     """
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
-        if not folder.exists():
-            raise InputError(f"estimates={folder}", "the folder does not exist")
-        if not folder.is_dir():
-            raise InputError(f"estimates={folder}", "the path is not a folder")
+        check_folder(f"estimates={folder}", folder)
         self.folder, self.targets = folder, targets
 
     def check(self, tracks: Sequence[str]) -> None:
