@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unbraid.commands.cli import error_message, frozen
-from unbraid.commands.experiment import check_experiment, choices_of, named
+from unbraid.commands.experiment import check_experiment, choices_of
 from unbraid.commands.memory_plan import fit_memory
-from unbraid.commands.overrides import as_typed
+from unbraid.commands.overrides import as_typed, named
 from unbraid.commands.plan import plan
 from unbraid.interop.initial import with_hash
 from unbraid.runs.errors import InputError
