@@ -27,7 +27,8 @@ from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
-from unbraid.training.interruption import RESUMES, interruptible
+from unbraid.training.callbacks.last_checkpoint import LAST
+from unbraid.training.interruption import RESUMES, STARTS_AGAIN, interruptible
 
 
 def train(config: DictConfig) -> None:
@@ -112,7 +113,8 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
             with suppress(OSError):  # a full disk must not hide its own message
                 if isinstance(error, KeyboardInterrupt):
                     if run.config.resume == "auto":
-                        error.add_note(RESUMES.format("run"))
+                        has_checkpoint = (run.folder / "checkpoints" / LAST).is_file()
+                        error.add_note(RESUMES.format("run") if has_checkpoint else STARTS_AGAIN)
                     run.mark("interrupted")
                 else:
                     run.mark("failed", _reason(error, run.folder), gpu_fault=is_gpu_fault(error))
