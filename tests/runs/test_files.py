@@ -9,7 +9,7 @@ import pytest
 from tests.faults import failing
 from unbraid.runs import files
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write, check_folder, missing_path
+from unbraid.runs.files import atomic_write, check_folder, refuse_missing
 
 
 def test_a_file_appears_when_its_block_succeeds(tmp_path):
@@ -107,7 +107,9 @@ def test_a_mistyped_path_suggests_an_existing_path(tmp_path):
     whole.mkdir(parents=True)
 
     def hint(*parts: str) -> str:
-        return missing_path("data.root", tmp_path.joinpath(*parts), hint="Download it").hint
+        with pytest.raises(InputError) as error:
+            refuse_missing("data.root", tmp_path.joinpath(*parts), hint="Download it")
+        return error.value.hint
 
     assert str(whole) in hint("data", "musdb1") and str(whole) in hint("data", "MUSDB18x")
     assert str(whole) in hint("dta", "musdb18")  # the rest of the path exists below the corrected folder

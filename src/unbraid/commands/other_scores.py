@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from unbraid.evaluation.scorer import Scorer
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import distinct_name, missing_path
+from unbraid.runs.files import distinct_name, refuse_missing
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
@@ -32,9 +32,7 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
     Returns:
         A dictionary from the name of each model to the scores. The name of a model is the last part of its path, like the name
         of the scored run. If this name is used twice, and for a `scores.json` file, it is the whole path.
-
-    Raises:
-        InputError: a file does not exist, or a model lacks scores with the protocol and the tracks of the scorer.
+        A missing file raises InputError, as does a model without scores with the protocol and the tracks of the scorer.
     """
     scores: dict[str, Mapping[str, Any]] = {}
     run = None if config.run is None else Path(config.run).name
@@ -45,8 +43,8 @@ def read_others(config: DictConfig, scorer: Scorer, typed: Sequence[str]) -> dic
             continue
         try:
             scores[str(path)] = read_scores(path, whole=True)
-        except FileNotFoundError as error:
-            raise missing_path(f"compare_with={path}", path, hint=GIVE) from error
+        except FileNotFoundError:
+            refuse_missing(f"compare_with={path}", path, hint=GIVE)
     return scores
 
 
@@ -56,7 +54,7 @@ def _scores_of_model(model: Path, config: DictConfig, scorer: Scorer, typed: Seq
     Missing scores raise InputError.
     """
     if not model.exists():
-        raise missing_path(f"compare_with={model}", model, hint=GIVE)
+        refuse_missing(f"compare_with={model}", model, hint=GIVE)
     if model.is_dir():
         checkpoint, places = None, {model / "scores.json", *(model / "scores").glob("*/scores.json")}
     else:

@@ -154,11 +154,17 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
 
 
 def without_tracks(listing: Listing, names: Sequence[str]) -> Listing:
-    """Move tracks of a listing to its excluded tracks. A name of no track raises an `InputError` (key `data.exclude`).
+    """Move tracks of a listing to its excluded tracks.
 
     Args:
         listing: tracks that were found in the folder of a data set.
         names: names of the tracks to exclude.
+
+    Returns:
+        The listing without the tracks.
+
+    Raises:
+        InputError: the listing contains no track of a name.
     """
     known = {*listing.left_out, *(track.name for track in listing.tracks)}
     if wrong := next((name for name in names if name not in known), None):

@@ -20,7 +20,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.averages import is_average
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.files import missing_path
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.names import below
 from unbraid.runs.weights import check_finite, misfits, refuse_misfits
 
@@ -111,7 +111,7 @@ class Init:
         path = self.place
         if not path.exists():
             hint = unknown(str(self.path), [*PUBLISHED, HDEMUCS])
-            raise missing_path(f"init={self.path}", path, "a path, or the name of published weights", hint)
+            refuse_missing(f"init={self.path}", path, "a path, or the name of published weights", hint)
         return find_origin(path, self.weights, self.config)
 
 

@@ -22,7 +22,7 @@ from unbraid.runs import plugins
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError, refuse_unset, unknown
-from unbraid.runs.files import missing_path
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.type_names import type_name, union_types
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -235,7 +235,7 @@ def own_config(folder: Path) -> DictConfig:
     path, expected = folder / "config.yaml", "the folder of a run"
     or_model = f"{expected}, or a model file such as .ckpt, .safetensors or .onnx"
     if not folder.exists():
-        raise missing_path(f"run={folder}", folder, or_model)
+        refuse_missing(f"run={folder}", folder, or_model)
     if not folder.is_dir():
         raise InputError(f"run={folder}", "this file is not a model", expected=or_model)
     if not path.is_file():

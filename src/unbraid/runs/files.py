@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EEXIST, EOPNOTSUPP, EPERM
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from unbraid.runs.errors import InputError, closest
 
@@ -59,13 +59,13 @@ def check_folder(where: str, folder: Path) -> None:
         InputError: the folder does not exist, or the path is a file.
     """
     if not folder.exists():
-        raise missing_path(where, folder, expected="a folder")
+        refuse_missing(where, folder, expected="a folder")
     if not folder.is_dir():
         raise InputError(where, "the path is a file", expected="a folder")
 
 
-def missing_path(where: object, path: Path, expected: str = "", hint: str = "") -> InputError:
-    """Return the error about a path that does not exist. The error suggests the existing path with the most similar name.
+def refuse_missing(where: object, path: Path, expected: str = "", hint: str = "") -> NoReturn:
+    """Raise the error about a path that does not exist. The error suggests the existing path with the most similar name.
 
     Args:
         where: key and value that name the path, such as `run=outputs/unet`.
@@ -73,12 +73,12 @@ def missing_path(where: object, path: Path, expected: str = "", hint: str = "") 
         expected: kind of path that would be accepted.
         hint: action that the user can take if no existing path is similar, as a sentence.
 
-    Returns:
-        The error, which is not raised here.
+    Raises:
+        InputError: always.
     """
     similar = _similar_path(path)
     hint = f"did you mean '{similar}'?" if similar else hint
-    return InputError(where, "this path does not exist", expected=expected, hint=hint)
+    raise InputError(where, "this path does not exist", expected=expected, hint=hint)
 
 
 def _similar_path(path: Path) -> Path | None:
