@@ -19,14 +19,12 @@ class EstimateFolder:
     """Read estimated sources from a folder with one audio file for each target of each track.
 
     The path of a file is the first existing path of these three: `<track>/<target>.*`, `test/<track>/<target>.*` and
-    `<target>/<track>.*`. Every audio format is accepted.
+    `<target>/<track>.*`. Every audio format is accepted. A missing
+    folder raises InputError.
 
     Args:
         folder: folder of the files.
         targets: names of the targets that are read.
-
-    Raises:
-        InputError: the folder does not exist.
     """
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
