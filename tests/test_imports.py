@@ -158,6 +158,8 @@ def test_modules_import_only_allowed_names(file):
 
 
 SHARED_COMMANDS = (
+    "compose",
+    "sweep_folder",
     "cli",
     "memory_plan",
     "trial",

@@ -13,6 +13,8 @@ from hydra.core.utils import JobReturn, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from unbraid.runs.text import echo
+
 
 class SweepLauncher(BasicLauncher):
     """Start the runs of a sweep. The runs of `train.py` start in new processes.
@@ -25,7 +27,7 @@ class SweepLauncher(BasicLauncher):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.trains = config.hydra.job.config_name == "train"
         if self.trains:
-            from unbraid.commands.sweep import settle
+            from unbraid.commands.sweep_folder import settle
 
             settle(config)  # in place, because the sweeper reads the same object
 
@@ -34,6 +36,10 @@ class SweepLauncher(BasicLauncher):
         assert self.config is not None and self.hydra_context is not None
         if not self.trains:
             return super().launch(job_overrides, initial_job_idx)
+        if initial_job_idx == 0:  # the imports take seconds; a search calls this method several times
+            place = "" if self.config.plan else f" in {self.config.hydra.sweep.dir}"
+            runs = "1 run" if len(job_overrides) == 1 else f"{len(job_overrides)} runs"
+            echo(f"sweep   checking {runs}{place}", flush=True)
         from unbraid.commands.sweep import launch
 
         setup_globals()

@@ -56,7 +56,7 @@ def broken_files(folder: Path, stem_file: Path) -> dict[str, tuple[Path, str]]:
     (folder / "cut.wav").write_bytes((folder / "whole.wav").read_bytes()[:30000])
     (folder / "cut.stem.mp4").write_bytes(stem_file.read_bytes()[:400000])
     return {
-        "missing": (folder / "missing.wav", "no such file"),
+        "missing": (folder / "missing.wav", "does not exist"),
         "text": (folder / "text.wav", "damaged"),
         "empty": (folder / "empty.wav", "damaged"),
         "none": (folder / "none.wav", "no samples"),

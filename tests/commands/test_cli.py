@@ -123,6 +123,19 @@ def test_the_key_that_was_meant_is_suggested(refused, words, key):
 
 
 @pytest.mark.parametrize(
+    ("words", "script"),
+    [
+        (["data=musdb", "data.root=outputs/swep"], "train.py"),
+        (["sweep=outputs/swep"], "scripts/report.py"),
+        (["run=outputs/swep", "input=song.wav"], "scripts/separate.py"),
+    ],
+)
+def test_a_similar_existing_path_is_suggested(refused, tmp_path, words, script):
+    (tmp_path / "work" / "outputs" / "sweep").mkdir(parents=True)
+    assert "'outputs/sweep'" in refused(*words, script=script)
+
+
+@pytest.mark.parametrize(
     ("words", "names"),
     [
         (["trainer.max_epochs=abc"], "trainer.max_epochs 'abc'"),

@@ -10,8 +10,15 @@ from omegaconf import OmegaConf
 import unbraid
 from tests.interop.msst.state import formula_mixture, formula_state, listing
 from tests.interop.msst.test_songs import CONFIG
+from unbraid.commands.choices import choices
+from unbraid.commands.compose import compose
+from unbraid.commands.inspect import _network_of, training_words
 from unbraid.commands.run_config import with_run
 from unbraid.inference.chunked import InferenceOptions
+from unbraid.inference.description import Description, describe
+from unbraid.interop.msst.checkpoint import FAMILIES
+from unbraid.interop.origins import find_origin
+from unbraid.runs.config import build
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +60,21 @@ def test_evaluate_joins_chunks_as_the_config_requires(pair, typed, expected):
     )
     found = with_run(config, [f"evaluation.inference.{name}" for name in typed]).evaluation.inference
     assert (found.overlap, found.join) == expected
+
+
+def test_inspect_prints_the_words_that_build_the_network(pair):
+    words = training_words(describe(pair[1]))
+    assert words[:2] == ["model=scnet", "targets=[a,b]"] and "model.separator.net.channels=[8,16]" in words
+    tensors = {name: tuple(tensor.shape) for name, tensor in find_origin(pair[1]).tensors("separator").items()}
+    separator = build(compose(*words, "data=demo").model).separator
+    assert {name: tuple(tensor.shape) for name, tensor in separator.state_dict().items()} == tensors
+
+
+def test_each_network_of_another_tool_has_a_model():
+    networks = {_network_of(name) for name in choices("model")}
+    assert {f"{family.network.__module__}.{family.network.__name__}" for family in FAMILIES} <= networks
+
+
+def test_inspect_names_the_model_of_a_run():
+    assert training_words(Description("run", "separator", (), choice="unet_small")) == ["model=unet_small"]
+    assert training_words(Description("ONNX file", "separator", ())) == ["model=…"]

@@ -113,8 +113,17 @@ def test_warnings_are_listed(prepare, own_songs, tmp_path):
     assert {"residual", "silent source"} <= kinds
 
 
-def test_a_damaged_file_is_named_and_others_are_prepared(prepare, own_songs, tmp_path):
-    (own_songs / "train/song 0/bass.wav").write_text("not audio")
+def test_damaged_files_are_named_before_decoding(prepare, own_songs, tmp_path):
+    damaged = ("train/song 0/bass.wav", "test/song 3/drums.wav")
+    for name in damaged:
+        (own_songs / name).write_text("not audio")
+    status, out, err = prepare("data=musdb", f"data.root={own_songs}")
+    assert status == 1 and all(name in err for name in damaged) and out == ""
+    assert not [*(tmp_path / "cache/store").iterdir()]
+
+
+def test_others_are_prepared_if_samples_are_damaged(prepare, own_songs, tmp_path):
+    soundfile.write(own_songs / "train/song 0/bass.wav", np.full((3 * RATE, 2), np.nan), RATE, subtype="FLOAT")
     status, out, err = prepare("data=musdb", f"data.root={own_songs}")
     assert status == 1 and "song 0/bass.wav" in err and out == ""
     assert len(list((tmp_path / "cache/store").glob("*/samples.i16"))) == 3

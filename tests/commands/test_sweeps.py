@@ -37,7 +37,9 @@ def test_the_same_command_runs_the_remaining_runs(cli, tmp_path):
     sweep = only_run(tmp_path / "work")
     done = {"0-seed=0": "done", "1-seed=1": "done"}
     assert status == 0 and err == "" and states(sweep) == done
-    assert f"sweep   {sweep.relative_to(tmp_path / 'work')}: 2 runs, 2 at once on the CPU" in out and "sweep   2 done" in out
+    folder = sweep.relative_to(tmp_path / "work")
+    assert out.startswith(f"sweep   checking 2 runs in {folder}\n")
+    assert f"sweep   {folder}: 2 runs, 2 at once on the CPU" in out and "sweep   2 done" in out
     ended = [line for line in read(sweep)[1:] if line["state"] == "done"]
     assert {line["run"] for line in ended} == {*done} and all(
         "mixture" not in line["score"] and line["score"] for line in ended

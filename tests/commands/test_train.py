@@ -18,6 +18,7 @@ from tests.conftest import NARROW, PROJECT, SHORT, files_below, only_run, write_
 from tests.models.test_separators import Constant, masking
 from unbraid import audio
 from unbraid.commands.cli import CONF
+from unbraid.commands.train import _recorded
 from unbraid.inference.chunked import separate
 from unbraid.models.losses import MagnitudeL1, WaveformL1, WeightedSum
 from unbraid.models.separators.waveform import WaveformSeparator
@@ -25,7 +26,9 @@ from unbraid.models.waveform_losses import LogWMSELoss
 from unbraid.nets.adapters import ConvTasNet
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
+from unbraid.runs.records import Run
 from unbraid.scoring.measures import usdr
+from unbraid.training.interruption import RESUMES, STARTS_AGAIN
 from unbraid.training.separation import try_one_chunk
 from unbraid.training.trainer import set_up_process
 
@@ -301,3 +304,18 @@ def test_the_network_learns(cli, tmp_path):
     cli(*musdb(tmp_path / "songs", "trainer.max_epochs=15", *words))
     summary = load_json(only_run(tmp_path / "work") / "scores.json")["summary"]["vocals"]
     assert summary["uSDRi"]["median"] > 6
+
+
+@pytest.mark.parametrize(("checkpoint", "note"), [("last.ckpt", RESUMES.format("run")), ("other.ckpt", STARTS_AGAIN)])
+def test_a_stopped_run_tells_what_the_same_command_does(tmp_path, checkpoint, note):
+    run = Run(tmp_path / "run", OmegaConf.create({"resume": "auto"}), [], {})
+    run.freeze()
+
+    def stop():
+        (run.folder / "checkpoints").mkdir()
+        (run.folder / "checkpoints" / checkpoint).touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _recorded(run, stop)
+    assert caught.value.__notes__ == [note] and run.state == "interrupted"

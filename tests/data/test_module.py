@@ -192,6 +192,19 @@ def test_stretched_copies_are_training_tracks(songs, tmp_path):
     assert len({track.name for track in data.tracks}) == 8
 
 
+def test_listed_tracks_are_excluded(songs, tmp_path):
+    data = module(songs, tmp_path, exclude=["song 1"])
+    assert [track.name for track in data.tracks] == ["song 0", "song 2", "song 3"]
+    assert [*data.left_out] == ["song 1"] and "data.exclude" in data.left_out["song 1"]
+    assert [track.name for track in data.whole("test", 8192, 1)] == ["song 3"]
+    with pytest.raises(InputError) as caught:
+        module(songs, tmp_path, exclude=["song 0", "sogn 1"])
+    assert (caught.value.where, caught.value.found) == ("data.exclude", "sogn 1") and "'song 1'" in caught.value.hint
+    with pytest.raises(InputError) as caught:
+        module(songs, tmp_path, exclude=["nothing like this"])
+    assert "dry_run=true" in caught.value.hint
+
+
 def test_unrelated_sources_are_mixed(tmp_path):
     root = twins.singles(tmp_path / "root")
     data = module(root, tmp_path / "cache", layout=Singles(0.2, 0.2), targets={"all": ["piano", "voice"], "voice": ["voice"]})

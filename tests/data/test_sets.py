@@ -122,7 +122,7 @@ def test_errors_name_the_data_set(roots, tmp_path):
     missing = DataSets({"a": DataSet(MUSDB18(), "nowhere")})
     with pytest.raises(InputError) as error:
         opened(roots, tmp_path, missing)
-    assert error.value.where == "data.layout.sets.a.root"
+    assert error.value.where.startswith("data.layout.sets.a.root=") and error.value.where.endswith("nowhere")
     with pytest.raises(InputError) as error:
         opened(roots, tmp_path, DataSets({"b": DataSet(stems(), "nowhere")}), download=True)
     assert error.value.where == "data.download=true"

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tests.conftest import PROJECT, STEMS, load_script, make_root, write_song
 from tests.data import twins
+from tests.reports.sweeps import leave_run
 from unbraid.commands.cli import CONF
 from unbraid.commands.data_sets import with_data_sets
 from unbraid.commands.experiment import Experiment
@@ -190,6 +191,20 @@ def test_paths_of_the_project_exist(page):
     for path in re.findall(r"`((?:conf|docs|scripts|src|tests)/[\w/.-]+)`", page.read_text()):
         if Path(path).stem not in ("mine", "frame_mask", "NAME"):  # files that the reader adds
             assert (PROJECT / path).exists(), path
+
+
+def test_the_program_for_own_plots_draws_a_sweep(tmp_path, monkeypatch):
+    page = (PROJECT / "docs/how-to/own_plots.md").read_text()
+    program = re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    sweep = tmp_path / re.search(r'Path\("(outputs/[^"]+)"\)', program)[1]
+    for number, scores in enumerate([[1.0, 2.0], [3.0, 5.0]]):
+        leave_run(sweep, number, "unet", number, scores)
+    monkeypatch.chdir(tmp_path)
+    drawn: dict[str, Any] = {}
+    exec(program.replace("SI-SDRi", "NSDR"), drawn)
+    assert drawn["scores"] == [[1.0, 2.0], [3.0, 5.0]] and drawn["names"] == ["0-unet-demo-0", "1-unet-demo-1"]
+    assert [len(line.get_xdata()) for line in drawn["curves"].get_lines()] == [3, 3]
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
 
 
 class Place:

@@ -244,7 +244,7 @@ def test_other_folders_are_refused_as_sweeps(tmp_path):
         return error.value
 
     assert refused(tmp_path).found is None
-    assert refused(tmp_path / "none", "power_from").problem == "this folder does not exist"
+    assert refused(tmp_path / "none", "power_from").problem == "this path does not exist"
     run = leave_run(tmp_path, 0, "a", 0, [1.0])
     assert refused(run).hint == "To name single run folders, type runs=[FOLDER,…]" and refused(run, "power_from").hint == ""
     assert refused(run / "run.json").problem == "this path is a file"

@@ -1,4 +1,4 @@
-"""Tests of atomic writes."""
+"""Tests of atomic writes, and of errors about paths that do not exist."""
 
 import os
 from errno import EPERM
@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults import failing
 from unbraid.runs import files
-from unbraid.runs.files import atomic_write
+from unbraid.runs.errors import InputError
+from unbraid.runs.files import atomic_write, check_folder, refuse_missing
 
 
 def test_a_file_appears_when_its_block_succeeds(tmp_path):
@@ -99,3 +100,23 @@ def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path):
         (tmp_path / "b").write_text("text")
         (tmp_path / "b").rename(tmp_path / "c")
     assert lost == [str(tmp_path / "c")]
+
+
+def test_a_mistyped_path_suggests_an_existing_path(tmp_path):
+    whole = tmp_path / "data" / "musdb18"
+    whole.mkdir(parents=True)
+
+    def hint(*parts: str) -> str:
+        with pytest.raises(InputError) as error:
+            refuse_missing("data.root", tmp_path.joinpath(*parts), hint="Download it")
+        return error.value.hint
+
+    assert str(whole) in hint("data", "musdb1") and str(whole) in hint("data", "MUSDB18x")
+    assert str(whole) in hint("dta", "musdb18")  # the rest of the path exists below the corrected folder
+    assert hint("dta", "slakh").endswith(f"'{tmp_path / 'data'}'?")
+    assert hint("data", "slakh") == hint("music") == "Download it"
+    (tmp_path / "song.wav").touch()
+    assert hint("song.wav", "musdb18") == "Download it"  # a file contains no paths
+    with pytest.raises(InputError) as error:
+        check_folder("data.root=x", whole.with_name("musdb1"))
+    assert error.value.where == "data.root=x" and str(whole) in error.value.hint

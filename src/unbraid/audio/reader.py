@@ -20,6 +20,7 @@ from unbraid.audio.channels import ChannelChoice
 from unbraid.audio.containers import declared_length, length_overflows
 from unbraid.audio.decoder import StreamDecoder, decode_streams, reason
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import refuse_missing
 
 BLOCK = 2**15  # samples of a block
 LOUDEST = 1e6  # larger samples come from damaged files, and overflow in later float32 computations
@@ -194,7 +195,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         InputError: the file is missing, unreadable or damaged, or its format is not one of `CONTAINERS`.
     """
     if not path.exists():
-        raise InputError(path, "no such file")
+        refuse_missing(path, path)
     if not path.is_file():
         raise InputError(path, "the path is not a regular file")
     if not os.access(path, os.R_OK):

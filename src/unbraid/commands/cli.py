@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from difflib import get_close_matches
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +42,7 @@ from unbraid.commands.overrides import (
     with_keys,
 )
 from unbraid.commands.unknown_keys import unknown_choice, unknown_key
-from unbraid.runs.errors import InputError, LayoutError
+from unbraid.runs.errors import InputError, LayoutError, closest
 from unbraid.runs.text import echo, one_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -246,5 +245,5 @@ def _similar_choice(error: InputError) -> str:
     """
     group, _, name = error.where.partition(".")
     known = list(choices("targets")) if group == "targets" else []
-    close = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f". Did you mean the choice targets={close[0]}?" if close and close[0] != name else ""
+    close = closest(name, known)
+    return f". Did you mean the choice targets={close}?" if close and close != name else ""

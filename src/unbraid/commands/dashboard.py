@@ -18,7 +18,7 @@ from unbraid.commands.keys import require
 from unbraid.runs.config import check, own_config
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import write_json
+from unbraid.runs.files import refuse_missing, write_json
 from unbraid.runs.metrics_reader import epochs, figures
 from unbraid.runs.records import read_record, strip_launch_keys
 from unbraid.runs.scores import read_scores
@@ -140,7 +140,7 @@ def sweep_in(folder: Path, project: str | None) -> Sweep:
         InputError: the folder does not exist or contains no runs, or no run has a W&B project.
     """
     if not folder.exists():
-        raise InputError(f"sweep={folder}", "this folder does not exist")
+        refuse_missing(f"sweep={folder}", folder, expected="the folder of a sweep")
     if not folder.is_dir():
         raise InputError(f"sweep={folder}", "this path is not a folder")
     runs = sorted(path.parent for path in folder.glob("*/run.json") if read_record(path.parent))

@@ -265,21 +265,6 @@ def take_data(data: DictConfig, own: DictConfig, typed: Collection[str]) -> Dict
     return merged
 
 
-def named(hydra: Any, key: str) -> str | None:
-    """Return the override of a key of Hydra, such as `hydra.run.dir=FOLDER`, from the command line.
-
-    Args:
-        hydra: the `hydra` node of a composed config.
-        key: key of Hydra, such as `hydra.run.dir`.
-
-    Returns:
-        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if the command line does not
-        override the key.
-    """
-    words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
-    return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)
-
-
 def choices_of(hydra: Any) -> dict[str, str]:
     """Return the names of the chosen model and data set. The argument is the `hydra` node of a composed config."""
     return {key: hydra.runtime.choices[key] for key in ("model", "data")}

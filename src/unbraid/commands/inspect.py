@@ -4,16 +4,20 @@ The repository does not contain a script `scripts/inspect.py`, because Python wo
 module `inspect` of the standard library.
 """
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from unbraid.commands.choices import choices, file_of
+from unbraid.commands.compose import compose
 from unbraid.commands.keys import require
 from unbraid.data.store import spell_size
 from unbraid.inference.description import MOST_LAYERS, Description, describe
-from unbraid.runs.config import check
+from unbraid.runs.config import check, flat
 from unbraid.runs.errors import InputError
 from unbraid.runs.plugins import trusted
 from unbraid.runs.text import echo
@@ -82,6 +86,35 @@ def _lines(found: Description) -> list[str]:
     return [f"{name:<9}{value}" for name, value in rows.items() if value] + layers + [total] + note
 
 
+def training_words(found: Description) -> list[str]:
+    """Return the words of `unbraid train` that build the network of a file, such as `model=scnet`.
+
+    Args:
+        found: description of the file.
+
+    Returns:
+        The choice of `model`. For a checkpoint of Music-Source-Separation-Training, also the keys whose values differ from this
+        choice. `model=…` if the choice is unknown.
+    """
+    if not found.separator:
+        return [f"model={found.choice or '…'}"]
+    choice = next(name for name in choices("model") if _network_of(name) == found.separator["net"]["_target_"])
+    default: Any = OmegaConf.to_container(compose(f"model={choice}", "data=demo").model.separator, resolve=True)
+    values, defaults = (flat({**tree, "targets": None}) for tree in (found.separator, default))
+    changed = [f"model.separator.{key}={_spelled(value)}" for key, value in values.items() if value != defaults.get(key)]
+    return [f"model={choice}", f"targets=[{','.join(found.targets)}]", *changed]
+
+
+def _network_of(choice: str) -> Any:
+    """Return the class name of the network that the yaml file of a model itself sets; None if its parent sets the class."""
+    file = file_of("model", choice)
+    return None if file is None else OmegaConf.select(OmegaConf.load(file), "separator.net._target_")
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
 def commands(found: Description, path: Path, config: str | None) -> list[str]:
     """Return the commands that can use a file.
 
@@ -97,7 +130,7 @@ def commands(found: Description, path: Path, config: str | None) -> list[str]:
     words = [f"{path}"] if config is None else [f"{path}", f"config={config}"]
     named = [shlex.quote(word) for word in (f"run={words[0]}", *words[1:])]
     start = [shlex.quote(word) for word in (f"init={path}", *([] if config is None else [f"init.config={config}"]))]
-    train = " ".join(["unbraid train model=… data=…", *start])
+    train = " ".join(["unbraid train", *map(shlex.quote, training_words(found)), "data=…", *start])
     if found.model.startswith("instrument"):
         return [f"unbraid transfer run={shlex.quote(words[0])} input=recording.wav", train]
     if found.model.startswith("autoencoder"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from unbraid.runs.errors import InputError, refuse_unset
-from unbraid.runs.files import check_folder
+from unbraid.runs.files import check_folder, refuse_missing
 
 MODEL = "a run folder or a model file"
 READ_DATA = frozenset({"train", "prepare"})  # commands that always read a data set
@@ -28,21 +28,21 @@ def require(config: DictConfig, **placeholders: str) -> None:
 
 
 def check_paths(config: DictConfig, command: str) -> None:
-    """Check that the model and the data set of a command exist, before packages are imported that take seconds.
+    """Check that the model, the sweep and the data set of a command exist, before packages are imported that take seconds.
 
     The folder of a data set is not checked if the command downloads or renders the data set.
+    InputError is raised if the path `run` or `sweep` or the folder `data.root` does not exist, `run` is an audio file, or
+    `data.root` has no value.
 
     Args:
-        config: config of the command. The keys `run`, `data.root` and `data.download` can be missing.
+        config: config of the command. The keys `run`, `sweep`, `data.root` and `data.download` can be missing.
         command: name of the command. The commands in `READ_DATA` need `data.root`.
-
-    Raises:
-        InputError: the path `run` or the folder `data.root` does not exist, `run` is an audio file, or `data.root` has no
-            value.
     """
+    for key, expected in {"run": MODEL, "sweep": "the folder of a sweep"}.items():
+        path = config.get(key)
+        if isinstance(path, str) and not Path(path).expanduser().exists():
+            refuse_missing(f"{key}={path}", Path(path).expanduser(), expected)
     run = config.get("run")
-    if isinstance(run, str) and not Path(run).expanduser().exists():
-        raise InputError(f"run={run}", "this path does not exist", expected=MODEL)
     if isinstance(run, str) and (path := Path(run).expanduser()).is_file():
         _refuse_audio(path, "input" in config)
     if not config.get("data"):

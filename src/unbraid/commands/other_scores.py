@@ -12,7 +12,7 @@ from unbraid.data.tracks import few
 from unbraid.evaluation.scorer import Scorer
 from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import distinct_name
+from unbraid.runs.files import distinct_name, refuse_missing
 from unbraid.runs.records import own_choices
 from unbraid.runs.scores import read_scores
 from unbraid.scoring.tables import refuse_mixed
@@ -67,8 +67,8 @@ def _scores_in_file(path: Path, scorer: Scorer) -> Mapping[str, Any]:
     """Read a `scores.json`. InputError is raised if its protocol or its tracks are not those of the scorer."""
     try:
         scores = read_scores(path, whole=True)
-    except FileNotFoundError as error:
-        raise InputError(f"compare_with={path}", "this file does not exist", hint=GIVE) from error
+    except FileNotFoundError:
+        refuse_missing(f"compare_with={path}", path, hint=GIVE)
     refuse_mixed({"this command": scorer.record, str(path): scores["protocol"]})
     if different := {*scores["tracks"]} ^ {track.name for track in scorer.tracks}:
         found = f"tracks with scores of only one model: {few(sorted(different), 5)}"
@@ -83,7 +83,7 @@ def _scores_of_model(model: Path, scorer: Scorer) -> Mapping[str, Any] | None:
     The result is None if the model has no such scores.
     """
     if not model.exists():
-        raise InputError(f"compare_with={model}", "this file does not exist", hint=GIVE)
+        refuse_missing(f"compare_with={model}", model, hint=GIVE)
     if model.is_dir():
         checkpoint, places = None, {model / "scores.json", *(model / "scores").glob("*/scores.json")}
     else:

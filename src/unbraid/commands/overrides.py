@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
@@ -27,16 +28,17 @@ TAGS = "tags"  # takes a list of such texts
 PATHS = frozenset({
     "checkpoint", "ckpt_path", "compare_with", "config", "estimates", "file", "init.config", "init.path", "input", "labels",
     "name", "notes", "output", "power_from", "results", "run", "runs", "start", "sweep", "tags",
-    "data.root", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
+    "data.root", "data.exclude", "data.cache_dir", "data.layout.instrumental", "data.layout.manifest", "data.layout.mixture",
     "data.layout.pairs", "data.layout.sources", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir",
     "hydra.sweeper.storage", "logger.mlflow.save_dir", "baseline",
 })  # fmt: skip
 # Keys whose values are only a part of a path or free text, in which ~ is an ordinary character.
 PARTS = frozenset(
-    {name for name in PATHS if name.startswith("data.layout.")} | {"baseline", "name", NOTES, TAGS, "hydra.sweep.subdir"}
+    {name for name in PATHS if name.startswith("data.layout.")}
+    | {"baseline", "data.exclude", "name", NOTES, TAGS, "hydra.sweep.subdir"}
 )
 LISTS = frozenset(
-    {"compare_with", "data.layout.sources", "input", "labels", "results", "runs", "tags", "targets"}
+    {"compare_with", "data.exclude", "data.layout.sources", "input", "labels", "results", "runs", "tags", "targets"}
 )  # keys that also take a list
 MAPPINGS = frozenset({"data.layout.sources"})  # keys that also take a mapping
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
@@ -311,3 +313,18 @@ def _read(value: str) -> object:
     override: Override = PARSER.parse_override(f"key={value}")
     parsed: object = override._value
     return parsed
+
+
+def named(hydra: Any, key: str) -> str | None:
+    """Return the override of a key of Hydra, such as `hydra.run.dir=FOLDER`, from the command line.
+
+    Args:
+        hydra: the `hydra` node of a composed config.
+        key: key of Hydra, such as `hydra.run.dir`.
+
+    Returns:
+        The override `key=value`, in which interpolations such as `${now:…}` are not resolved; None if the command line does not
+        override the key.
+    """
+    words: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
+    return next((word for word in words if word.lstrip("+").startswith(f"{key}=")), None)

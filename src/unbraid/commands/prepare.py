@@ -96,7 +96,7 @@ def _show_listing(data: MultitrackData) -> None:
         problem = "the data set does not exist yet, and a dry run does not download or render it"
         raise InputError(f"data.root={data.root}", problem, hint="Run this command once without dry_run=true")
     listing = data.listing()
-    faults = [error for track in listing.tracks for error in check_headers(track)]
+    faults, _ = check_headers(listing.tracks, progress=True)
     listing = replace(listing, refused=[*listing.refused, *faults])
     echo(outline(listing, data.root), flush=True)
     if listing.refused:

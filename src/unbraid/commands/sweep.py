@@ -5,14 +5,10 @@ sweep folder) records the state of each run. If the user repeats the command, th
 finished runs, resumes interrupted runs and repeats failed runs.
 """
 
-import atexit
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,112 +18,29 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from unbraid.commands.cli import failed_runs, new_folders, remove_if_empty, user_tracebacks
-from unbraid.commands.experiment import check_experiment, choices_of, named
-from unbraid.commands.overrides import as_typed, quoted
+from unbraid.commands.cli import failed_runs, remove_if_empty, user_tracebacks
+from unbraid.commands.experiment import check_experiment, choices_of
+from unbraid.commands.overrides import as_typed
 from unbraid.commands.plan import plan
+from unbraid.commands.sweep_folder import identity_of, tree_of
 from unbraid.interop.initial import with_hash
 from unbraid.runs import plugins
 from unbraid.runs.config import build_kind
 from unbraid.runs.errors import InputError
 from unbraid.runs.records import (
     ENDED,
-    LEDGER,
     Run,
-    digest,
     launch_overrides,
     read_record,
     run_overrides,
-    strip_launch_keys,
-    sweep_overrides,
 )
 from unbraid.runs.source_version import code
 from unbraid.runs.text import echo
 from unbraid.sweeps.launchers.jobs import Job, Launcher
-from unbraid.sweeps.ledger import Ledger, read, sweep_of
+from unbraid.sweeps.ledger import Ledger, read
 from unbraid.sweeps.progress import ProgressTable, main_score
 from unbraid.sweeps.run_names import run_name
 from unbraid.training.interruption import RESUMES, interruptible
-
-NOT_OF_A_SWEEP = ("n_trials", "n_jobs", "storage")  # options of a sweeper that do not change the sweep's identity
-
-
-def identity_of(config: DictConfig) -> str:
-    """Return a hash that identifies a sweep. With the hash, a repeated command finds the folder of the sweep again.
-
-    The hash is computed from the config that all runs share and from the swept overrides (overrides that differ between runs).
-    Paths and launcher options do not change the hash.
-
-    Args:
-        config: composed config of the sweep, with its `hydra` node.
-
-    Returns:
-        The hash, 16 characters long.
-    """
-    common = {key: value for key, value in _tree(config).items() if key != "hydra"}
-    sweeper = {key: value for key, value in _tree(config.hydra.sweeper).items() if key not in NOT_OF_A_SWEEP}
-    return digest([strip_launch_keys(common), sweep_overrides(config.hydra.overrides.task), sweeper])
-
-
-def _tree(config: DictConfig) -> dict[str, Any]:
-    tree: Any = OmegaConf.to_container(config, resolve=False)
-    return dict(tree)
-
-
-def settle(config: DictConfig) -> None:
-    """Set the folder of a sweep before the sweep starts.
-
-    A dry run (`plan=true`) gets a temporary folder. Otherwise, the folder `hydra.sweep.dir=FOLDER` on the command line is used.
-    If the command line contains no folder, the folder of an earlier sweep of the same command is used again. If there is no
-    earlier sweep, or if the command line contains `resume=never`, a new folder is created.
-
-    Args:
-        config: composed config of the sweep, with its `hydra` node. The config is changed in place.
-
-    Raises:
-        InputError: the command line names the folder of a single run.
-    """
-    if word := named(config.hydra, "hydra.run.dir"):
-        raise InputError(
-            word, "this key only applies to a single run", hint="Set the folder of a sweep with hydra.sweep.dir=FOLDER"
-        )
-    if config.plan == "fit":
-        raise InputError("plan=fit", "this dry run only applies to a single run", hint="Remove -m, or use plan=true")
-    if config.plan:
-        scratch = tempfile.mkdtemp()  # for the files that Hydra writes
-        atexit.register(shutil.rmtree, scratch)
-        _set_folder(config, Path(scratch))
-    elif config.resume == "auto" and not named(config.hydra, "hydra.sweep.dir"):
-        identity, folder = identity_of(config), Path(config.hydra.sweep.dir)
-        ledgers = [path for path in folder.parent.parent.glob(f"*/*/{LEDGER}") if sweep_of(path.parent) == identity]
-        if ledgers:
-            _set_folder(config, max(ledgers, key=lambda path: path.stat().st_mtime).parent)
-        else:
-            _set_folder(config, _new_folder(folder))
-    elif not named(config.hydra, "hydra.sweep.dir"):
-        _set_folder(config, _new_folder(Path(config.hydra.sweep.dir)))
-
-
-def _new_folder(folder: Path) -> Path:
-    """Create a sweep folder and return its path. If the folder exists, append a number to its name.
-
-    The name contains only the time in seconds, so two commands that start in the same second need different numbers.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        with suppress(FileExistsError):
-            path.mkdir()
-            new_folders.append(path.absolute())
-            return path
-    raise AssertionError
-
-
-def _set_folder(config: DictConfig, folder: Path) -> None:
-    """Write the path of the sweep folder into the config of the sweep. The configs of the runs then get the same path."""
-    with open_dict(config):
-        config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
 
 
 @dataclass
@@ -247,7 +160,7 @@ def planned_run(config: DictConfig, loader: ConfigLoader, words: Sequence[str], 
         composed.hydra.job.override_dirname = _name(composed, words, _swept(config, loader))
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
-    tree = _tree(composed)
+    tree = tree_of(composed)
     del tree["hydra"]
     run_config = OmegaConf.create(tree)
     with_hash(run_config)
@@ -270,7 +183,7 @@ def _name(composed: DictConfig, words: Sequence[str], swept: frozenset[str]) -> 
 
 def _swept(config: DictConfig, loader: ConfigLoader) -> frozenset[str]:
     """Return the swept keys: config keys with several values on the command line or in the chosen experiment."""
-    params = _tree(config.hydra.sweeper).get("params") or {}
+    params = tree_of(config.hydra.sweeper).get("params") or {}
     words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = {word.key_or_group: word for word in OverridesParser.create(config_loader=loader).parse_overrides(words)}
     return frozenset(key for key, override in overrides.items() if override.is_sweep_override())

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unbraid.commands.cli import error_message, frozen
-from unbraid.commands.experiment import check_experiment, choices_of, named
+from unbraid.commands.experiment import check_experiment, choices_of
 from unbraid.commands.memory_plan import fit_memory
-from unbraid.commands.overrides import as_typed
+from unbraid.commands.overrides import as_typed, named
 from unbraid.commands.plan import plan
 from unbraid.interop.initial import with_hash
 from unbraid.runs.errors import InputError
@@ -27,7 +27,8 @@ from unbraid.sweeps.launchers.gpu_faults import is_gpu_fault
 from unbraid.sweeps.launchers.processes import live_with_parent, start
 from unbraid.training.base import Workflow
 from unbraid.training.build import build_workflow
-from unbraid.training.interruption import RESUMES, interruptible
+from unbraid.training.callbacks.last_checkpoint import LAST
+from unbraid.training.interruption import RESUMES, STARTS_AGAIN, interruptible
 
 
 def train(config: DictConfig) -> None:
@@ -112,7 +113,8 @@ def _recorded(run: Run, work: Callable[[], State]) -> None:
             with suppress(OSError):  # a full disk must not hide its own message
                 if isinstance(error, KeyboardInterrupt):
                     if run.config.resume == "auto":
-                        error.add_note(RESUMES.format("run"))
+                        has_checkpoint = (run.folder / "checkpoints" / LAST).is_file()
+                        error.add_note(RESUMES.format("run") if has_checkpoint else STARTS_AGAIN)
                     run.mark("interrupted")
                 else:
                     run.mark("failed", _reason(error, run.folder), gpu_fault=is_gpu_fault(error))

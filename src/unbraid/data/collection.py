@@ -32,6 +32,7 @@ class TrackCollection:
         targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
         stretches: changes of pitch and tempo; each change adds a copy of every training track.
         store: store of the decoded tracks: the folder, the sample rate and the number of channels.
+        exclude: names of tracks that are not used.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class TrackCollection:
         targets: Mapping[str, list[str]],
         stretches: Sequence[Stretch],
         store: Store,
+        exclude: Sequence[str] = (),
     ) -> None:
         self.layout, self.root, self.download, self.targets = layout, root, download, targets
-        self.stretches, self.store = stretches, store
+        self.stretches, self.store, self.exclude = stretches, store, exclude
         self.sources: list[str] = []
         self.left_out: dict[str, str] = {}
         self.messages: list[str] = []
@@ -102,7 +104,7 @@ class TrackCollection:
 
     def listing(self) -> Listing:
         """List the tracks of the data set, and the errors that the user must resolve. Audio files are not decoded."""
-        return listings.list_tracks(self.layout, self.root)
+        return listings.without_tracks(listings.list_tracks(self.layout, self.root), self.exclude)
 
     def check(self, listing: Listing, splits: Sequence[Split]) -> list[Track]:
         """Check that the listed tracks can be used, and store the source names of the data set in this object.

@@ -5,10 +5,12 @@ Each source is the sum of its own streams. The mixture is the sum of all sources
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from unbraid import audio
 from unbraid.audio import ChannelChoice
@@ -18,6 +20,7 @@ from unbraid.runs.errors import InputError
 
 # Exports of one session differ by reverb tails and by the padding of lossy encoders. A larger difference suggests a wrong file.
 MOST_PADDED_SECONDS = 1.0
+HEADER_THREADS = 8  # threads that wait for the disk, which can be a slow network disk
 LENGTHS_HINT = (
     f"Differences up to {MOST_PADDED_SECONDS:g} s are padded with silence; data.layout.lengths=pad pads any difference, "
     "data.layout.lengths=trim cuts all files of a track to the shortest."
@@ -138,22 +141,45 @@ def _unequal(track: Track, shortest: AudioStream, longest: AudioStream, spelled:
     )
 
 
-def check_headers(track: Track) -> list[InputError]:
-    """Check the headers of the audio files of a track. The audio is not decoded.
+def check_headers(tracks: Sequence[Track], progress: bool) -> tuple[list[InputError], list[float]]:
+    """Check the headers of the audio files of all tracks in several threads. The audio is not decoded.
 
     Lengths are compared only if the header of a file states an exact length. Differences up to one second are accepted.
 
     Args:
-        track: track to check.
+        tracks: tracks to check. Copies at another pitch or tempo have the same files, which are opened once.
+        progress: whether a progress bar is shown in a terminal.
 
     Returns:
-        Errors about files that cannot be opened or are truncated, and an error if the lengths of the files are too different.
+        Errors about files that cannot be opened or are truncated and about tracks whose files have too different lengths, and
+        the duration of each track in seconds without its change of tempo. An unknown duration is 0.
     """
+    distinct = {tuple(streams_of(track)): track for track in tracks}
+    hidden = None if progress else True  # None: hidden if the output is not a terminal
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+        results = pool.map(_check_header, distinct.values())
+        bar = tqdm(results, "checking files", len(distinct), unit="track", leave=False, disable=hidden)
+        checked = dict(zip(distinct, bar, strict=True))
+    errors = {str(error): error for found, _ in checked.values() for error in found}
+    return [*errors.values()], [checked[tuple(streams_of(track))][1] for track in tracks]
+
+
+def raise_all(errors: Sequence[InputError]) -> None:
+    """Raise the errors about audio files as one error. Do nothing if the list is empty."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputError("data", f"{len(errors)} audio files cannot be used: {'; '.join(sorted(map(str, errors)))}")
+
+
+def _check_header(track: Track) -> tuple[list[InputError], float]:
     errors: dict[str, InputError] = {}  # by file
     lengths: dict[AudioStream, float] = {}
+    seconds: list[float] = []
     for stream in streams_of(track):
         try:
             with audio.open_audio(stream.path, stream.stream) as reader:
+                seconds.append(reader.seconds)
                 if reader.has_exact_length:
                     lengths[stream] = reader.seconds
         except InputError as error:
@@ -163,7 +189,7 @@ def check_headers(track: Track) -> list[InputError]:
         if lengths[longest] - lengths[shortest] > MOST_PADDED_SECONDS:
             spelled = {stream: f"{length:.2f} s" for stream, length in lengths.items()}
             errors.setdefault(str(shortest.path), _unequal(track, shortest, longest, spelled))
-    return [*errors.values()]
+    return [*errors.values()], seconds[0] if seconds else 0.0
 
 
 def _cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:

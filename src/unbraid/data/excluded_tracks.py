@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unbraid.data.layouts.folders import split_folders, subfolders
 
+CHOSEN = "is listed in data.exclude"  # all layouts
 # The comment names the layouts that use the reason and the option that keeps the track, if there is one.
 NO_AUDIO_FILE = "has no audio file"  # stems, dnr
 NO_WAV_FILE = "has no wav file"  # musdb

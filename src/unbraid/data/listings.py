@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unbraid.data.excluded_tracks import CHOSEN
 from unbraid.data.store import StoredTrack
 from unbraid.data.tracks import MIXTURE, SPLITS, AudioStream, Layout, Listing, Split, Track, few
-from unbraid.runs.errors import InputError, LayoutError
+from unbraid.runs.errors import InputError, LayoutError, closest
 from unbraid.runs.files import check_folder
 
 SMALL_SHARE = 0.1  # share of valid and of test in a hint; of three tracks it takes one for each
@@ -150,6 +151,28 @@ def list_tracks(layout: Layout, root: Path) -> Listing:
     except InputError as error:
         raise error_of_layout(error, layout, root) from error
     return replace(listing, refused=[error_of_layout(error, layout, root) for error in listing.refused])
+
+
+def without_tracks(listing: Listing, names: Sequence[str]) -> Listing:
+    """Move tracks of a listing to its excluded tracks.
+
+    Args:
+        listing: tracks that were found in the folder of a data set.
+        names: names of the tracks to exclude.
+
+    Returns:
+        The listing without the tracks.
+
+    Raises:
+        InputError: the listing contains no track of a name.
+    """
+    known = {*listing.left_out, *(track.name for track in listing.tracks)}
+    if wrong := next((name for name in names if name not in known), None):
+        similar = closest(wrong, known)
+        hint = f"did you mean '{similar}'?" if similar else "scripts/prepare.py with dry_run=true lists the names of all tracks"
+        raise InputError("data.exclude", "the data set has no track of this name", found=wrong, hint=hint)
+    tracks = [track for track in listing.tracks if track.name not in names]
+    return replace(listing, tracks=tracks, left_out={**listing.left_out, **dict.fromkeys(names, CHOSEN)})
 
 
 def options_of(layout: Layout) -> Mapping[str, Any]:

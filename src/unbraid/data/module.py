@@ -58,6 +58,7 @@ class MultitrackData(pl.LightningDataModule):
             allow.
         cache_dir: folder that contains the store of decoded tracks.
         seed: random seed of the sampler and of the augmentations.
+        exclude: names of tracks that are not used.
 
     Raises:
         InputError: an argument is out of range.
@@ -85,6 +86,7 @@ class MultitrackData(pl.LightningDataModule):
         num_decode_workers: int | None,
         cache_dir: str,
         seed: int,
+        exclude: Sequence[str] = (),
     ) -> None:
         super().__init__()
         check_counts(batch_size=batch_size, chunks_per_track=chunks_per_track, num_decode_workers=num_decode_workers)
@@ -101,7 +103,7 @@ class MultitrackData(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.store = Store(self.cache_dir / "store", sample_rate, channels, num_decode_workers, surround)
         stretches = [stretch for stretch in offline_augmentation.values() if stretch is not None]
-        self.collection = TrackCollection(layout, self.root, download, targets, stretches, self.store)
+        self.collection = TrackCollection(layout, self.root, download, targets, stretches, self.store, exclude)
         self.tracks: list[StoredTrack] = []
         self.mixer: BatchMixer | None = None
         self._place: Residency | None = None

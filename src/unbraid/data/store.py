@@ -19,9 +19,8 @@ import psutil
 from torch import Tensor, from_numpy
 from tqdm import tqdm
 
-from unbraid import audio
 from unbraid.audio import ChannelChoice
-from unbraid.data.decoding import streams_of
+from unbraid.data.decoding import check_headers, raise_all, streams_of
 from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, read_meta, real_folder
 from unbraid.data.garbage import without_collector
 from unbraid.data.health import Health
@@ -182,8 +181,9 @@ class Store:
     def open(self, tracks: Sequence[Track], progress: bool = True) -> list[StoredTrack]:
         """Open all tracks. Tracks that are not in the store yet are decoded first.
 
-        An `InputError` is raised if a file is invalid, but only after all other tracks are decoded. An `InputError` is also
-        raised if the disk is full or read-only.
+        An `InputError` is raised before decoding if the headers of files are invalid. If an error is found while a track is
+        decoded, it is raised after all other tracks are decoded. An `InputError` is also raised if the disk is full or
+        read-only.
 
         Args:
             tracks: tracks to open.
@@ -219,7 +219,7 @@ class Store:
     def _fill(self, orders: list[Order], progress: bool) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            seconds = list(_durations(orders))
+            seconds = _durations(orders, progress)
             self._announce(orders, seconds, progress)
             workers = self._workers(orders, seconds)
             hours = sum(seconds) / 3600
@@ -236,11 +236,7 @@ class Store:
                     bar.update(min(seconds[number] / 3600, hours - bar.n))  # rounding errors may exceed the total
         except OSError as error:
             raise InputError(self.folder, f"the folder cannot be written: {error.strerror or error}") from error
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            problem = f"{len(errors)} tracks cannot be decoded: {'; '.join(sorted(map(str, errors)))}"
-            raise InputError("data", problem)
+        raise_all(errors)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
         """Print the size that the decoded samples will have. Raise an `InputError` if the size exceeds the free disk space."""
@@ -305,16 +301,12 @@ class Store:
         return before - self.size()
 
 
-def _durations(orders: Sequence[Order]) -> Iterator[float]:
-    """Yield the duration of each track in seconds, from the header of the track's first file; 0 if the header is unreadable.
-
-    The error about an unreadable file is raised later, when the file is decoded.
-    """
-    for order in orders:
-        try:
-            yield audio.seconds(streams_of(order.track)[0].path) / (order.track.stretch.tempo if order.track.stretch else 1)
-        except (InputError, IndexError):
-            yield 0.0
+def _durations(orders: Sequence[Order], progress: bool) -> list[float]:
+    """Return the duration of each track in seconds, from the headers of its files. Invalid headers raise an `InputError`."""
+    errors, seconds = check_headers([order.track for order in orders], progress)
+    raise_all(errors)
+    tempos = [order.track.stretch.tempo if order.track.stretch else 1 for order in orders]
+    return [duration / tempo for duration, tempo in zip(seconds, tempos, strict=True)]
 
 
 def _is_current(entry: Path) -> bool:

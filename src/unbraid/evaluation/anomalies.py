@@ -19,6 +19,7 @@ from torch import Tensor
 from unbraid.evaluation.reconstruction import rebuilt_spectrum, spectra_of
 from unbraid.nets.pca import PCA
 from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.files import refuse_missing
 from unbraid.tasks.reconstruction import ReconstructionTask
 
 KINDS = {"clicks": 0.3, "dropout": 0.4, "hum": 1.0, "wrong_instrument": 1.0}  # duration in seconds
@@ -205,7 +206,7 @@ def read_labels(path: Path) -> list[Anomaly]:
         InputError: the file is missing, lacks a column, or contains an invalid interval.
     """
     if not path.is_file():
-        raise InputError(f"labels={path}", "the file does not exist")
+        refuse_missing(f"labels={path}", path)
     try:
         with path.open(newline="") as file:
             table = csv.DictReader(file)

@@ -12,6 +12,7 @@ import numpy as np
 from unbraid import audio
 from unbraid.data.layouts.folders import audio_files
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import check_folder
 
 FOLDERS = " - "  # in the name of a track: between the names of folders, see `unbraid.data.layouts`
 
@@ -22,20 +23,15 @@ class EstimateFolder:
     The path of a file is the first existing path of these four: `<track>/<target>.*`, `test/<track>/<target>.*`,
     `<target>/<track>.*`, and `<track>/<target>.*` with folders in place of the text ` - `: the name `test - song` of a track in
     the folder `test/song` gives `test/song/<target>.*`. Every audio format is accepted.
+    A missing folder raises InputError.
 
     Args:
         folder: folder of the files.
         targets: names of the targets that are read.
-
-    Raises:
-        InputError: the folder does not exist.
     """
 
     def __init__(self, folder: Path, targets: Sequence[str]) -> None:
-        if not folder.exists():
-            raise InputError(f"estimates={folder}", "the folder does not exist")
-        if not folder.is_dir():
-            raise InputError(f"estimates={folder}", "the path is not a folder")
+        check_folder(f"estimates={folder}", folder)
         self.folder, self.targets = folder, targets
 
     def check(self, tracks: Sequence[str]) -> None:

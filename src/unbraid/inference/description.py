@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from unbraid.inference.export.onnx_file import OnnxSeparator
@@ -45,6 +46,8 @@ class Description:
         chunk_seconds: length of a chunk in seconds; None if unknown.
         options: options of the separation that the config file of another tool implies, as texts; empty for other kinds.
         note: text that states what is missing to use the file, for example the config; empty if nothing is missing.
+        choice: choice of `model=` with which a run was trained; empty if unknown.
+        separator: config of the separator that the config file of another tool implies; empty for other kinds.
     """
 
     kind: str
@@ -57,6 +60,8 @@ class Description:
     chunk_seconds: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    choice: str = ""
+    separator: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -108,12 +113,16 @@ def _of_origin(origin: Origin) -> Description:
         separator = separator_of(origin, separator_builder(config, origin.folder))
         network = family_of(origin.foreign).network.__name__ if origin.foreign is not None else ""
         found = _of_separator(kind, separator, (origin.file,), f"separator{known or f' {network}'.rstrip()}{_state(origin)}")
-        return found if origin.settings is None else replace(found, options=origin.settings.options)
+        if origin.settings is None:
+            return replace(found, choice=choices.get("model", ""))
+        built: Any = OmegaConf.to_container(config.model.separator)
+        return replace(found, options=origin.settings.options, separator=built)
     model = "instrument" if is_instrument(config) else "autoencoder"
     rate = node_at(config, "features.sample_rate")
     layers = layers_of(origin.tensors())
     rate = rate if isinstance(rate, int) else None
-    return Description(kind, f"{model}{known}{_state(origin)}", (origin.file,), layers, sample_rate=rate)
+    choice = choices.get("model", "")
+    return Description(kind, f"{model}{known}{_state(origin)}", (origin.file,), layers, sample_rate=rate, choice=choice)
 
 
 def _state(origin: Origin) -> str:

@@ -20,6 +20,7 @@ from unbraid.models.separators.base import Separator
 from unbraid.runs.averages import is_average
 from unbraid.runs.config import check
 from unbraid.runs.errors import InputError, unknown
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.names import below
 from unbraid.runs.weights import check_finite, misfits, refuse_misfits
 
@@ -110,9 +111,7 @@ class Init:
         path = self.place
         if not path.exists():
             hint = unknown(str(self.path), [*PUBLISHED, HDEMUCS])
-            raise InputError(
-                f"init={self.path}", "this path does not exist, and is not the name of published weights", hint=hint
-            )
+            refuse_missing(f"init={self.path}", path, "a path, or the name of published weights", hint)
         return find_origin(path, self.weights, self.config)
 
 

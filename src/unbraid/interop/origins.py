@@ -27,6 +27,7 @@ from unbraid.runs.averages import average_in, is_average
 from unbraid.runs.config import node_at, own_config, plain_config, read_config
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.records import read_record
 from unbraid.runs.text import echo
 from unbraid.runs.weights import checkpoint_path, fill, limited_size, memory_of, misfits, tensors_of
@@ -216,8 +217,10 @@ def separator_of(origin: Origin, make: Callable[[], Separator]) -> Separator:
 
 def _msst(path: Path, config: Path) -> Origin:
     if not path.is_file():
-        problem = "this path is not a file" if path.exists() else "this path does not exist"
-        raise InputError(path, problem, expected="a checkpoint of another tool, because config is given")
+        expected = "a checkpoint of another tool, because config is given"
+        if not path.exists():
+            refuse_missing(path, path, expected)
+        raise InputError(path, "this path is not a file", expected=expected)
     settings = read_msst_config(config)
     state = read_foreign(path)
     tree = OmegaConf.create({"model": {"separator": settings.separator(fitting_family(state, settings))}})

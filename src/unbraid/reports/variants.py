@@ -13,7 +13,7 @@ import numpy as np
 from unbraid.reports.naming import told_apart, variant_names
 from unbraid.runs.config import config_tree, flat
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import below
+from unbraid.runs.files import below, refuse_missing
 from unbraid.runs.locks import is_held
 from unbraid.runs.metrics_reader import epoch_numbers, epochs
 from unbraid.runs.records import digest, read_record, strip_launch_keys
@@ -166,7 +166,7 @@ def runs_of(sweep: Path, key: str = "sweep") -> list[Path]:
     """
     where, expected = f"{key}={sweep}", "the folder of a sweep"
     if not sweep.exists():
-        raise InputError(where, "this folder does not exist", expected=expected)
+        refuse_missing(where, sweep, expected=expected)
     if not sweep.is_dir():
         raise InputError(where, "this path is a file", expected=expected)
     runs = [path.parent for path in sweep.glob("*/run.json")]

@@ -22,6 +22,7 @@ from unbraid.runs import plugins
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
 from unbraid.runs.errors import InputError, refuse_unset, unknown
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.type_names import type_name, union_types
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -232,11 +233,11 @@ def own_config(folder: Path) -> DictConfig:
         InputError: the folder does not exist, is a file, or does not contain `config.yaml`.
     """
     path, expected = folder / "config.yaml", "the folder of a run"
+    or_model = f"{expected}, or a model file such as .ckpt, .safetensors or .onnx"
     if not folder.exists():
-        raise InputError(f"run={folder}", "this folder does not exist")
+        refuse_missing(f"run={folder}", folder, or_model)
     if not folder.is_dir():
-        expected = "the folder of a run, or a model file such as .ckpt, .safetensors or .onnx"
-        raise InputError(f"run={folder}", "this file is not a model", expected=expected)
+        raise InputError(f"run={folder}", "this file is not a model", expected=or_model)
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "an empty folder"
         raise InputError(f"run={folder}", "config.yaml is missing", found=names, expected=expected)

@@ -94,10 +94,25 @@ def unknown(name: str, known: Iterable[str]) -> str:
         Text such as `did you mean 'vocals'? known: bass, drums, vocals`.
     """
     names = sorted(known)
-    lower = {known_name.lower(): known_name for known_name in names}
-    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    hint = f"did you mean '{lower[close[0]]}'? " if close else ""
+    close = closest(name, names, cutoff=0.5)
+    hint = f"did you mean '{close}'? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
+    """Return the known name that is most similar to a name. Upper and lower case are equal.
+
+    Args:
+        name: name that the user typed.
+        known: names that would be accepted.
+        cutoff: lowest accepted similarity, from 0 (nothing in common) to 1 (equal).
+
+    Returns:
+        The most similar known name; None if no known name is similar.
+    """
+    lower = {known_name.lower(): known_name for known_name in known}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=cutoff)
+    return lower[close[0]] if close else None
 
 
 def refuse_unset(key: str) -> NoReturn:

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EEXIST, EOPNOTSUPP, EPERM
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, closest
 
 FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f]|^\.|^$")  # in file names
 MAX_NAME_BYTES = 200  # file systems allow 255; prefixes and suffixes need the rest
@@ -59,9 +59,40 @@ def check_folder(where: str, folder: Path) -> None:
         InputError: the folder does not exist, or the path is a file.
     """
     if not folder.exists():
-        raise InputError(where, "the folder does not exist")
+        refuse_missing(where, folder, expected="a folder")
     if not folder.is_dir():
         raise InputError(where, "the path is a file", expected="a folder")
+
+
+def refuse_missing(where: object, path: Path, expected: str = "", hint: str = "") -> NoReturn:
+    """Raise the error about a path that does not exist. The error suggests the existing path with the most similar name.
+
+    Args:
+        where: key and value that name the path, such as `run=outputs/unet`.
+        path: path that does not exist.
+        expected: kind of path that would be accepted.
+        hint: action that the user can take if no existing path is similar, as a sentence.
+
+    Raises:
+        InputError: always.
+    """
+    similar = _similar_path(path)
+    hint = f"did you mean '{similar}'?" if similar else hint
+    raise InputError(where, "this path does not exist", expected=expected, hint=hint)
+
+
+def _similar_path(path: Path) -> Path | None:
+    """Correct the first part of a path that does not exist. Return None if the folder contains no similar name."""
+    wrong = next((part for part in (*reversed(path.parents), path) if not part.exists()), path)
+    try:
+        name = closest(wrong.name, sorted(entry.name for entry in wrong.parent.iterdir()))
+    except OSError:  # the folder is a file, or must not be listed
+        return None
+    if name is None:
+        return None
+    corrected = wrong.with_name(name)
+    whole = corrected / path.relative_to(wrong)
+    return whole if whole.exists() else corrected
 
 
 def below(folder: Path, *names: str) -> Path:

@@ -12,7 +12,7 @@ steps. The earlier run must differ only in the length of training (see `records.
 values of `trainer.max_epochs` and `trainer.max_steps` must not be larger in the earlier run than in the new run.
 
 If the user names a folder with `hydra.run.dir`, only the run in this folder can be resumed or continued. For a sweep,
-`commands.sweep.settle` finds the folder of the earlier sweep, and `Run.freeze` resumes the unfinished runs in this folder.
+`commands.sweep_folder.settle` finds the folder of the earlier sweep, and `Run.freeze` resumes the unfinished runs in it.
 """
 
 import math

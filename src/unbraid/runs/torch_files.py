@@ -23,6 +23,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import torch
 
 from unbraid.runs.errors import InputError, UnsafeFileError
+from unbraid.runs.files import refuse_missing
 from unbraid.runs.pickle_check import PickleMachine, UnsafePickleError
 
 LARGEST_PICKLE = 2**24  # bytes; a pickle of 4000 tensors has 0.5 MB
@@ -68,7 +69,7 @@ def check_torch_file(path: Path, kind: str = "a file of torch.save") -> None:
     """
     try:
         if not path.exists():
-            raise InputError(path, "the file does not exist", expected=kind)
+            refuse_missing(path, path, expected=kind)
         if not path.is_file():
             raise InputError(path, "the path is not a regular file", expected=kind)
         with path.open("rb") as file:

@@ -10,7 +10,9 @@ from typing import Any
 from unbraid.runs.errors import Interrupted
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Windows has only the first two
-RESUMES = "The same command resumes the {}"  # printed after a stop signal
+# Printed after a stop signal
+RESUMES = "The same command resumes the {}"
+STARTS_AGAIN = "The run has no checkpoint yet. The same command starts it again"
 SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))
 
 

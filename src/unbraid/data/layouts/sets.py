@@ -12,6 +12,7 @@ from pathlib import Path
 from unbraid.data.targets import ALL
 from unbraid.data.tracks import Layout, Listing, Track, few
 from unbraid.runs.errors import InputError, check_counts, unknown
+from unbraid.runs.files import check_folder
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,7 @@ class DataSets:
 
     def _listing(self, name: str, root: Path) -> Listing:
         folder = self._folder(name, root)
-        if not folder.is_dir():
-            raise InputError(
-                f"sets.{name}.root", "this folder does not exist", found=folder, expected="the folder of a data set"
-            )
+        check_folder(f"sets.{name}.root={folder}", folder)
         try:
             return self.sets[name].layout.tracks(folder)
         except InputError as error:

@@ -24,6 +24,7 @@ from unbraid.inference.export.onnx_graph import check_graph
 from unbraid.inference.export.recurrent import with_graph_lstms
 from unbraid.models.separators.base import Estimate, Separator
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import refuse_missing
 
 OPSET = 20  # the first version of the ONNX operators that has an inverse DFT over any axis
 
@@ -93,7 +94,7 @@ class OnnxSeparator(Separator):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InputError(f"run={path}", "this file does not exist")
+            refuse_missing(f"run={path}", path, expected="an ONNX file")
         session = _session(path)
         try:
             metadata = session.get_modelmeta().custom_metadata_map
