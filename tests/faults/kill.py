@@ -14,6 +14,8 @@ def run_with_kills(
 ) -> int:
     """Start a program again and again, kill it with all its processes at random moments, and let the last start finish.
 
+    A start that ends before its kill is the last one.
+
     Args:
         words: command line of the program.
         chance: random numbers.
@@ -25,14 +27,16 @@ def run_with_kills(
     Returns:
         The number of kills of a running program.
     """
-    killed = 0
-    for _ in range(kills):
+    for killed in range(kills):
         with subprocess.Popen(words, start_new_session=True, **options) as process:
             try:
-                process.wait(chance.uniform(0.0, longest))
+                status = process.wait(chance.uniform(0.0, longest))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                killed += 1
+                status = None
         check()
+        if status is not None:
+            assert status == 0, words
+            return killed
     subprocess.run(words, check=True, timeout=600, **options)
-    return killed
+    return kills
