@@ -26,6 +26,7 @@ from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, re
 from unbraid.data.garbage import without_collector
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
+from unbraid.data.stretch import Stretch
 from unbraid.data.tracks import MIXTURE, Split, Track
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
@@ -58,7 +59,7 @@ class StoredTrack:
         residual: name of the source that is the mixture minus all other sources. None: no source is computed in this way.
         aligned: False if the vocals are the mixture minus the instrumental version, and these two versions are not aligned in
             time.
-        is_copy: True for a copy at another pitch or tempo.
+        is_copy: True for a copy by offline augmentation.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
         unknown: names of sources without a recording that the mixture may contain, see `Track`.
         weight: number of training chunks for each chunk from a track of weight 1.
@@ -239,7 +240,7 @@ class Store:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            problem = f"{len(errors)} tracks cannot be decoded: {'; '.join(sorted(map(str, errors)))}"
+            problem = f"{len(errors)} tracks cannot be decoded: {'; '.join(sorted({*map(str, errors)}))}"
             raise InputError("data", problem)
 
     def _announce(self, orders: list[Order], seconds: list[float], progress: bool) -> None:
@@ -312,7 +313,8 @@ def _durations(orders: Sequence[Order]) -> Iterator[float]:
     """
     for order in orders:
         try:
-            yield audio.seconds(streams_of(order.track)[0].path) / (order.track.stretch.tempo if order.track.stretch else 1)
+            seconds, change = audio.seconds(streams_of(order.track)[0].path), order.track.change
+            yield seconds / change.tempo if isinstance(change, Stretch) else seconds
         except (InputError, IndexError):
             yield 0.0
 
@@ -337,6 +339,6 @@ def _load(track: Track, entry: Path, meta: dict[str, Any]) -> StoredTrack:
     """Return a stored track. `meta` is the content of `meta.json`."""
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
-        meta["scale"], track.residual, meta["aligned"], track.stretch is not None,
+        meta["scale"], track.residual, meta["aligned"], track.change is not None,
         tuple(meta["repairs"]), track.unknown, track.weight,
     )  # fmt: skip
