@@ -75,7 +75,7 @@ class Effect(ABC):
             raise InputError("offline_augmentation", "the package pedalboard is not installed", hint=hint) from error
         if not samples.any():
             return samples
-        random = np.random.default_rng([self.seed, zlib.crc32(np.ascontiguousarray(samples))])
+        random = np.random.default_rng([self.seed, zlib.crc32(samples.tobytes())])
         return self.apply(pedalboard, samples, sample_rate, random.uniform(self.low, self.high))
 
     @abstractmethod
