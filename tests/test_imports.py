@@ -84,6 +84,7 @@ MORE = {
     "data/digits": {"pytorch_lightning", "sklearn"},
     "data/layouts/musdb": {"musdb"},
     "data/module": {"pytorch_lightning"},
+    "data/effects": {"pedalboard"},
     "data/stretch": {"python_stretch"},
     "tasks/lora": {"peft"},
     "scoring/power": {"scipy"},

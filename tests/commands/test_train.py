@@ -162,6 +162,35 @@ def test_every_model_trains_on_the_demo_songs(cli, model, tmp_path):
     assert load_json(only_run(tmp_path / "work") / "run.json")["state"] == "done"
 
 
+LENGTHS = {  # models and shortest chunks, in seconds
+    "unet": "8", "open_unmix": "0.5", "scnet_small": "0.3", "bs_roformer_small": "0.3", "mel_band_roformer_small": "0.3",
+    "htdemucs_small": "0.5", "mdx23c_small": "0.5", "conv_tasnet": "0.3", "chimera_small": "0.5", "unet_segmentation": "2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in LENGTHS])
+def test_models_train_on_chunks_of_random_lengths(cli, model):
+    status, out, _ = cli(
+        f"model={model}", *TINY.get(model, ()), f"data.sampling.shortest_seconds={LENGTHS[model]}",
+        "data.layout.train=1", "data.layout.valid=1", "data.layout.test=1", "data.layout.seconds=4", "test=false",
+        "trainer.accelerator=cpu", "trainer.max_steps=4", "data.batch_size=1", "data.chunks_per_track=4",
+    )  # fmt: skip
+    assert status == 0 and "epoch   1" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["model=unet", "data.sampling.shortest_seconds=2"], "16384 samples"),
+        (["model=ae", "features=spectra", "data.sampling.shortest_seconds=0.5"], 0.5),
+        (["model=ddsp_small", "data=demo_leads", "data.sampling.shortest_seconds=0.001"], "16 samples"),
+    ],
+)
+def test_other_models_refuse_chunks_of_random_lengths(error_of, words, found):
+    error = error_of("train", *words)
+    assert (error.where, error.found) == ("data.sampling.shortest_seconds", found)
+
+
 @pytest.mark.slow
 def test_the_best_weights_are_scored_not_the_last(cli, songs, tmp_path):
     """If the highest loss counts as the best, the weights of the first epoch must be scored."""

@@ -87,6 +87,7 @@ CASES = {
     "over time": {"sampling": Sampling("time", 0.0, None, 0.1)},
     "augmented": {"augmentation": {"gain": Gain(0.25, 1.25), "polarity": Polarity(0.5), "none": None}},
     "quiet skipped": {"sampling": Sampling("tracks", 0.2, -30.0, 0.5)},
+    "random lengths": {"sampling": Sampling("tracks", 0.5, -30.0, 0.5, 0.3)},
 }
 
 
@@ -136,6 +137,35 @@ def test_validation_tracks_keep_their_scale(songs, tmp_path):
     assert same([*plain.val_dataloader()], [*normalised.val_dataloader()])
 
 
+def test_each_batch_has_a_random_length(songs, tmp_path):
+    options = {"sampling": Sampling("tracks", 0.0, None, 0.1, 0.5), "chunks_per_track": 100}
+    data = module(songs, tmp_path, **options)
+    whole, drawn = batches(module(songs, tmp_path, chunks_per_track=100)), batches(data)
+    lengths = [batch.mixture.shape[-1] for batch in drawn]
+    assert lengths == [data.sampler().samples(step) for step in range(50)] and len({*lengths}) > 45
+    assert 4096 <= min(lengths) < 4300 and 7900 < max(lengths) <= 8192
+    for batch, long in zip(drawn, whole, strict=True):
+        assert torch.equal(batch.mixture, long.mixture[..., : batch.mixture.shape[-1]])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.1])
+def test_a_shortest_chunk_out_of_range_is_refused(songs, tmp_path, seconds):
+    with pytest.raises(InputError) as error:
+        module(songs, tmp_path, sampling=Sampling("tracks", 0.0, None, 0.1, seconds))
+    assert (error.value.where, error.value.found) == ("sampling.shortest_seconds", f"{seconds:g} s")
+
+
+def test_a_chunk_is_silent_if_its_own_length_is(songs, tmp_path):
+    """The second half of the track contains vocals, the first half does not."""
+    track = module(songs, tmp_path).split("train")[0]
+    levels = track.levels()
+    levels[track.row("vocals"), :15] = -127
+    levels.tofile(track.entry / "levels.i8")
+    chunks = SilentChunks([track], ["vocals"], torch.ones(1, 1), 8192, -60.0)
+    start = np.zeros((1, 1), np.int64)
+    assert [bool(chunks(start, start, samples)) for samples in (8192, 2 * 8192)] == [True, False]
+
+
 def test_batches_depend_on_the_seed(songs, tmp_path):
     first, again, other = (batches(module(songs, tmp_path, seed=seed, **CASES["augmented"])) for seed in (0, 0, 1))
     assert same(first, again) and not same(first, other)
@@ -159,11 +189,11 @@ def test_short_track_is_padded_with_silence(songs, tmp_path, residency):
     tracks = module(songs, tmp_path).split("train")
     chunk, cpu = 5 * 8192, torch.device("cpu")
     bank = (
-        HostBank(tracks, ["vocals"], chunk, load=False, scaled=False)
+        HostBank(tracks, ["vocals"], load=False, scaled=False)
         if residency == "host"
         else DeviceBank(tracks, ["vocals"], chunk, cpu)
     )
-    rows = bank.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64))
+    rows = bank.gather(torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64), chunk)
     assert rows.shape == (2, 1, 1, chunk) and rows.dtype == torch.int16
     assert (rows[..., 3 * 8192 :] == 0).all() and np.array_equal(rows[1, 0, 0, : 3 * 8192], tracks[1].samples[4, 0])
 
@@ -391,8 +421,8 @@ def test_target_is_silent_if_all_sources_are(songs, tmp_path):
     levels.tofile(track.entry / "levels.i8")
     draw = np.zeros((1, 2), np.int64), np.zeros((1, 2), np.int64)
     for targets, silent in (([[1, 1]], False), ([[1, 0]], True), ([[0, 1]], False), ([[1, 0], [0, 1]], True)):
-        chunks = SilentChunks([track], ["drums", "bass"], torch.tensor(targets), 1.0, 8192, -60.0)
-        assert chunks(*draw).tolist() == [silent]
+        chunks = SilentChunks([track], ["drums", "bass"], torch.tensor(targets), 8192, -60.0)
+        assert chunks(*draw, 8192).tolist() == [silent]
 
 
 def test_ranks_augment_differently(songs, tmp_path):

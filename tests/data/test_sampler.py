@@ -68,6 +68,16 @@ def test_accumulated_steps_share_the_draw_of_one_large_batch(sampling, world_siz
             assert same([np.concatenate(part) for part in zip(*parts, strict=True)], large.draw(update))
 
 
+def test_lengths_depend_on_seed_and_update_only():
+    def lengths(**changes):
+        drawing = sampler(shortest=100, **changes)
+        return [drawing.samples(step) for step in range(16)]
+
+    assert lengths() == lengths(rank=1, world_size=2) != lengths(seed=2)
+    assert lengths(accumulate=4) == [length for length in lengths()[:4] for _ in range(4)]
+    assert sampler().samples(0) == 400 == sampler(shortest=400).samples(3)
+
+
 @pytest.mark.parametrize("over", ["tracks", "time"])
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_no_chunk_repeats_within_an_epoch(over, world_size):
@@ -120,7 +130,7 @@ def test_tracks_of_single_sources_are_always_mixed():
 
 
 def silent_below(position):
-    return lambda tracks, starts: starts[:, 0] < position
+    return lambda tracks, starts, samples: starts[:, 0] < position
 
 
 def test_silent_chunks_are_redrawn_except_a_share():

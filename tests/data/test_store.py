@@ -25,6 +25,7 @@ from tests.faults import flip_bit
 from unbraid import audio
 from unbraid.data import fill as fill_module
 from unbraid.data import store as store_module
+from unbraid.data.effects import Codec, Limiter
 from unbraid.data.fill import Order, is_intact, lock_of
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.layouts.pairs import Pairs
@@ -134,7 +135,7 @@ def test_the_residual_is_a_source(tmp_path):
 
 def test_a_stretched_copy_has_its_own_entry(songs, tmp_path):
     track = list_tracks(songs)[0]
-    copy = replace(track, stretch=Stretch(0.0, 1.5))
+    copy = replace(track, change=Stretch(0.0, 1.5))
     own, stretched = Store(tmp_path, 8192, 1).open([track, copy], progress=False)
     whole = stretched.tensor()
     assert stretched.is_copy and not own.is_copy and own.length == 3 * 8192 and stretched.length == 2 * 8192
@@ -180,7 +181,9 @@ def test_entries_of_deleted_files_or_versions_are_stale(own_songs, tmp_path):
         {"mixture": None},
         {"residual": "more"},
         {"lengths": "trim"},
-        {"stretch": Stretch(1.0, 1.0)},
+        {"change": Stretch(1.0, 1.0)},
+        {"change": Codec(0.0, 0.0, 0)},
+        {"change": Limiter(0.0, 0.0, 0)},
         {"sources": {}},
     ],
 )

@@ -69,7 +69,7 @@ class Experiment:
         phase: method that computes waveforms from the estimated magnitude spectra, for example with the phase of the mixture.
         targets: for each target (stem) of the separation, a list of source names. A target is the sum of these sources.
         augmentation: dictionary from name to augmentation of the training chunks.
-        offline_augmentation: dictionary from name to an augmentation that adds training tracks with another pitch or tempo.
+        offline_augmentation: dictionary from name to an augmentation that adds copies of the training tracks.
         optim: optimizer and learning-rate scheduler of the model.
         protocol: protocol that scores the test tracks after training.
         published: scores from a paper. The scores of the run are compared with these scores.

@@ -59,6 +59,8 @@ def probe(folder: Path) -> None:
     short["trainer"]["accumulate_grad_batches"] = 1
     config: Any = OmegaConf.merge(run.config, short)
     config.callbacks, config.logger = {}, None
+    if OmegaConf.select(config, "data.sampling") is not None:
+        config.data.sampling.shortest_seconds = None  # the memory is that of the longest chunks
     workflow = build_workflow(replace(run, config=config))
     clock = Clock()
     workflow.trainer.callbacks.append(clock)  # type: ignore[attr-defined]  # the Trainer sets this attribute

@@ -34,7 +34,7 @@ class Bank(Protocol):
     For each track, a bank has the same rows. A row is the waveform of the mixture or of one source.
     """
 
-    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+    def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Tensor:
         """Return one chunk for each row (mixture or source) of each example of a batch.
 
         If a track ends before the end of a chunk, the chunk is extended by silence.
@@ -42,10 +42,10 @@ class Bank(Protocol):
         Args:
             tracks: index of the track from which each chunk is taken.
             starts: index of the first sample of each chunk, counted from the start of the track.
+            samples: length T of the chunks, in samples.
 
         Shape:
-            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T], where T is the
-            length of a chunk.
+            tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
 
         Returns:
             The samples, as stored (int16) or scaled (float32 in [-1, 1]).
@@ -59,25 +59,25 @@ class HostBank:
         tracks: tracks of the training split.
         names: names of the waveforms (rows) that the bank keeps for each track: `mixture` or names of sources. If a track lacks
             a source, or if the source is unknown, its chunks are silent.
-        chunk: length of a chunk, in samples.
         load: True: all samples are read into RAM now. False: each chunk is read from disk when it is needed.
         scaled: True: `gather` returns float32 samples in [-1, 1]. This is faster if the network is on the CPU. False: `gather`
             returns int16 samples, so that only half as many bytes are copied to a GPU.
     """
 
-    def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], chunk: int, load: bool, scaled: bool) -> None:
-        self.tracks, self.chunk, self.channels = tracks, chunk, tracks[0].shape[1]
+    def __init__(self, tracks: Sequence[StoredTrack], names: Sequence[str], load: bool, scaled: bool) -> None:
+        self.tracks, self.channels = tracks, tracks[0].shape[1]
         self.rows = [[_row_index(track, name) for name in names] for track in tracks]
         self.loaded = [_rows(track, names) for track in tracks] if load else None
         self.has_mixture = MIXTURE in names
         self.dtype, self.memory = np.float32 if scaled else np.int16, BufferPool(kept=4)
 
-    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+    def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Tensor:
         """Return one chunk for each row (mixture or source) of each example of a batch, from RAM or disk.
 
         Args:
             tracks: index of the track from which each chunk is taken.
             starts: index of the first sample of each chunk, counted from the start of the track.
+            samples: length T of the chunks, in samples.
 
         Shape:
             tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: [B, R, C, T].
@@ -87,9 +87,9 @@ class HostBank:
         """
         batch, rows = tracks.shape
         if self.has_mixture:  # rows are the outer axis in memory, so mixture and targets are contiguous without a copy
-            out = self.memory.take((rows, batch, self.channels, self.chunk), self.dtype).swapaxes(0, 1)
+            out = self.memory.take((rows, batch, self.channels, samples), self.dtype).swapaxes(0, 1)
         else:
-            out = self.memory.take((batch, rows, self.channels, self.chunk), self.dtype)
+            out = self.memory.take((batch, rows, self.channels, samples), self.dtype)
         jobs = zip(out, tracks.tolist(), starts.tolist(), strict=True)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # reading and scaling release the GIL
             list(pool.map(self._gather_chunk, jobs))
@@ -104,7 +104,7 @@ class HostBank:
         out, tracks, starts = job
         for column, (track, start) in enumerate(zip(tracks, starts, strict=True)):
             scale = self.tracks[track].scale if self.dtype is np.float32 else 1
-            stop = min(start + self.chunk, self.tracks[track].length)
+            stop = min(start + out.shape[-1], self.tracks[track].length)
             for samples, channel in zip(self._read(track, column, start, stop), out[column], strict=True):
                 np.multiply(samples, self.dtype(scale), out=channel[: stop - start])
                 channel[stop - start :] = 0
@@ -127,7 +127,7 @@ class DeviceBank:
     Args:
         tracks: tracks of the training split.
         names: names of the waveforms (rows) that the bank keeps for each track: `mixture` or names of sources.
-        chunk: length of a chunk, in samples.
+        chunk: length of the longest chunk, in samples.
         device: device of the tensor.
     """
 
@@ -137,16 +137,16 @@ class DeviceBank:
         self.samples = torch.zeros((len(names), tracks[0].shape[1], int(offsets[-1])), dtype=torch.int16, device=device)
         for track, offset in zip(tracks, offsets.tolist(), strict=False):
             self.samples[..., offset : offset + track.length] = torch.from_numpy(_rows(track, names)).to(device)
-        self.chunk = chunk
         self.offsets = torch.from_numpy(offsets).to(device)
         self.rows = torch.arange(len(names), device=device)
 
-    def gather(self, tracks: Tensor, starts: Tensor) -> Tensor:
+    def gather(self, tracks: Tensor, starts: Tensor, samples: int) -> Tensor:
         """Return one chunk for each row (mixture or source) of each example of a batch, gathered in GPU memory.
 
         Args:
             tracks: index of the track from which each chunk is taken.
             starts: index of the first sample of each chunk, counted from the start of the track.
+            samples: length T of the chunks, in samples.
 
         Shape:
             tracks, starts: int64 [B, R], where R is the number of rows of the bank; the result: int16 [B, R, C, T].
@@ -155,7 +155,7 @@ class DeviceBank:
             The samples as stored. The caller multiplies the samples by the scale factors of the tracks.
         """
         # A view of all windows of the bank: indexing copies the requested chunks only.
-        return self.samples.unfold(-1, self.chunk, 1)[self.rows, :, self.offsets[tracks] + starts]
+        return self.samples.unfold(-1, samples, 1)[self.rows, :, self.offsets[tracks] + starts]
 
 
 def _row_index(track: StoredTrack, name: str) -> int:

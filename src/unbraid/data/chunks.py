@@ -77,6 +77,7 @@ class RawBatch(NamedTuple):
             are in GPU memory, where `BatchMixer` gathers the chunks.
         tracks: index of the track from which each row is taken.
         starts: index of the first sample of each row, counted from the start of the track.
+        samples: length T of the chunks, in samples.
 
     Shape:
         rows: [B, R, C, T], where R is the number of rows of an example; tracks, starts: int64 [B, R].
@@ -86,13 +87,14 @@ class RawBatch(NamedTuple):
     rows: Tensor | None
     tracks: Tensor
     starts: Tensor
+    samples: int
 
 
 class ChunkBatches(Dataset[RawBatch]):
     """Data set for the loader: the item at index `step` is the raw batch (chunks before augmentation) of this training step.
 
     Args:
-        sampler: object that draws the tracks and the start positions of the chunks of a step.
+        sampler: object that draws the tracks, the start positions and the length of the chunks of a step.
         rows: names of the waveforms (rows) of an example: `mixture` or names of sources. If the sampler draws only sources, the
             mixture uses the track and the start position that are drawn for the first source.
         bank: object that keeps the samples in RAM or on disk. None if the samples are in GPU memory; the raw batch then
@@ -107,8 +109,9 @@ class ChunkBatches(Dataset[RawBatch]):
 
     def __getitem__(self, step: int) -> RawBatch:
         tracks, starts = (torch.from_numpy(part[:, self.columns]) for part in self.sampler.draw(step))
-        rows = None if self.bank is None else self.bank.gather(tracks, starts)
-        return RawBatch(step, rows, tracks, starts)
+        samples = self.sampler.samples(step)
+        rows = None if self.bank is None else self.bank.gather(tracks, starts, samples)
+        return RawBatch(step, rows, tracks, starts, samples)
 
 
 class BatchMixer:
@@ -163,7 +166,7 @@ class BatchMixer:
         # b batch, r row, c channel, n sample
         if chunks.rows is None:
             assert self.bank is not None
-            rows = self.bank.gather(chunks.tracks, chunks.starts)
+            rows = self.bank.gather(chunks.tracks, chunks.starts, chunks.samples)
         else:
             rows = chunks.rows
         self.scales = self.scales.to(rows.device)
@@ -172,7 +175,7 @@ class BatchMixer:
             self.song_scales = self.song_scales.to(rows.device)
             mean, deviation = self.song_scales[:, chunks.tracks, None, None]
             floats = (floats - mean) / deviation
-        extra = self.side_info and self.side_info.gather(chunks.tracks[:, 0], chunks.starts[:, 0], rows.shape[-1])
+        extra = self.side_info and self.side_info.gather(chunks.tracks[:, 0], chunks.starts[:, 0], chunks.samples)
         if self.has_mixture:
             mixture, sources, known = floats[:, 0].contiguous(), floats[:, 1:], self._known(chunks, slice(1, None))
         elif self.unknown is None:

@@ -16,9 +16,8 @@ from unbraid.data.excluded_tracks import NO_KNOWN_TARGET, NOT_ALIGNED
 from unbraid.data.garbage import without_collector
 from unbraid.data.roots import places_in, remember
 from unbraid.data.store import Store, StoredTrack
-from unbraid.data.stretch import Stretch
 from unbraid.data.targets import known_targets, target_matrix
-from unbraid.data.tracks import SPLITS, Layout, Listing, Split, Track
+from unbraid.data.tracks import SPLITS, Layout, Listing, OfflineChange, Split, Track
 from unbraid.runs.errors import InputError
 
 
@@ -30,7 +29,7 @@ class TrackCollection:
         root: folder of the data set.
         download: whether `layout` downloads or renders the data set if `root` does not contain it.
         targets: dictionary from the name of each target to a list of source names, see `target_matrix`.
-        stretches: changes of pitch and tempo; each change adds a copy of every training track.
+        changes: changes of pitch and tempo, and effects; each adds a copy of every training track.
         store: store of the decoded tracks: the folder, the sample rate and the number of channels.
         exclude: names of tracks that are not used.
     """
@@ -41,12 +40,12 @@ class TrackCollection:
         root: Path,
         download: bool,
         targets: Mapping[str, list[str]],
-        stretches: Sequence[Stretch],
+        changes: Sequence[OfflineChange],
         store: Store,
         exclude: Sequence[str] = (),
     ) -> None:
         self.layout, self.root, self.download, self.targets = layout, root, download, targets
-        self.stretches, self.store, self.exclude = stretches, store, exclude
+        self.changes, self.store, self.exclude = changes, store, exclude
         self.sources: list[str] = []
         self.left_out: dict[str, str] = {}
         self.messages: list[str] = []
@@ -60,7 +59,7 @@ class TrackCollection:
         self.open(progress=True)
 
     def open(self, progress: bool) -> list[StoredTrack]:
-        """Open the tracks of all splits and the copies of training tracks at another pitch or tempo.
+        """Open the tracks of all splits and the copies of training tracks by offline augmentation.
 
         The first call decodes the tracks that are not in the store (the folder of decoded tracks) yet.
 
@@ -84,7 +83,7 @@ class TrackCollection:
         return damaged
 
     def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
-        """Open the tracks of one split. Copies at another pitch or tempo and tracks of other splits are not decoded.
+        """Open the tracks of one split. Copies by offline augmentation and tracks of other splits are not decoded.
 
         Args:
             split: split to open.
@@ -96,7 +95,7 @@ class TrackCollection:
             The tracks of the split. A track whose mixture and instrumental version are not aligned in time is left out.
         """
         self._fetch()
-        tracks = [track for track in self._list([split]) if track.split == split and track.stretch is None]
+        tracks = [track for track in self._list([split]) if track.split == split and track.change is None]
         stored = self.keep_aligned(self.store.at(sample_rate, channels).open(tracks, progress))
         self._remember()
         self.check_splits(stored, [split])
@@ -190,12 +189,12 @@ class TrackCollection:
 
     @without_collector()
     def _list(self, splits: Sequence[Split]) -> list[Track]:
-        """List the tracks of all splits, and add copies of the training tracks at another pitch or tempo.
+        """List the tracks of all splits, and add the copies of the training tracks by offline augmentation.
 
         An `InputError` is raised if a split in `splits` contains no track.
         """
         tracks = self.check(self.listing(), splits)
-        return tracks + [_stretched(track, stretch) for stretch in self.stretches for track in tracks if track.split == "train"]
+        return tracks + [_changed(track, change) for change in self.changes for track in tracks if track.split == "train"]
 
     def _remember(self) -> None:
         """Add the paths of this data set to `roots.jsonl`, the list of the paths from which this user has read data.
@@ -205,7 +204,7 @@ class TrackCollection:
         remember([str(self.root), *places_in(listings.options_of(self.layout))])
 
 
-def _stretched(track: Track, stretch: Stretch) -> Track:
-    """Return a copy of a track at another pitch or tempo. Its mixture is the sum of its sources, so no source is unknown."""
+def _changed(track: Track, change: OfflineChange) -> Track:
+    """Return a copy of a track by offline augmentation. Its mixture is the sum of its sources, so no source is unknown."""
     sources = {**track.sources, **dict.fromkeys(track.unknown, ())}
-    return replace(track, name=f"{track.name} ({stretch.name})", stretch=stretch, sources=sources, unknown=())
+    return replace(track, name=f"{track.name} ({change.name})", change=change, sources=sources, unknown=())

@@ -166,10 +166,11 @@ def check_headers(tracks: Sequence[Track], progress: bool) -> tuple[list[InputEr
 
 def raise_all(errors: Sequence[InputError]) -> None:
     """Raise the errors about audio files as one error. Do nothing if the list is empty."""
-    if len(errors) == 1:
+    texts = sorted({*map(str, errors)})  # the copies of a track have equal errors
+    if len(texts) == 1:
         raise errors[0]
-    if errors:
-        raise InputError("data", f"{len(errors)} audio files cannot be used: {'; '.join(sorted(map(str, errors)))}")
+    if texts:
+        raise InputError("data", f"{len(texts)} audio files cannot be used: {'; '.join(texts)}")
 
 
 def _check_header(track: Track) -> tuple[list[InputError], float]:

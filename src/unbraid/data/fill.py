@@ -31,6 +31,7 @@ from unbraid.audio import ChannelChoice
 from unbraid.audio.buffers import BufferPool
 from unbraid.data.decoding import Decoded, decode, streams_of
 from unbraid.data.health import examine, repairs
+from unbraid.data.stretch import Stretch
 from unbraid.data.tracks import MIXTURE, AudioStream, Track
 from unbraid.runs.documents import parse_json, read_regular
 from unbraid.runs.locks import FileLock
@@ -71,7 +72,8 @@ class Order:
 
         structure = {name: [spelled(stream) for stream in streams] for name, streams in track.sources.items()}
         mixture = None if track.mixture is None else spelled(track.mixture)
-        options = [self.surround, track.residual, track.lengths, track.stretch and asdict(track.stretch)]
+        change = asdict(track.change) if isinstance(track.change, Stretch) else track.change and repr(track.change)
+        options = [self.surround, track.residual, track.lengths, change]
         parts = [VERSION, self.sample_rate, self.channels, structure, mixture, options, _sorted(files)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -84,9 +86,9 @@ class Order:
     def has_own_mixture(self) -> bool:
         """Return True if the mixture is read from a file, and False if it is computed as the sum of the sources.
 
-        The mixture of a copy at another pitch or tempo is always computed, so the result is False for a copy.
+        The mixture of a copy by offline augmentation is always computed, so the result is False for a copy.
         """
-        return self.track.mixture is not None and self.track.stretch is None
+        return self.track.mixture is not None and self.track.change is None
 
     @property
     def entry(self) -> Path:
@@ -258,8 +260,8 @@ def _rows(order: Order, decoded: Decoded) -> dict[str, np.ndarray]:
 
 def _convert(order: Order, samples: np.ndarray, rate: int) -> np.ndarray:
     samples = audio.to_channels(samples, order.channels)
-    if order.track.stretch is not None:
-        samples = order.track.stretch(samples, rate)
+    if order.track.change is not None:
+        samples = order.track.change(samples, rate)
     return audio.resample(samples, rate, order.sample_rate)
 
 

@@ -25,9 +25,8 @@ from unbraid.data.sampler import ChunkSampler, EpochSteps, Sampling, epoch_posit
 from unbraid.data.silence import SilentChunks
 from unbraid.data.statistics import song_scales
 from unbraid.data.store import Store, StoredTrack, spell_size
-from unbraid.data.stretch import Stretch
 from unbraid.data.targets import target_matrix
-from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, Split, few
+from unbraid.data.tracks import MIXTURE, SPLITS, Layout, Listing, OfflineChange, Split, few
 from unbraid.runs.errors import InputError, check_counts
 
 
@@ -42,13 +41,13 @@ class MultitrackData(pl.LightningDataModule):
         sample_rate: sample rate of the batches, in Hz; all tracks are resampled to this rate.
         channels: number of audio channels of the batches.
         surround: conversion of files with more than two channels to stereo, see `unbraid.audio.channels`.
-        chunk_seconds: length of a training chunk, in seconds.
+        chunk_seconds: length of a training chunk, in seconds. With `Sampling.shortest_seconds`: of the longest chunk.
         batch_size: number of chunks per step and process.
         chunks_per_track: average number of chunks per training track in an epoch.
         sampling: options for drawing the chunks, see `Sampling`.
         augmentation: augmentations of the training chunks by name, applied in this order. An augmentation that is None is
             skipped.
-        offline_augmentation: changes of pitch and tempo by name. Each change adds a copy of every training track. The
+        offline_augmentation: changes of pitch and tempo, and effects, by name. Each adds a copy of every training track. The
             copies are rendered before training. A change that is None is skipped.
         residency: place of the training samples during a run: `disk`, `host` (RAM), `device` (GPU memory) or `auto`, see
             `banks`.
@@ -80,7 +79,7 @@ class MultitrackData(pl.LightningDataModule):
         chunks_per_track: int,
         sampling: Sampling,
         augmentation: Mapping[str, Augmentation | None],
-        offline_augmentation: Mapping[str, Stretch | None],
+        offline_augmentation: Mapping[str, OfflineChange | None],
         residency: Residency,
         num_workers: int,
         num_decode_workers: int | None,
@@ -92,6 +91,11 @@ class MultitrackData(pl.LightningDataModule):
         check_counts(batch_size=batch_size, chunks_per_track=chunks_per_track, num_decode_workers=num_decode_workers)
         if num_workers < 0:
             raise InputError("num_workers", "out of range", found=num_workers, expected="at least 0")
+        shortest = sampling.shortest_seconds
+        if shortest is not None and not 0 < shortest <= chunk_seconds:
+            expected = f"a duration in (0, {chunk_seconds:.4g}] s, which ends at chunk_seconds"
+            raise InputError("sampling.shortest_seconds", found=f"{shortest:g} s", expected=expected)
+        self.shortest_samples = None if shortest is None else max(1, round(shortest * sample_rate))
         for name, folder in {"root": root, "cache_dir": cache_dir}.items():
             if not folder:
                 raise InputError(name, "the path is empty", expected="the path of a folder")
@@ -102,8 +106,8 @@ class MultitrackData(pl.LightningDataModule):
         self.augmentation = {name: augment for name, augment in augmentation.items() if augment is not None}
         self.cache_dir = Path(cache_dir).expanduser()
         self.store = Store(self.cache_dir / "store", sample_rate, channels, num_decode_workers, surround)
-        stretches = [stretch for stretch in offline_augmentation.values() if stretch is not None]
-        self.collection = TrackCollection(layout, self.root, download, targets, stretches, self.store, exclude)
+        changes = [change for change in offline_augmentation.values() if change is not None]
+        self.collection = TrackCollection(layout, self.root, download, targets, changes, self.store, exclude)
         self.tracks: list[StoredTrack] = []
         self.mixer: BatchMixer | None = None
         self._place: Residency | None = None
@@ -131,7 +135,7 @@ class MultitrackData(pl.LightningDataModule):
         self.collection.check_splits(self.tracks, SPLITS)
 
     def stored(self) -> list[StoredTrack]:
-        """Return all tracks, also excluded tracks whose files are not aligned, and all copies at another pitch or tempo."""
+        """Return all tracks, also excluded tracks whose files are not aligned, and all copies by offline augmentation."""
         return self.collection.open(progress=False)
 
     def whole(self, split: Split, sample_rate: int, channels: int, progress: bool = False) -> list[StoredTrack]:
@@ -144,7 +148,7 @@ class MultitrackData(pl.LightningDataModule):
             progress: whether a progress bar is shown while tracks are decoded.
 
         Returns:
-            The tracks of the split, without copies at another pitch or tempo, and without tracks whose mixture and instrumental
+            The tracks of the split, without copies by offline augmentation, and without tracks whose mixture and instrumental
             are not aligned.
         """
         return self.collection.open_split(split, sample_rate, channels, progress)
@@ -201,7 +205,7 @@ class MultitrackData(pl.LightningDataModule):
         rows, sampler, place, chunk = self.rows(), self.sampler(), self.place(), self.chunk_samples
         tracks, names = rows.tracks, rows.names
         on_device = DeviceBank(tracks, names, chunk, self._device()) if place == "device" else None
-        bank = None if on_device else HostBank(tracks, names, chunk, place == "host", self._device().type == "cpu")
+        bank = None if on_device else HostBank(tracks, names, place == "host", self._device().type == "cpu")
         weights = rows.weights([name for name in names if name != MIXTURE])
         self.mixer = BatchMixer(
             tracks, names, weights, self.magnitude_difference(), self.augmentation, self.store.sample_rate, self.seed,
@@ -285,11 +289,12 @@ class MultitrackData(pl.LightningDataModule):
         tracks, drawn, below_db = rows.tracks, rows.drawn, self.sampling.skip_below_db
         silent = None
         if below_db is not None:
-            silent = SilentChunks(tracks, drawn, rows.weights(drawn), self.chunk_seconds, self.store.sample_rate, below_db)
+            silent = SilentChunks(tracks, drawn, rows.weights(drawn), self.store.sample_rate, below_db)
         return ChunkSampler(
             self.seed, [track.length for track in tracks], rows.holds(drawn), self.chunk_samples,
             self.batch_size, self.chunks_per_track, self.sampling, silent, *self._ranks(), rows.song_column,
             [track.weight for track in tracks], self.trainer.accumulate_grad_batches if self.trainer else 1,
+            self.shortest_samples,
         )  # fmt: skip
 
     def rows(self) -> TrainingRows:

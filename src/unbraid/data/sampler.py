@@ -1,4 +1,4 @@
-"""Draw training chunks. The tracks and start positions of the chunks depend only on the seed, the training step and the rank.
+"""Draw training chunks. Tracks, start positions and lengths of chunks depend only on the seed, the training step and the rank.
 
 The random generator is counter-based (Philox): each random number is computed from the seed and the step. So the order of the
 data does not depend on the number of worker processes, and a resumed run needs no saved state. All ranks (training processes)
@@ -21,10 +21,11 @@ from torch.utils.data import Sampler
 from unbraid.runs.errors import InputError
 
 # Purposes of the streams of random numbers: the last word of Philox's counter.
-DECK, POSITION, REMIX, REDRAW = range(4)
+DECK, POSITION, REMIX, REDRAW, LENGTH = range(5)
 REDRAWS = 8  # number of times that a silent chunk is drawn again at most
 Draw = tuple[np.ndarray, np.ndarray]  # track indices and start positions, [batch, sources] each
-Silent = Callable[[np.ndarray, np.ndarray], np.ndarray]  # function from a draw to a mask of its silent chunks, [batch]
+# Function from tracks, start positions and length of the chunks to a mask of the silent chunks, [batch].
+Silent = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class Sampling:
         skip_below_db: if a target of a chunk is below this RMS level, another chunk is drawn instead. The level is in dB
             relative to full scale, and below 0. None: all chunks are used.
         keep_silent: share, in [0, 1], of the silent chunks (see `skip_below_db`) that are not replaced.
+        shortest_seconds: shortest length of a chunk, in seconds. The chunks of each step have one random length between this
+            length and that of the data set (`chunk_seconds`). None: all chunks have the length `chunk_seconds`.
     """
 
     over: Literal["tracks", "time"]
     remix: float
     skip_below_db: float | None
     keep_silent: float
+    shortest_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("remix", "keep_silent"):
@@ -118,19 +122,20 @@ class ChunkSampler:
         lengths: lengths of the tracks, in samples.
         holds: for each track and source, True if the track contains the source. If any track lacks a source, the sources of
             every chunk are drawn from different tracks.
-        chunk: length of a chunk, in samples; the chunk of a shorter track starts at sample 0.
+        chunk: length of the longest chunk, in samples; the chunk of a shorter track starts at sample 0.
         batch_size: number of chunks per step and rank.
         accumulate: number of steps between two updates of the weights. The chunks of these steps are those of one step with a
             batch that is `accumulate` times as large.
         chunks_per_track: average number of chunks per track in an epoch.
         sampling: options for drawing the chunks.
-        silent: function that gets the tracks and the start positions of chunks, and returns True for each silent chunk.
-            Required if `sampling.skip_below_db` is set.
+        silent: function that gets the tracks, the start positions and the length of chunks, and returns True for each silent
+            chunk. Required if `sampling.skip_below_db` is set.
         song_column: column of `holds` for the chunks that are not remixed: all sources of such a chunk use the track and the
             position that are drawn for this column. None: the first column, if every track contains every source.
         weights: for each track, the number of chunks for each chunk from a track of weight 1. None: all weights are 1.
         rank: rank of this process.
         world_size: number of processes.
+        shortest: length of the shortest chunk, in samples; None: all chunks have the length `chunk`.
 
     Shape:
         holds: bool [tracks, sources].
@@ -149,6 +154,7 @@ class ChunkSampler:
     song_column: int | None = None
     weights: Sequence[int] | None = None
     accumulate: int = 1
+    shortest: int | None = None
     decks: dict[int, tuple[int, np.ndarray]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -198,12 +204,18 @@ class ChunkSampler:
             return tracks, starts
         keep = self._uniform(step, REDRAW) < self.sampling.keep_silent
         for attempt in range(1, REDRAWS + 1):
-            again = self.silent(tracks, starts) & ~keep
+            again = self.silent(tracks, starts, self.samples(step)) & ~keep
             if not again.any():
                 break
             other = self._redraw(step, attempt)
             tracks, starts = (np.where(again[:, None], new, old) for new, old in zip(other, (tracks, starts), strict=True))
         return tracks, starts
+
+    def samples(self, step: int) -> int:
+        """Return the length of the chunks of a step, in samples. It is equal on all ranks, and in all steps of an update."""
+        if self.shortest is None:
+            return self.chunk
+        return int(self._random(step // self.accumulate, LENGTH).integers(self.shortest, self.chunk, endpoint=True))
 
     def _deal(self, step: int) -> Draw:
         """Draw the chunks of this process at a step. Each chunk starts in a different slot (range of positions)."""

@@ -25,6 +25,7 @@ from unbraid.data.fill import VERSION, Order, drop, fill, is_intact, lock_of, re
 from unbraid.data.garbage import without_collector
 from unbraid.data.health import Health
 from unbraid.data.parallel import cores, in_processes
+from unbraid.data.stretch import Stretch
 from unbraid.data.tracks import MIXTURE, Split, Track
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
@@ -57,7 +58,7 @@ class StoredTrack:
         residual: name of the source that is the mixture minus all other sources. None: no source is computed in this way.
         aligned: False if the vocals are the mixture minus the instrumental version, and these two versions are not aligned in
             time.
-        is_copy: True for a copy at another pitch or tempo.
+        is_copy: True for a copy by offline augmentation.
         repairs: kinds of changes that decoding made to the audio, such as `resampled files`; see `health.repairs`.
         unknown: names of sources without a recording that the mixture may contain, see `Track`.
         weight: number of training chunks for each chunk from a track of weight 1.
@@ -305,7 +306,7 @@ def _durations(orders: Sequence[Order], progress: bool) -> list[float]:
     """Return the duration of each track in seconds, from the headers of its files. Invalid headers raise an `InputError`."""
     errors, seconds = check_headers([order.track for order in orders], progress)
     raise_all(errors)
-    tempos = [order.track.stretch.tempo if order.track.stretch else 1 for order in orders]
+    tempos = [order.track.change.tempo if isinstance(order.track.change, Stretch) else 1 for order in orders]
     return [duration / tempo for duration, tempo in zip(seconds, tempos, strict=True)]
 
 
@@ -329,6 +330,6 @@ def _load(track: Track, entry: Path, meta: dict[str, Any]) -> StoredTrack:
     """Return a stored track. `meta` is the content of `meta.json`."""
     return StoredTrack(
         track.name, track.split, entry, tuple(meta["rows"]), tuple(meta["shape"]), meta["blocks"],
-        meta["scale"], track.residual, meta["aligned"], track.stretch is not None,
+        meta["scale"], track.residual, meta["aligned"], track.change is not None,
         tuple(meta["repairs"]), track.unknown, track.weight,
     )  # fmt: skip

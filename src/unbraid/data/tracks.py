@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from unbraid.data.effects import Effect
 from unbraid.data.stretch import Stretch
 from unbraid.runs.errors import InputError, unknown
 
@@ -18,6 +19,7 @@ Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MIXTURE = "mixture"
 Lengths = Literal["auto", "pad", "trim", "error"]
+OfflineChange = Stretch | Effect  # change of every source of a track, rendered before training
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Track:
         lengths: handling of streams of unequal length. `pad` appends silence up to the longest stream. `trim` cuts all streams
             to the shortest stream. `error` raises an error. `auto` pads differences of up to one second, and raises an error
             for larger differences.
-        stretch: None for an original track. For a copy at another pitch or tempo: the change of pitch and tempo. The mixture of
-            a copy is the sum of its sources.
+        change: None for an original track. For a copy: the change of pitch and tempo, or the effect. The mixture of a copy is
+            the sum of its sources.
         unknown: names of sources without a recording that the mixture may contain. Losses and scores leave out the targets
             that contain such a source. A source that does not exist in the track is not unknown: it has no audio streams.
         weight: number of training chunks for each chunk from a track of weight 1.
@@ -65,7 +67,7 @@ class Track:
     mixture: AudioStream | None = None
     residual: str | None = None
     lengths: Lengths = "error"
-    stretch: Stretch | None = None
+    change: OfflineChange | None = None
     unknown: tuple[str, ...] = ()
     weight: int = 1
 

@@ -36,6 +36,28 @@ THIS_RUN = "this run"  # row label of the run in tables
 ItemT = TypeVar("ItemT")
 
 
+def try_shortest(data: MultitrackData, forward: Callable[[int], object]) -> None:
+    """If the chunks have random lengths, try the model on the two shortest lengths, before the data are decoded.
+
+    Two lengths find networks that only accept multiples of a number of samples.
+
+    Args:
+        data: data of the run.
+        forward: function that applies model and loss to a chunk of the given length, in samples.
+
+    Raises:
+        InputError: the model or the loss cannot process these lengths.
+    """
+    if (shortest := data.shortest_samples) is None:
+        return
+    for samples in (shortest, min(shortest + 1, data.chunk_samples)):
+        try:
+            forward(samples)
+        except (RuntimeError, InputError) as error:
+            problem, found = "the model cannot be trained on chunks of this length", f"{samples} samples"
+            raise InputError("data.sampling.shortest_seconds", problem, found=found, hint=f"Reason: {error}") from error
+
+
 class Workflow(ABC):
     """Train and test a model, from the preparation of the data to the files in the run folder.
 

@@ -31,10 +31,11 @@ class ReconstructionWorkflow(Workflow):
         return self.task.features.kind
 
     def prepare(self) -> None:
-        """Check the number of processes and prepare the data.
+        """Check the number of processes and the chunk length, and prepare the data.
 
         Raises:
-            InputError: the model is fitted in closed form (PCA), but the run has more than one process.
+            InputError: the chunks have random lengths. Or the model is fitted in closed form (PCA), but the run has more than
+                one process.
         """
         model, processes = self.chosen["model"], self.trainer.world_size
         if isinstance(self.task, ClosedFormTask) and processes > 1:
@@ -44,6 +45,9 @@ class ReconstructionWorkflow(Workflow):
         self.costs = layer_costs(self.task.net.eval(), lambda: self.task.net(item))
         self.task.net.train()
         if isinstance(self.data, MultitrackData):
+            if self.data.shortest_samples is not None:
+                where, problem = "data.sampling.shortest_seconds", "an autoencoder is trained on chunks of one length"
+                raise InputError(where, problem, found=self.data.sampling.shortest_seconds, expected="null")
             self.prepare_tracks(self.data)
             self.data.check_known()
         else:

@@ -27,7 +27,7 @@ from unbraid.scoring.protocols import Protocol
 from unbraid.scoring.published import PublishedScores, comparison_text
 from unbraid.tasks.segmentation import SegmentationTask
 from unbraid.tasks.separation import SeparationTask
-from unbraid.training.base import THIS_RUN, Workflow
+from unbraid.training.base import THIS_RUN, Workflow, try_shortest
 from unbraid.training.loggers import Media
 from unbraid.training.processes import raise_in_all
 
@@ -49,6 +49,7 @@ class SeparationWorkflow(Workflow):
         self.published = None if self.config.published is None else build(self.config.published)
         separator, samples = self.task.separator, self.data.chunk_samples
         self.costs = layer_costs(separator, lambda: try_one_chunk(separator, self.task.loss, samples))
+        try_shortest(self.data, lambda samples: try_one_chunk(separator, self.task.loss, samples))
         self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
         self.prepare_tracks(self.data)
         if separator.normalisation == "song":

@@ -19,7 +19,7 @@ from unbraid.nets.layer_costs import layer_costs
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.tasks.synthesis import SynthesisTask
-from unbraid.training.base import THIS_RUN, Workflow
+from unbraid.training.base import THIS_RUN, Workflow, try_shortest
 from unbraid.training.loggers import Media
 
 
@@ -52,8 +52,13 @@ class SynthesisWorkflow(Workflow):
             raise InputError("augmentation", problem, hint="Set augmentation=none and data.sampling.remix=0.")
         self.resyntheses = build(self.config.evaluation)
         samples, hop_length = self.data.chunk_samples, self.features.hop_length
-        controls, sound = torch.full((1, samples // hop_length + 1), 100.0), torch.zeros(1, samples)
-        self.costs = layer_costs(self.task.net, lambda: self.task.net(controls, -controls, sound))
+
+        def silent(length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            controls = torch.full((1, length // hop_length + 1), 100.0)
+            return controls, -controls, torch.zeros(1, length)
+
+        self.costs = layer_costs(self.task.net, lambda: self.task.net(*silent(samples)))
+        try_shortest(self.data, lambda length: self.task.distance(*silent(length)))
         self.one_pass = f"a chunk of {self.data.chunk_seconds:.3g} s"
         self.prepare_tracks(self.data)
         self.data.check_known()
