@@ -9,7 +9,7 @@ import pytest
 
 @contextmanager
 def failing():
-    """Record the files that are renamed inside the block before their data are on the disk, and yield their list.
+    """Record the files and folders that are renamed inside the block before their data are on the disk, and yield their list.
 
     `os.fsync` marks the current content of a file as written. A file that changed later needs another call.
     """
@@ -29,8 +29,8 @@ def failing():
         call = getattr(os, name)
 
         def rename(source, target, **options):
-            status = Path(source).stat()
-            if Path(source).is_file() and synced.get(status.st_ino) != state(status):
+            files = [Path(source)] if Path(source).is_file() else [path for path in Path(source).rglob("*") if path.is_file()]
+            if any(synced.get((status := path.stat()).st_ino) != state(status) for path in files):
                 lost.append(str(target))
             return call(source, target, **options)
 

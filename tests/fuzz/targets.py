@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 import unbraid
 from tests.conftest import make_run
@@ -250,9 +251,12 @@ def report(folder: Path) -> None:
     make_report([folder / "run", folder / "other"], folder / "report", "title", songs=0)
 
 
+COMPOSED = OmegaConf.create({"trainer": {"max_epochs": 3, "max_steps": -1}})  # a sweep reads no configs from the run folders
+
+
 def states(folder: Path) -> Any:
     run = Run.frozen(folder / "run")
-    return records_of([folder / "run/run.json"], [run.record["identity"]]), progress(folder / "run", run.config)
+    return records_of([folder / "run/run.json"], [run.record["identity"]]), progress(folder / "run", COMPOSED)
 
 
 def track_records(folder: Path) -> Any:

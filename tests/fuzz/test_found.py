@@ -10,6 +10,7 @@ from unbraid.data.layouts.manifest import read_manifest
 from unbraid.data.training_tracks import tracks_trained_on
 from unbraid.reports.mushra import KEY, MADE_BY
 from unbraid.reports.mushra_results import read_key
+from unbraid.reports.variants import configs_without_seed
 from unbraid.runs.errors import InputError
 from unbraid.runs.torch_files import check_torch_file
 
@@ -68,3 +69,8 @@ def test_metadata_of_an_onnx_file_in_another_encoding(tmp_path):
     with pytest.raises(InputError) as raised:
         OnnxSeparator(path)
     assert raised.value.where == str(path)
+
+
+def test_a_config_of_a_run_without_a_seed():
+    damaged, whole = {"data.seed": 0, "x": 1}, {"seed": 0, "data.seed": 0, "x": 1}
+    assert configs_without_seed([damaged, whole]) == [damaged, damaged]

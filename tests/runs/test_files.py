@@ -9,7 +9,7 @@ import pytest
 from tests.faults import failing
 from unbraid.runs import files
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import atomic_write, check_folder, refuse_missing
+from unbraid.runs.files import atomic_write, check_folder, refuse_missing, rename_synced
 
 
 def test_a_file_appears_when_its_block_succeeds(tmp_path):
@@ -99,7 +99,11 @@ def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path):
             partial.write_text("text")
         (tmp_path / "b").write_text("text")
         (tmp_path / "b").rename(tmp_path / "c")
-    assert lost == [str(tmp_path / "c")]
+        for name, rename in {"synced": rename_synced, "lost": Path.rename}.items():
+            (tmp_path / "folder").mkdir()
+            (tmp_path / "folder/a").write_text("text")
+            rename(tmp_path / "folder", tmp_path / name)
+    assert lost == [str(tmp_path / "c"), str(tmp_path / "lost")] and (tmp_path / "synced/a").is_file()
 
 
 def test_a_mistyped_path_suggests_an_existing_path(tmp_path):

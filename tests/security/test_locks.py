@@ -35,11 +35,11 @@ def two_users():
     names = [f"unbraid-{os.getpid()}-{letter}" for letter in "ab"]
     try:
         for name in names:
-            subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", name], check=True)
+            subprocess.run(["/usr/sbin/useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", name], check=True)
         yield [pwd.getpwnam(name).pw_uid for name in names]
     finally:
         for name in names:
-            subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
+            subprocess.run(["/usr/sbin/userdel", "--force", name], check=False, capture_output=True)
 
 
 def take(pipe, uid, umask, gpus):

@@ -28,6 +28,7 @@ from unbraid.interop.origins import find_origin, separator_of, with_config
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import build, check, node_at, own_config
 from unbraid.runs.errors import InputError
+from unbraid.runs.files import rename_synced
 from unbraid.runs.records import own_choices
 from unbraid.runs.text import echo
 from unbraid.scoring.measures import usdr
@@ -113,7 +114,7 @@ def export(config: DictConfig) -> None:
         costs = _costs(separator, path, run_config, data) if config.quantise else ""
         if output.is_dir():  # a folder cannot be replaced by a renaming
             output.rename(Path(partial) / "replaced")
-        path.replace(output)
+        rename_synced(path, output)
     echo(f"export  {output}: {description.format(output=output)}{costs}")
 
 

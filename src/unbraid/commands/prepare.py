@@ -1,6 +1,7 @@
 """Command `prepare`: decode a data set into the store (folder of decoded tracks) and report problems of the audio files."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +13,7 @@ from unbraid.data.decoding import check_headers
 from unbraid.data.listings import outline, section
 from unbraid.data.module import MultitrackData
 from unbraid.data.store import spell_size
-from unbraid.data.tracks import SPLITS
+from unbraid.data.tracks import SPLITS, Track
 from unbraid.runs.config import build
 from unbraid.runs.errors import InputError
 from unbraid.runs.files import write_json
@@ -57,9 +58,10 @@ def prepare(config: DictConfig) -> None:
         return
     if config.clean:
         echo(f"deleted {spell_size(data.store.clean())} of stale entries")
+    damaged = data.collection.drop_damaged() if config.verify else None
     data.prepare_data()
-    if config.verify:
-        _verify(data)
+    if damaged is not None:
+        _show_damaged(data, damaged)
     entries = [(track.name, track.split, track.health()) for track in data.stored() if not track.is_copy]
     findings = health.findings(entries)
     echo(health.table(entries, findings))
@@ -79,9 +81,8 @@ def prepare(config: DictConfig) -> None:
     data.setup("fit")  # raises the errors of training, such as a split without tracks
 
 
-def _verify(data: MultitrackData) -> None:
-    """Decode damaged tracks again, and print their number and names."""
-    damaged = data.collection.verify()
+def _show_damaged(data: MultitrackData, damaged: Sequence[Track]) -> None:
+    """Print the number and the names of the tracks that were damaged in the store, and that were decoded again."""
     echo(f"verified {len(data.stored())} decoded tracks: {len(damaged)} were damaged or had no checksum")
     for line in section("decoded again", [track.name for track in damaged], data.root):
         echo(line)

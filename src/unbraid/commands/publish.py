@@ -22,7 +22,7 @@ from unbraid.interop.published import safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs.config import check, own_config
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import write_json
+from unbraid.runs.files import rename_synced, write_json
 from unbraid.runs.metrics_reader import figures
 from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
@@ -91,7 +91,7 @@ def publish(config: DictConfig) -> None:
         folder = Path(partial) / output.name
         folder.mkdir()
         _write(loaded, folder, config.license)
-        folder.rename(output)
+        rename_synced(folder, output)
     echo(f"published  {output}: unbraid.load('{output}')")
 
 

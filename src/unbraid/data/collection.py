@@ -75,12 +75,10 @@ class TrackCollection:
             self.keep_aligned(self._opened)
         return self._opened
 
-    def verify(self) -> list[StoredTrack]:
-        """Compare all decoded tracks with their checksums, decode the damaged tracks again, and return the damaged tracks."""
-        damaged = self.store.drop_damaged(self.open(progress=False))
-        self._opened = None
-        self.open(progress=True)
-        return damaged
+    def drop_damaged(self) -> list[Track]:
+        """Compare the decoded tracks in the store with their checksums. Delete the damaged ones, and return their tracks."""
+        self._fetch()
+        return self.store.drop_damaged(self._list(SPLITS))
 
     def open_split(self, split: Split, sample_rate: int, channels: int, progress: bool) -> list[StoredTrack]:
         """Open the tracks of one split. Copies by offline augmentation and tracks of other splits are not decoded.

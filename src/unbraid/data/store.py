@@ -207,8 +207,7 @@ class Store:
 
         The stored track is None if the entry is missing or incomplete.
         """
-        orders = [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
-        real_folder.cache_clear()  # a link may have changed since the last call
+        orders = self._orders(tracks)
         entries = [order.entry for order in orders]
         metas = map(read_meta, entries)
         stored = [
@@ -216,6 +215,10 @@ class Store:
             for track, entry, meta in zip(tracks, entries, metas, strict=True)
         ]
         return entries, stored, [order for order, found in zip(orders, stored, strict=True) if found is None]
+
+    def _orders(self, tracks: Sequence[Track]) -> list[Order]:
+        real_folder.cache_clear()  # a link may have changed since the last call
+        return [Order(track, self.sample_rate, self.channels, self.folder, self.surround) for track in tracks]
 
     def _fill(self, orders: list[Order], progress: bool) -> None:
         try:
@@ -263,20 +266,22 @@ class Store:
         worthwhile = math.ceil(sum(work) / SECONDS_WORTH_A_PROCESS)
         return max(1, min(cores(), len(orders), worthwhile, in_memory))
 
-    def drop_damaged(self, tracks: Sequence[StoredTrack]) -> list[StoredTrack]:
-        """Read all bytes of decoded tracks, and delete the tracks that differ from their checksums or lack checksums.
+    def drop_damaged(self, tracks: Sequence[Track]) -> list[Track]:
+        """Compare the decoded tracks in the store with their checksums, and delete those that differ or lack checksums.
 
         Args:
-            tracks: tracks to verify.
+            tracks: tracks to verify. Tracks that are not in the store are skipped.
 
         Returns:
-            The deleted tracks. They are decoded again when the store is opened.
+            The tracks whose decoded samples were deleted. They are decoded again when the store is opened.
         """
         damaged = []
-        for track in tracks:
-            with lock_of(track.entry):
-                if not is_intact(track.entry):
-                    drop(track.entry)
+        for track, order in zip(tracks, self._orders(tracks), strict=True):
+            if not order.entry.is_dir():
+                continue
+            with lock_of(order.entry):
+                if order.entry.is_dir() and not is_intact(order.entry):
+                    drop(order.entry)
                     damaged.append(track)
         return damaged
 

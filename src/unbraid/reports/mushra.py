@@ -31,7 +31,7 @@ from unbraid.reports.listening import MIXTURE, ListeningSet, TrackClips, heard, 
 from unbraid.reports.variants import Variant
 from unbraid.reports.web import POLICY, STYLE, copy_static, environment, write_script
 from unbraid.runs.errors import InputError, unknown
-from unbraid.runs.files import write_json
+from unbraid.runs.files import rename_synced, write_json
 
 FEWEST_SYSTEMS, MOST_SYSTEMS = 2, 8  # BS.1534-3 allows 12 stimuli; the page has one key for each
 PASS_HZ, STOP_HZ = 3500, 4500  # edges of the pass band and of the stop band of the low anchor
@@ -95,7 +95,7 @@ def make_test(
             hint = "Evaluate the runs with evaluation.clips=5"
             raise InputError("runs", f"no test track has the audio files of all runs: {'; '.join(missing[:3])}", hint=hint)
         _write_page(fresh, items, _conditions(players, output))
-        fresh.rename(output)
+        rename_synced(fresh, output)
     return len(items), missing
 
 

@@ -25,7 +25,7 @@ from unbraid.reports.verdicts import Verdict, verdicts
 from unbraid.reports.web import POLICY, STYLE, copy_static, environment, write_script
 from unbraid.runs.documents import read_json
 from unbraid.runs.errors import InputError
-from unbraid.runs.files import write_json
+from unbraid.runs.files import rename_synced, write_json
 
 STATIC = ("style.css", "theme.js", "report.js", "deck.js", "listen.js")
 RECORD = "report.json"
@@ -124,7 +124,7 @@ def write(report: Report, folder: Path, songs: int) -> None:
         _fill(report, fresh, songs)
         if folder.exists():
             folder.rename(Path(partial) / "replaced")
-        fresh.rename(folder)
+        rename_synced(fresh, folder)
 
 
 def refuse_to_replace(folder: Path) -> None:

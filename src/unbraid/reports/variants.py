@@ -334,5 +334,5 @@ def configs_without_seed(configs: Sequence[Mapping[str, Any]]) -> list[dict[str,
         The configs without these keys. A key such as `data.layout.seed` is kept if it differs from `seed` in a run.
     """
     seed_keys = {key for config in configs for key in config if key.endswith(".seed")}
-    copies = {key for key in seed_keys if all(config.get(key, config["seed"]) == config["seed"] for config in configs)}
+    copies = {key for key in seed_keys if all(config.get(key, config.get("seed")) == config.get("seed") for config in configs)}
     return [{k: v for k, v in config.items() if k not in IGNORED_KEYS and k not in copies} for config in configs]

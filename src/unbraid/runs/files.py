@@ -204,6 +204,19 @@ def atomic_writes(paths: Sequence[Path], new: bool = False) -> Iterator[list[Pat
         _sync(folder)
 
 
+def rename_synced(path: Path, target: Path) -> None:
+    """Rename a file or folder after its data are on the disk, so that the new name is complete even if the power fails.
+
+    Args:
+        path: complete file or folder.
+        target: new path on the same disk. An existing file is replaced; a folder must not exist.
+    """
+    for part in (path, *path.rglob("*")):
+        _sync(part)
+    path.replace(target)
+    _sync(target.parent)
+
+
 def _rename_new(partial: Path, path: Path) -> None:
     """Rename a file. If the new name already exists, raise `FileExistsError` instead.
 

@@ -5,7 +5,7 @@ can replace the folders.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -87,11 +87,12 @@ class Stems:
             raise InputError(listed.rows[0].where, problem, expected="one file for each source")
         self._check_absent(listed.rows, sources)
         refused = [*listed.refused, *self._missing(listed.rows, sources), *self._mixtures(listed.rows)]
-        listed.messages += self._not_unknown(listed.rows, sources)
+        absent = {stem: frozenset(tracks) for stem, tracks in (self.absent or {}).items()}
+        listed.messages += self._not_unknown(listed.rows, sources, absent)
         used = [row for row in listed.rows if any(row.files.get(name) for name in sources)]
         splits = splits_of(used, self.valid, self.test)
         left_out = listed.left_out | {row.track: ONLY_A_MIXTURE for row in listed.rows if row.track not in splits}
-        tracks = [self._track(row, splits[row.track], sources) for row in used]
+        tracks = [self._track(row, splits[row.track], sources, absent) for row in used]
         return Listing(tracks, left_out, listed.messages, refused, any(row.split for row in listed.rows))
 
     def fetch(self, root: Path) -> None:
@@ -144,9 +145,8 @@ class Stems:
         hint += f', for example "data.layout.sources={patterns}"' if patterns else ""
         return [InputError(where, problem, found=found, expected="a file in each track", hint=hint)]
 
-    def _not_unknown(self, rows: Sequence[ManifestRow], sources: Sequence[str]) -> list[str]:
+    def _not_unknown(self, rows: Sequence[ManifestRow], sources: Sequence[str], absent: Mapping[str, Set[str]]) -> list[str]:
         """Return a message about tracks whose missing stems are silent, because the tracks lack a mixture file."""
-        absent = self.absent or {}
         lacking = {
             row.track: [name for name in sources if not row.files.get(name) and row.track not in absent.get(name, ())]
             for row in rows
@@ -183,13 +183,12 @@ class Stems:
             if len(paths) > 1
         ]
 
-    def _track(self, row: ManifestRow, split: Split, sources: Sequence[str]) -> Track:
+    def _track(self, row: ManifestRow, split: Split, sources: Sequence[str], absent: Mapping[str, Set[str]]) -> Track:
         mixture = row.files.get(self.mixture, ())
         # With missing=error, a track without a file of each source is refused, and the dry run lists only its files.
         listed = [name for name in sources if self.missing != "error" or row.files.get(name)]
         streams = {name: tuple(AudioStream(path) for path in row.files.get(name, ())) for name in listed}
-        absent = [name for name, tracks in (self.absent or {}).items() if row.track in tracks]
-        missing = [name for name, parts in streams.items() if not parts and name not in absent]
+        missing = [name for name, parts in streams.items() if not parts and row.track not in absent.get(name, ())]
         unknown = tuple(missing) if self.missing == "unknown" and mixture else ()
         known = {name: parts for name, parts in streams.items() if name not in unknown}
         file = AudioStream(mixture[0]) if mixture else None
