@@ -13,6 +13,7 @@ from tests.faults import jumping, run_with_kills
 from tests.faults.conftest import command, scores_of
 from tests.reports.sweeps import usual
 from tests.training.callbacks.test_last_checkpoint import assert_same, epochs, timeless
+from unbraid.runs.records import read_record
 
 pytestmark = pytest.mark.slow
 TRAIN = [
@@ -52,8 +53,13 @@ def test_a_training_on_a_faulty_disk_ends_with_the_same_weights(disk, whole, pro
 
 
 def test_a_killed_training_ends_with_the_same_weights(whole, process, tmp_path, attempt):
-    run_with_kills(command("train.py", *TRAIN), Random(attempt), whole[1], 2, lambda: None, **process)
-    assert_same_end(whole[0], tmp_path / "work/run")
+    run = tmp_path / "work/run"
+
+    def has_finished():
+        return (read_record(run) or {}).get("state") == "done"
+
+    run_with_kills(command("train.py", *TRAIN), Random(attempt), whole[1], 2, has_finished, **process)
+    assert_same_end(whole[0], run)
 
 
 def test_clock_jumps_do_not_change_a_training(whole, cli, tmp_path, monkeypatch, attempt):

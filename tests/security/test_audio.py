@@ -1,6 +1,5 @@
 """Tests of audio files with wrong lengths in their headers, and of small files with days of silence."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +41,7 @@ def lying_flac(path: Path, rate: int, channels: int) -> Path:
 
 def lying_mp3(path: Path) -> Path:
     """Return an mp3 file of 1 s whose Xing header states 2**31 frames."""
-    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-id3v2_version", "0", str(path)]
-    subprocess.run(command, check=True)
+    soundfile.write(path, 0.3 * np.sin(0.05 * np.arange(44100)), 44100)
     data = bytearray(path.read_bytes())
     place = max(data.find(b"Xing"), data.find(b"Info"))
     data[place + 8 : place + 12] = b"\x7f\xff\xff\xff"

@@ -234,7 +234,8 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null
         group = next((word.removesuffix("=null") for word in sys.argv if word.endswith("=null")), "config group")
-        return str(InputError(group, "a choice of this config group is required", found="null"))
+        hint = f"To leave out an optional group, type ~{group}"
+        return str(InputError(group, "a choice of this config group is required", found="null", hint=hint))
     return None
 
 
