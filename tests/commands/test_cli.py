@@ -303,6 +303,12 @@ def test_missing_memory_is_an_error_of_the_input():
     assert "72.7 GiB" in message and "data.batch_size" in message
 
 
+def test_a_failed_compilation_is_an_error_of_the_input():
+    error = type("InductorError", (RuntimeError,), {})("ImportError: main.so: file too short")
+    message = error_message(error, "train")
+    assert "main.so" in message and "compile=false" in message
+
+
 @pytest.mark.parametrize(("tree", "hint"), [({"input": None}, "Type run=FOLDER 'input=a b.flac'"), ({}, "Type run=FOLDER")])
 def test_an_audio_file_is_not_a_model(tmp_path, monkeypatch, tree, hint):
     monkeypatch.chdir(tmp_path)

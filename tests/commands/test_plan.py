@@ -48,7 +48,7 @@ def test_a_variant_is_measured_once(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert measured == ["0-net", "3-net"] and len(captured.err.splitlines()) == 2
     assert sum("-net" in line for line in captured.out.splitlines()) == 6
-    assert "54 s" in captured.out  # six runs of 5 s, and their starts of 4 s
+    assert "30 s of training" in captured.out and "24 s for the starts" in captured.out  # six runs of 5 s, and starts of 4 s
 
 
 def test_a_plan_without_power_prints_no_difference(planned):

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 import unbraid
 from tests.commands.conftest import has_names
 from tests.conftest import NARROW, files_below, make_run
+from tests.interop.test_averages import save
 from unbraid.runs.errors import InputError
 
 SCRIPT = "scripts/publish.py"
@@ -46,6 +47,18 @@ def test_the_published_folder_is_the_run(cli, run, tmp_path):
     assert (there / "model.safetensors").stat().st_mode & 0o777 == 0o644
     status, _, err = cli(f"run={there}", script=SCRIPT)
     assert status == 1 and f"run={there}" in err
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "ema"])
+def test_scores_of_other_weights_are_not_published(cli, run, tmp_path, checkpoint):
+    (average,) = save(run, {"ema_0.9_step": 1.0}, {}).values()
+    assert cli(f"run={run}", f"checkpoint={checkpoint}", "output=there", script=SCRIPT)[0] == 0
+    there = tmp_path / "work/there"
+    assert not (there / "scores.json").exists()
+    published = unbraid.load(there, device="cpu").model.state_dict()
+    trained = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    state = {"last": trained, "ema": average}[checkpoint]
+    assert all(torch.equal(tensor, state[f"separator.{name}"]) for name, tensor in published.items())
 
 
 def test_the_card_is_valid_for_the_hub(cli, run, tmp_path):

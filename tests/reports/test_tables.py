@@ -135,7 +135,7 @@ def test_latex_parses_to_the_cells_of_the_table(tmp_path):
     first, second = latex_rows(text)
     assert first[0] == ["vocals", "NSDR", "SIR"] and second[0][0] == r"rest\_of\_all"
     assert first[1] == [r"net\_a|b \& 50\%", "1.00", "4.00"] and first[2] == ["plain", r"\textbf{2.00}", r"\textbf{5.00}"]
-    assert first[4] == ["ideal ratio mask", "20.00", "$-$"]
+    assert first[4] == ["ideal ratio mask", "20.00", "--"]
     captions = re.findall(r"\\caption\{(.*)\}", text)
     assert captions[0] == r"vocals: words $\pm$ more; bold: better than every other variant, p \textless{} 0.05"
     assert captions[1].startswith(r"rest\_of\_all: ") and text.count(r"\begin{table}") == text.count(r"\end{table}") == 2

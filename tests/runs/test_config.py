@@ -54,6 +54,16 @@ def test_configs_contain_only_finite_numbers(value):
         assert raised.value.where == where and str(raised.value.found) == value
 
 
+@pytest.mark.parametrize(("key", "is_kept"), [("n_fft", False), ("quantle", True)])
+def test_a_key_of_a_replaced_class_can_be_removed(key, is_kept):
+    def schema(loss: dict[str, Any]) -> None: ...
+
+    loss = {"_target_": "unbraid.models.waveform_losses.TrimmedMSE", "quantile": 0.9, "whole_chunks": False, key: 1}
+    with pytest.raises(InputError) as raised:
+        check(OmegaConf.create({"loss": loss}), schema)
+    assert raised.value.where == f"loss.{key}" and (f"~loss.{key}" in raised.value.hint) != is_kept
+
+
 def test_booleans_are_not_numbers():
     def schema(sizes: list[int], switches: list[bool], gains: dict[str, float], more: list[list[int] | None]) -> None: ...
 

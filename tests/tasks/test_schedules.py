@@ -85,13 +85,13 @@ def task_with(schedule, **trainer):
 
 
 def test_a_plateau_follows_its_measure():
-    task = task_with(partial(Plateau, monitor="valid/uSDR/mean", mode="max", factor=0.5, patience=0))
+    task = task_with(partial(Plateau, monitor="valid/uSDR/mean", mode=None, factor=0.5, patience=0))
     sgd = task.configure_optimizers()
     rates = []
-    for value in (1.0, 2.0, 1.5, 3.0):
+    for value in (1.0, 2.0, float("nan"), 1.5, 3.0):  # an epoch without scoring logs NaN
         task._step_schedule({"valid/uSDR/mean": torch.tensor(value), "valid/loss": torch.tensor(-value)})
         rates.append(sgd.param_groups[0]["lr"])
-    assert rates == [0.5, 0.5, 0.25, 0.25]
+    assert rates == [0.5, 0.5, 0.5, 0.25, 0.25]
     with pytest.raises(InputError) as error:
         task._step_schedule({"valid/loss": torch.tensor(1.0)})
     assert error.value.found == "valid/uSDR/mean" and "valid/loss" in error.value.expected
@@ -159,6 +159,7 @@ def test_groups_have_their_own_options():
         ({"pattern": "nothing", "options": {}}, "groups[0]"),
         ({"pattern": "(", "options": {}}, "groups[0].pattern"),
         ({"pattern": ".", "lr": 1}, "groups[0]"),
+        ({"pattern": ".", "options": {"weight_deacy": 0.0}}, "groups[0].options.weight_deacy"),
     ],
 )
 def test_invalid_groups_are_named(group, where):

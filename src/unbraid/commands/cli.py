@@ -230,6 +230,9 @@ def error_message(error: BaseException | None, config_name: str, folder: Path | 
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported here
         hint = "Lower data.batch_size or data.chunk_seconds"
         return str(InputError("memory", one_line(str(error)), hint=hint))
+    if type(error).__name__ in ("BackendCompilerFailed", "InductorError"):  # of torch, which is not imported here
+        hint = "Type compile=false, or delete the cache folder of the compiler if a compilation was interrupted"
+        return str(InputError("compile=true", f"PyTorch cannot compile the network ({one_line(str(error))})", hint=hint))
     if isinstance(error, OSError) and error.errno and (error.filename or folder):
         return f"{error.filename or folder}: {error.strerror}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # raised by Hydra for data=null

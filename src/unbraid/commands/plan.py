@@ -34,8 +34,7 @@ def plan(runs: Sequence[Run]) -> None:
     The training time of a run is the largest possible number of steps divided by the measured speed. Validation, scoring and
     early stopping are ignored.
 
-    A line below the table states the total time of all runs. The total time assumes that the runs are trained one after the
-    other, and includes the start of each run.
+    A line below the table states the training time and the duration of the starts of all runs, one after the other.
 
     The config key `power` is a difference between variants in dB. If this key is set, a text below the table states how many
     seeds and test songs are needed to detect the difference.
@@ -64,7 +63,8 @@ def plan(runs: Sequence[Run]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     possible = [probe for probe in probes if "error" not in probe]
     echo(
-        f"total   at most {duration(sum(_seconds(probe) + probe['start'] for probe in possible))} of training, "
+        f"total   {duration(sum(map(_seconds, possible)))} of training at this speed, "
+        f"{duration(sum(probe['start'] for probe in possible))} for the starts of the runs, "
         f"{spell_size(sum(probe['disk'] for probe in possible))} of checkpoints. No run was started"
     )
     seeds = len({run.config.seed for run in runs})

@@ -24,9 +24,11 @@ from unbraid.runs.records import Run
 from unbraid.runs.text import echo
 from unbraid.training.base import Workflow, peak_memory
 from unbraid.training.build import build_workflow
+from unbraid.training.callbacks.weight_averages import WeightAverages, averages_of
 from unbraid.training.trainer import fit
 
 STEPS = 3  # the first step warms up and is not timed
+AVERAGES = f"{WeightAverages.__module__}.{WeightAverages.__qualname__}"  # callback that needs memory during the whole training
 CHECKPOINTS = 3  # checkpoints on disk at the same time: best, last and the previous last
 
 
@@ -58,7 +60,8 @@ def probe(folder: Path) -> None:
     short = {"trainer": {"max_steps": STEPS, "max_epochs": STEPS, "limit_val_batches": 0, "devices": 1, "num_nodes": 1}}
     short["trainer"]["accumulate_grad_batches"] = 1
     config: Any = OmegaConf.merge(run.config, short)
-    config.callbacks, config.logger = {}, None
+    averages = {name: node for name, node in (config.callbacks or {}).items() if node and node.get("_target_") == AVERAGES}
+    config.callbacks, config.logger = averages, None
     if OmegaConf.select(config, "data.sampling") is not None:
         config.data.sampling.shortest_seconds = None  # the memory is that of the longest chunks
     workflow = build_workflow(replace(run, config=config))
@@ -93,10 +96,12 @@ def _measured(workflow: Workflow, clock: Clock, run: Run) -> dict[str, Any]:
 
 
 def _checkpoint_bytes(workflow: Workflow) -> int:
-    """Return the size of a checkpoint in bytes: the weights and the states of the optimizers."""
+    """Return the size of a checkpoint in bytes: the weights, their averages, and the states of the optimizers."""
     tensors = [*workflow.task.state_dict().values()]
     for optimizer in workflow.trainer.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    if averages := averages_of(workflow.trainer):
+        tensors += [tensor for average in averages.averages.values() for tensor in average.values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

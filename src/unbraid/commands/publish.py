@@ -28,7 +28,6 @@ from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
 from unbraid.runs.text import echo, markdown, one_line, redact_paths
-from unbraid.runs.weights import checkpoint_path
 
 # Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {
@@ -52,7 +51,7 @@ class PublishConfig:
 
     Args:
         run: folder of a trained run.
-        checkpoint: checkpoint of the run: best, last or a file.
+        checkpoint: checkpoint of the run: best, last, ema or a file.
         plugins: packages whose classes the model may use, see `unbraid.runs.plugins`.
         output: output folder; None: `published` in the run folder.
         license: license of the weights, as an identifier of the Hugging Face hub such as `mit`.
@@ -84,18 +83,18 @@ def publish(config: DictConfig) -> None:
     check_new("output", output)
     if (run / PUBLISHED_WEIGHTS).is_file():
         raise InputError(f"run={run}", "this folder is already a published folder", expected="a run folder")
-    own_config(run), checkpoint_path(run, config.checkpoint)
+    own_config(run)
     loaded = load_separator(run, config.checkpoint, "cpu")
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
         folder = Path(partial) / output.name
         folder.mkdir()
-        _write(loaded, folder, config.license)
+        _write(loaded, config.checkpoint, folder, config.license)
         rename_synced(folder, output)
     echo(f"published  {output}: unbraid.load('{output}')")
 
 
-def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
+def _write(loaded: Loaded, checkpoint: str, folder: Path, license_name: str) -> None:
     separator, run_config = loaded.model, loaded.config
     assert isinstance(separator, Separator) and run_config is not None
     public = _public(run_config)
@@ -104,7 +103,7 @@ def _write(loaded: Loaded, folder: Path, license_name: str) -> None:
     safetensors()[0].save_file(tensors, folder / PUBLISHED_WEIGHTS, metadata)
     (folder / PUBLISHED_WEIGHTS).chmod(0o644)  # safetensors makes it readable for the user only
     OmegaConf.save(OmegaConf.create(public), folder / "config.yaml")
-    scores = _scores(loaded.folder)
+    scores = _scores(loaded.folder, checkpoint)
     if scores:
         write_json(folder / "scores.json", scores)
     choices = own_choices(loaded.folder)
@@ -120,8 +119,8 @@ def _public(run_config: DictConfig) -> dict[str, Any]:
     return public
 
 
-def _scores(run: Path) -> dict[str, Any] | None:
-    """Return the content of a run's `scores.json`; None if the file is missing.
+def _scores(run: Path, checkpoint: str) -> dict[str, Any] | None:
+    """Return the content of a run's `scores.json`; None if the file is missing, or has the scores of another checkpoint.
 
     The path of the checkpoint is shortened to the file name, so that no folder of this machine is published.
     """
@@ -129,7 +128,9 @@ def _scores(run: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     scores = read_scores(path)
-    return {**scores, "checkpoint": Path(str(scores.get("checkpoint", ""))).name}
+    name = Path(str(scores.get("checkpoint", ""))).name
+    published = f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint).name
+    return {**scores, "checkpoint": name} if name == published else None
 
 
 def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str, Any] | None, license_name: str) -> str:

@@ -167,10 +167,12 @@ def check_headers(tracks: Sequence[Track], progress: bool) -> tuple[list[InputEr
 def raise_all(errors: Sequence[InputError]) -> None:
     """Raise the errors about audio files as one error. Do nothing if the list is empty."""
     texts = sorted({*map(str, errors)})  # the copies of a track have equal errors
+    hint = "The option data.exclude leaves out tracks"
     if len(texts) == 1:
-        raise errors[0]
+        error = errors[0]
+        raise InputError(error.where, error.problem, found=error.found, expected=error.expected, hint=error.hint or hint)
     if texts:
-        raise InputError("data", f"{len(texts)} audio files cannot be used: {'; '.join(texts)}")
+        raise InputError("data", f"{len(texts)} audio files cannot be used: {'; '.join(texts)}", hint=hint)
 
 
 def _check_header(track: Track) -> tuple[list[InputError], float]:

@@ -23,7 +23,7 @@ from unbraid.interop.msst.pair import SUFFIXES, msst_pair
 from unbraid.interop.published import SAFETENSORS, read_weights, safetensors
 from unbraid.models.separators.base import Separator
 from unbraid.runs import plugins
-from unbraid.runs.averages import average_in, is_average
+from unbraid.runs.averages import average_in, is_average, mode_of
 from unbraid.runs.config import node_at, own_config, plain_config, read_config
 from unbraid.runs.documents import open_regular, parse_json
 from unbraid.runs.errors import InputError
@@ -98,7 +98,8 @@ class Origin:
         monitor, mode = (
             None if self.config is None else node_at(self.config, f"callbacks.best.{key}") for key in ("monitor", "mode")
         )
-        return average_in(content, name, self.file, str(monitor or "valid/loss"), str(mode or "min"))
+        monitor = str(monitor or "valid/loss")
+        return average_in(content, name, self.file, monitor, mode_of(monitor, mode, "callbacks.best.mode"))
 
     def with_spare(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Complete the tensors of a checkpoint of another tool, see `msst.checkpoint.with_spare`."""

@@ -231,7 +231,7 @@ def _latex(text: str) -> str:
 
 
 MARKDOWN = Markup(markdown, lambda text: f"**{text}**", " ± ", "−")
-LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "$-$")
+LATEX = Markup(_latex, lambda text: rf"\textbf{{{text}}}", r" $\pm$ ", "--")
 
 
 def as_markdown(tables: Sequence[ScoreTable], caption: str) -> str:

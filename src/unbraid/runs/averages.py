@@ -1,8 +1,8 @@
-"""Read the moving averages (EMA) of the weights, which `callbacks=ema` stores in the checkpoints of a run."""
+"""Compare weights by logged values, and read the moving averages (EMA) that `callbacks=ema` stores in checkpoints."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from unbraid.runs.errors import InputError, unknown
 
@@ -14,6 +14,31 @@ NONE_STORED = "Choose best or last, or train with callbacks=ema"
 def is_average(checkpoint: str) -> bool:
     """Return whether a name of weights, such as `best` or `ema_0.999_step`, is the name of an average of the weights."""
     return checkpoint == EMA or (checkpoint.startswith(PREFIX) and not checkpoint.endswith(".ckpt"))
+
+
+def mode_of(monitor: str, mode: Literal["min", "max"] | None, where: str) -> Literal["min", "max"]:
+    """Return whether smaller (`min`) or larger values (`max`) of a logged value are better.
+
+    Args:
+        monitor: name of the logged value, such as `valid/loss`.
+        mode: mode that the user has chosen; None: `min` for losses, `max` for scores such as `valid/uSDR/mean`.
+        where: config key of the mode, for the error message.
+
+    Returns:
+        The given mode, or the mode that follows from the name.
+
+    Raises:
+        InputError: `mode` is None, and the value is neither a loss nor a score.
+    """
+    if mode is not None:
+        return mode
+    match monitor.split("/"):
+        case ["train" | "valid", "loss", *_]:
+            return "min"
+        case ["valid", _, _]:
+            return "max"
+    problem = "choose whether smaller or larger values are better, because the value is neither a loss nor a score"
+    raise InputError(where, problem, found=monitor, expected="min or max")
 
 
 def average_in(content: Any, asked: str, where: object, monitor: str, mode: str) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from unbraid.runs import plugins
 from unbraid.runs.allowlist import ALLOWED, TRAINING_ONLY, resolve
 from unbraid.runs.documents import read_yaml
-from unbraid.runs.errors import InputError, refuse_unset, unknown
+from unbraid.runs.errors import InputError, closest, refuse_unset, unknown
 from unbraid.runs.files import refuse_missing
 from unbraid.runs.type_names import type_name, union_types
 
@@ -85,7 +85,10 @@ def _bind(node: Mapping[str, Any], function: Callable[..., Any], where: str, all
         if key in HYDRA_KEYS:
             continue
         if key not in parameters:
-            raise InputError(f"{place}{key}", "unknown key", hint=unknown(key, parameters))
+            hint = unknown(key, parameters)
+            if "_target_" in node and not closest(key, parameters, cutoff=0.5):  # another class may have replaced the first one
+                hint += f". To remove the key, type ~{place}{key}"
+            raise InputError(f"{place}{key}", "unknown key", hint=hint)
         if key in hints and not _fits(value, hints[key], allowed):
             raise InputError(f"{place}{key}", found=repr(value), expected=type_name(hints[key]))
     if not node.get("_partial_"):

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from unbraid.runs.errors import InputError
+from unbraid.runs.errors import InputError, unknown
 
 Parameters = Iterable[nn.Parameter]
 
@@ -139,7 +139,12 @@ class GroupedOptimizer:
                 hint = "Correct the conditions of the group, or remove the group"
                 raise InputError(f"optim.optimizer.groups[{number}]", problem, hint=hint)
         parts = [{"params": parameters, **rule.options} for parameters, rule in zip(members, rules, strict=True)]
-        return optimizer([{"params": others}, *parts] if others else parts)
+        built = optimizer([{"params": others}, *parts] if others else parts)
+        for number, rule in enumerate(rules):
+            for key in sorted(rule.options.keys() - built.defaults.keys()):
+                where = f"optim.optimizer.groups[{number}].options.{key}"
+                raise InputError(where, "the optimizer has no such option", hint=unknown(key, built.defaults))
+        return built
 
 
 def _group(number: int, group: Mapping[str, Any]) -> Group:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from unbraid.runs.averages import mode_of
 from unbraid.runs.errors import InputError
 
 
@@ -110,13 +111,14 @@ class Plateau(ReduceLROnPlateau):
     Args:
         optimizer: optimizer whose learning rates change.
         monitor: name of the logged value, such as `valid/uSDR/mean`.
-        mode: `min` if smaller values are better, `max` if larger values are better.
+        mode: `min` if smaller values are better, `max` if larger values are better; null: `min` for losses, `max` for scores
+            such as `valid/uSDR/mean`. Other values need a mode.
         factor: factor below 1 by which the learning rate is multiplied.
         patience: number of validations without improvement after which the learning rate is lowered.
     """
 
     def __init__(
-        self, optimizer: Optimizer, monitor: str, mode: Literal["min", "max"], factor: float, patience: int
+        self, optimizer: Optimizer, monitor: str, mode: Literal["min", "max"] | None, factor: float, patience: int
     ) -> None:  # fmt: skip
-        super().__init__(optimizer, mode, factor=factor, patience=patience)
+        super().__init__(optimizer, mode_of(monitor, mode, "optim.scheduler.mode"), factor=factor, patience=patience)
         self.monitor = monitor

@@ -26,6 +26,22 @@ def has_validation(trainer: pl.Trainer) -> bool:
     return (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
 
 
+def refuse_unlogged(key: str, monitor: str, metrics: Mapping[str, Tensor]) -> None:
+    """Check that a validated run logs a value by which a part of the training decides.
+
+    Args:
+        key: config key with the name of the value.
+        monitor: name of the value.
+        metrics: logged values by name.
+
+    Raises:
+        InputError: the run has been validated, but does not log the value.
+    """
+    if "valid/loss" in metrics and monitor not in metrics:
+        expected = ", ".join(sorted(name for name in metrics if name.startswith("valid/")))
+        raise InputError(key, "the run does not log this value", found=monitor, expected=expected)
+
+
 def training_steps(trainer: pl.Trainer) -> float:
     """Return the number of optimizer steps of a training; infinity if the training has no limit.
 
@@ -257,11 +273,11 @@ class Task(pl.LightningModule):
         if not isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if not self.by_step:
                 self.schedule.step()
-        elif monitor in metrics and not self.is_warming_up:  # a run that ends early may have had no validation
-            self.schedule.step(metrics[monitor])
-        elif metrics and "valid/loss" in metrics and not self.is_warming_up:
-            expected = ", ".join(sorted(name for name in metrics if name.startswith("valid/")))
-            raise InputError("optim.scheduler.monitor", "the run does not log this value", found=monitor, expected=expected)
+        elif monitor in metrics:  # a run that ends early may have had no validation
+            if not self.is_warming_up and metrics[monitor].isfinite():  # an epoch without scoring logs NaN
+                self.schedule.step(metrics[monitor])
+        else:
+            refuse_unlogged("optim.scheduler.monitor", monitor, metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the state of the learning-rate schedule, and the values that `log_mean` has stored, to a checkpoint."""

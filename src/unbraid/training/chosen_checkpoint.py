@@ -48,9 +48,8 @@ def use_checkpoint(config: DictConfig, task: Task, trainer: pl.Trainer) -> None:
         state = resumption_of(checkpoint, path, trainer.world_size)
         if not state.get("complete"):
             hint = f"Choose {LAST}. To test this file without training, set train=false"
-            raise InputError(
-                path, "training cannot continue from this checkpoint, because it was written in the middle of a step", hint=hint
-            )
+            problem = "training cannot continue from this checkpoint, because it lacks a part of the state of the training"
+            raise InputError(path, problem, hint=hint)
         _check_length(checkpoint, config)
         _check_optimizer(checkpoint, task, path)
 

@@ -88,6 +88,16 @@ def test_best_checkpoint_contains_the_best_weights(tmp_path):
     assert not torch.equal(task.weight, averages.averages["ema_0.9_step"]["weight"])  # training goes on with its own weights
 
 
+def test_the_best_weights_of_validations_within_an_epoch_have_the_best_score(tmp_path):
+    averages = WeightAverages([0.9], [0.5])
+    task, rows, best = fit(tmp_path, averages, max_epochs=6, val_check_interval=0.5)
+    (state,) = (state for name, state in best["callbacks"].items() if name.startswith("BestCheckpoint"))
+    assert best["state_dict"]["weight"].square().sum().item() == pytest.approx(float(state["best_model_score"]), rel=1e-6)
+    assert state["best_model_score"] <= min(float(row[f"valid/loss{name}"]) for row in rows for name in ("", "/ema_0.9_step"))
+    assert all(row["valid/loss/ema_0.5_epoch"] for row in rows[1:])
+    assert float(rows[-1]["valid/loss"]) == pytest.approx(task.weight.square().sum().item(), rel=1e-6)
+
+
 def test_validation_of_averages_does_not_change_the_training(tmp_path):
     weights = []
     for number, decays in enumerate(([0.5], [0.9, 0.99])):
@@ -97,11 +107,18 @@ def test_validation_of_averages_does_not_change_the_training(tmp_path):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize(("step", "epoch", "found"), [([1.0], [], 1.0), ([], [-0.1], -0.1), ([], [], None)])
-def test_invalid_decays_are_refused(step, epoch, found):
+@pytest.mark.parametrize(
+    ("step", "epoch", "where", "found"),
+    [([1.0], [], "step_decays", 1.0), ([], [-0.1], "epoch_decays", -0.1), ([], [], "step_decays", None)],
+)
+def test_invalid_decays_are_refused(step, epoch, where, found):
     with pytest.raises(InputError) as error:
         WeightAverages(step, epoch)
-    assert error.value.where.startswith("callbacks.ema") and error.value.found == found
+    assert error.value.where == where and error.value.found == found
+
+
+def test_similar_decays_have_their_own_averages():
+    assert len(WeightAverages([0.999999, 0.9999999], []).averages) == 2
 
 
 def test_a_checkpoint_with_other_decays_is_refused():

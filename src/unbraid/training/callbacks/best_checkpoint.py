@@ -13,7 +13,8 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from unbraid.tasks.task import has_validation
+from unbraid.runs.averages import mode_of
+from unbraid.tasks.task import has_validation, refuse_unlogged
 from unbraid.training.callbacks.weight_averages import RAW, averages_of
 
 
@@ -25,10 +26,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     Args:
         monitor: name of the logged value by which epochs are compared, such as `valid/loss`.
-        mode: `min` if smaller values are better, `max` if larger values are better.
+        mode: `min` if smaller values are better, `max` if larger values are better; null: `min` for losses, `max` for scores
+            such as `valid/uSDR/mean`. Other values need a mode.
     """
 
-    def __init__(self, monitor: str, mode: Literal["min", "max"]) -> None:
+    def __init__(self, monitor: str, mode: Literal["min", "max"] | None) -> None:
+        mode = mode_of(monitor, mode, "mode")
         super().__init__(filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -60,6 +63,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save `best.ckpt` if this epoch had a validation and is the best epoch so far."""
+        refuse_unlogged("callbacks.best.monitor", self.monitor or "", trainer.callback_metrics)
         if has_validation(trainer) and (trainer.enable_validation or self.monitor in trainer.callback_metrics):
             super().on_train_epoch_end(trainer, pl_module)
         self._forget_warm_up(pl_module)
@@ -113,23 +117,28 @@ class StopWithoutProgress(EarlyStopping):
     Warm-up epochs are not counted. These are the first epochs of a run, in which the definition of the loss still changes.
 
     Args:
-        monitor: name of the logged value, such as `valid/loss`. If a run does not log this value, training continues.
-        mode: `min` if smaller values are better, `max` if larger values are better.
+        monitor: name of the logged value, such as `valid/loss`. If a run has no validation, training continues.
+        mode: `min` if smaller values are better, `max` if larger values are better; null: `min` for losses, `max` for scores
+            such as `valid/uSDR/mean`. Other values need a mode.
         patience: number of epochs without improvement after which training ends.
         min_delta: smallest change of the value that counts as an improvement.
     """
 
-    def __init__(self, monitor: str, mode: Literal["min", "max"], patience: int, min_delta: float) -> None:
+    def __init__(self, monitor: str, mode: Literal["min", "max"] | None, patience: int, min_delta: float) -> None:
+        mode = mode_of(monitor, mode, "mode")
         super().__init__(monitor, min_delta, patience, mode=mode, strict=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End training if the monitored value has not improved for `patience` epochs. Do nothing in a warm-up epoch."""
-        task: Any = pl_module
-        if not task.is_warming_up:
+        refuse_unlogged("callbacks.early_stopping.monitor", self.monitor, trainer.callback_metrics)
+        if self._counts(trainer, pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End training if the monitored value has not improved for `patience` validations. Do nothing in a warm-up epoch."""
-        task: Any = pl_module
-        if not task.is_warming_up:
+        if self._counts(trainer, pl_module):
             super().on_validation_end(trainer, pl_module)
+
+    def _counts(self, trainer: pl.Trainer, task: Any) -> bool:
+        """Return False in a warm-up epoch, and in an epoch without scoring: `callbacks=scores` then logs NaN."""
+        return not task.is_warming_up and not math.isnan(float(trainer.callback_metrics.get(self.monitor, 0.0)))

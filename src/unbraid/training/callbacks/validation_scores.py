@@ -71,6 +71,7 @@ class ValidationScores(pl.Callback):
             raise InputError("callbacks.scores.protocol", problem, found=found, expected=expected, hint=hint)
         self.source_group = self.protocol.source_group(separator.targets, weights)
         self.since = time.monotonic() - self.spent
+        self.logged = dict.fromkeys(self._columns(), torch.nan) | self.logged
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         return (trainer.current_epoch + 1) % self.every_n_epochs == 0
@@ -111,10 +112,13 @@ class ValidationScores(pl.Callback):
         for name, value in self.logged.items():
             pl_module.log(name, value, rank_zero_only=True)
 
-    def _summary(self, trainer: pl.Trainer) -> dict[str, float]:
-        parts = gather((self.tracks, self.finite), trainer.world_size)
+    def _columns(self) -> dict[str, tuple[str, str]]:
+        """Return a dictionary from the name of each logged score to the pair (target, measure)."""
         targets = self.source_group.names[: len(self.source_group.names) - self.source_group.has_rest]
-        names = {f"valid/{measure}/{target}": (target, measure) for target in targets for measure in self.protocol.measures}
+        return {f"valid/{measure}/{target}": (target, measure) for target in targets for measure in self.protocol.measures}
+
+    def _summary(self, trainer: pl.Trainer) -> dict[str, float]:
+        parts, names = gather((self.tracks, self.finite), trainer.world_size), self._columns()
         if not all(finite for _, finite in parts):
             return dict.fromkeys(names, torch.nan)
         summary = summarise([track for tracks, _ in parts for track in tracks], self.protocol)

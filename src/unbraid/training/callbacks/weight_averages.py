@@ -37,12 +37,14 @@ class WeightAverages(pl.Callback):
     """
 
     def __init__(self, step_decays: Sequence[float], epoch_decays: Sequence[float]) -> None:
-        self.decays = {f"ema_{d:g}_step": d for d in step_decays} | {f"ema_{d:g}_epoch": d for d in epoch_decays}
+        lists = {"step": step_decays, "epoch": epoch_decays}
+        self.decays = {f"ema_{decay:.12g}_{unit}": decay for unit, decays in lists.items() for decay in decays}
         if not self.decays:
-            raise InputError("callbacks.ema", "both lists of decays are empty", hint="Set for example step_decays=[0.999]")
-        for decay in self.decays.values():
-            if not 0 <= decay < 1:
-                raise InputError("callbacks.ema, decays", found=decay, expected="a number from 0 to below 1")
+            raise InputError("step_decays", "both lists of decays are empty", hint="Set for example step_decays=[0.999]")
+        for unit, decays in lists.items():
+            for decay in decays:
+                if not 0 <= decay < 1:
+                    raise InputError(f"{unit}_decays", found=decay, expected="numbers from 0 to below 1")
         self.averages: dict[str, dict[str, Tensor]] = {name: {} for name in self.decays}
         self.counts = dict.fromkeys(self.decays, 0.0)  # sum of the weights of each average
         self.values: dict[str, dict[str, float]] = {}  # latest validation values of each average
@@ -86,6 +88,11 @@ class WeightAverages(pl.Callback):
             self.steps = trainer.global_step
             self._update("step")
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate all averages after a validation within an epoch, before `BestCheckpoint` compares them."""
+        if trainer.val_check_interval != 1.0:
+            self._validate_all(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Update the averages with the decays `epoch_decays`.
 
@@ -94,12 +101,18 @@ class WeightAverages(pl.Callback):
         self._update("epoch")
         if not has_validation(trainer) or not sum(trainer.num_val_batches):
             return
-        assert isinstance(pl_module, Task)
-        for average in self.decays:
-            with self.swapped(average):
-                self.values[average] = _validate(trainer, pl_module)
-            for name, value in self.values[average].items():
+        if trainer.val_check_interval == 1.0:
+            self._validate_all(trainer, pl_module)
+        for average, values in self.values.items():
+            for name, value in values.items():
                 pl_module.log(f"{name}/{average}", value, rank_zero_only=True)
+
+    def _validate_all(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert isinstance(task, Task)
+        for average in self.decays:
+            if self.averages[average]:  # before the end of the first epoch, averages over epochs are empty
+                with self.swapped(average):
+                    self.values[average] = _validate(trainer, task)
 
     @torch.no_grad()
     def _update(self, unit: str) -> None:
@@ -168,6 +181,7 @@ def _validate(trainer: pl.Trainer, task: Task) -> dict[str, float]:
     """Validate the current weights of a task on the validation batches, and return the validation values by name."""
     modes = {module: module.training for module in task.modules()}
     task.eval()
+    task.reset_validation()  # within an epoch, the metrics still contain the validation of the trained weights
     loader: Any = trainer.val_dataloaders
     with torch.no_grad(), trainer.strategy.precision_plugin.val_step_context():
         for index, batch in enumerate(islice(loader, int(trainer.num_val_batches[0]))):
