@@ -53,9 +53,10 @@ def test_single_runs_with_names(cli, tmp_path):
     ("words", "where"),
     [
         ([], "sweep, runs, results"),
-        (["sweep=a", "runs=[b]"], "sweep, runs"),
-        (["sweep=a", "songs=0"], "songs"),
-        (["sweep=a", "seconds=0.5"], "seconds"),
+        (["sweep=.", "runs=[.]"], "sweep, runs"),
+        (["sweep=.", "songs=0"], "songs"),
+        (["sweep=.", "seconds=0.5"], "seconds"),
+        (["sweep=a", "songs=0"], "sweep=a"),
         (["results=[a.json]"], "listening/key.json"),
     ],
 )

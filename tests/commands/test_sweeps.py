@@ -187,7 +187,7 @@ def test_sigterm_stops_the_runs_of_a_sweep(tmp_path):
     while not (run / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     sweep.send_signal(signal.SIGTERM)
-    _, err = sweep.communicate(timeout=60)
+    _, err = sweep.communicate(timeout=180)
     assert (
         sweep.returncode == 128 + signal.SIGTERM
         and err.splitlines()[-1] == "stopped by SIGTERM. The same command resumes the sweep"

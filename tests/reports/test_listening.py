@@ -103,7 +103,7 @@ def test_missing_and_damaged_files_are_listed(tmp_path):
     (sweep / "4-net2-demo-0/audio/song 0/vocals-estimate.flac").write_bytes(b"fLaC")
     song_data = leave(players(sweep), "song 0", 1, tmp_path)
     rows = rows_of(song_data)
-    assert rows["net1"]["missing"] == "2-net1-demo-0/audio/song 0/vocals-estimate.flac: no such file"
+    assert rows["net1"]["missing"].startswith("2-net1-demo-0/audio/song 0/vocals-estimate.flac: this path does not exist")
     assert rows["net2"]["missing"].startswith("4-net2-demo-0/audio/song 0/vocals-estimate.flac: ")
     assert song_data["missing"] == sorted([rows["net1"]["missing"], rows["net2"]["missing"]])
     assert "audio" in rows["net0"] and "audio" in rows["net1"]["residual"]
@@ -151,7 +151,7 @@ def test_targets_of_all_variants_are_written(tmp_path):
     leave_audio(leave_run(tmp_path / "sweep", 1, "net1", 0, [1.0], targets=both), "song 0", targets=both)
     rows = rows_of(leave(players(tmp_path / "sweep"), "song 0", 1, tmp_path), "drums")
     assert "audio" in rows["true drums"] and "audio" in rows["net1"]
-    assert rows["net0"]["missing"] == "0-net0-demo-0/audio/song 0/drums-estimate.flac: no such file"
+    assert rows["net0"]["missing"].startswith("0-net0-demo-0/audio/song 0/drums-estimate.flac: this path does not exist")
 
 
 def test_run_in_the_working_directory_is_read(tmp_path, monkeypatch):
@@ -159,4 +159,4 @@ def test_run_in_the_working_directory_is_read(tmp_path, monkeypatch):
     (leave_audio(run, "song 0") / "residual.flac").unlink()
     monkeypatch.chdir(run)
     song_data = leave(heard(variants_of([Path()])), "song 0", 1, tmp_path)
-    assert song_data["missing"] == ["0-net0-demo-0/audio/song 0/residual.flac: no such file"]
+    assert song_data["missing"] == ["0-net0-demo-0/audio/song 0/residual.flac: this path does not exist"]

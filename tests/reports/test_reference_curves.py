@@ -102,7 +102,7 @@ def test_the_command_writes_a_choice_that_train_accepts(tmp_path, cli):
     ("words", "key"),
     [
         (["output=x.yaml"], "sweep, runs"),
-        (["output=x.yaml", "sweep=s", "runs=[a]"], "sweep, runs"),
+        (["output=x.yaml", "sweep=.", "runs=[.]"], "sweep, runs"),
         (["runs=[a,b,c]", "output=x.txt"], "output=x.txt"),
         (["runs=[a,b,c]"], "output"),
         (["sweep=nowhere", "output=x.yaml"], "nowhere"),
