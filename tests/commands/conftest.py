@@ -22,7 +22,7 @@ def has_names(text, names):
 
 @pytest.fixture
 def refused(cli):
-    """Call a script that must fail with status 1 and one line; return that line. A sweep also prints that it checks its runs."""
+    """Call a script that must fail with status 1 and one line; return that line. A sweep also prints that it checks runs."""
 
     def call(*words, script="train.py"):
         status, out, err = cli(*words, script=script)
