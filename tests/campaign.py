@@ -164,10 +164,13 @@ def table(chosen: Sequence[Promise], results: Sequence[Result]) -> str:
 
 
 def main(*words: str) -> int:
-    form = "quick" if "quick" in words else "full"
-    options = {"seed": "0", "only": ""} | dict(word.split("=", 1) for word in words if word not in MINUTES)
-    if unknown := {*options} - {"seed", "only"}:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; allowed: quick, full, seed=…, only=…")
+    forms = [word for word in words if word in MINUTES]
+    options = {"seed": "0", "only": ""} | dict(word.partition("=")[::2] for word in words if word not in MINUTES)
+    if unknown := sorted({*options} - {"seed", "only"}):
+        raise SystemExit(f"unknown: {', '.join(unknown)}; allowed: quick or full, seed=NUMBER, only=SECTION")
+    if len(forms) > 1 or not options["seed"].isdecimal():
+        raise SystemExit(f"{' '.join(words)}: expected quick or full, and a whole number as seed")
+    form = forms[0] if forms else "full"
     chosen = [one for one in promises() if one.attempts[form] and options["only"].lower() in one.area.lower()]
     if not chosen:
         raise SystemExit(f"only={options['only']}: no promise of the {form} form is in such a section of {PAGE}")
@@ -176,6 +179,8 @@ def main(*words: str) -> int:
     results, ended = campaign(chosen, form, int(options["seed"]), scratch)
     print(f"\n{table(chosen, results)}")
     lost = sum(len(result.lost) for result in results)
+    if skipped := [promise.text for promise, result in zip(chosen, results, strict=True) if not (result.held or result.lost)]:
+        print(f"not tried, because their tests were skipped: {'; '.join(skipped)}")
     if not ended:
         print(f"the tests did not end in {MINUTES[form]} minutes; those that had not started are missing in the table")
     used = os.times()

@@ -67,6 +67,26 @@ def test_a_lost_command_fails_the_campaign(tmp_path, monkeypatch, capsys, code, 
     assert bool([*tmp_path.glob("unbraid-campaign-*")]) == bool(status)
 
 
+@pytest.mark.parametrize(
+    "words", [["fast"], ["--help"], ["seed=x"], ["seed=1.5"], ["quick", "full"], ["sed=3"], ["only=stor3"]]
+)
+def test_wrong_words_are_one_line(tmp_path, monkeypatch, words):
+    monkeypatch.setattr(campaign.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        campaign.main(*words)
+    assert isinstance(ended.value.code, str) and "\n" not in ended.value.code and [*tmp_path.iterdir()] == []
+
+
+def test_a_promise_whose_tests_are_skipped_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_x(): pytest.skip()\n")
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setattr(campaign, "PROJECT", tmp_path)
+    monkeypatch.setattr(
+        campaign, "promises", lambda: [Promise("area", "all is well", ("test_it.py",), {"quick": 1, "full": 1})]
+    )
+    assert campaign.main("quick") == 0 and "were skipped: all is well" in capsys.readouterr().out
+
+
 def test_a_lost_test_fails_the_campaign(tmp_path, monkeypatch):
     (tmp_path / "test_it.py").write_text(
         "import os\ndef test_good(): pass\ndef test_bad(): assert 0\ndef test_end(): os._exit(1)\n"

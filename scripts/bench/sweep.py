@@ -127,7 +127,7 @@ def kill_sweep(folder: Path, jobs: int, chance: random.Random) -> dict[str, int]
     while True:
         process = start([*words, "hydra.sweep.dir=killed"], folder)
         try:
-            process.wait(chance.uniform(0.15, 0.4) * whole)
+            process.wait(chance.uniform(0.1, 0.3) * whole)
             break
         except subprocess.TimeoutExpired:
             runs = processes_of(folder / "killed")

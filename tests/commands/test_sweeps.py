@@ -216,7 +216,7 @@ def test_sweeps_of_the_same_second_get_two_folders(cli, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_twelve_runs_survive_kills(tmp_path):
     result = bench(tmp_path, "only=sweep", "jobs=12")
-    assert result["kills_survived"] >= 5 and result["jobs_started_again"] == 0 and result["jobs_equal"] == 12
+    assert result["kills_survived"] >= 3 and result["jobs_started_again"] == 0 and result["jobs_equal"] == 12
 
 
 @pytest.mark.slow

@@ -34,10 +34,14 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(songs, folder, num_workers, checkpoints=None, fail_at=None, resume=None):
+USUAL = Sampling("tracks", 0.5, None, 0.1)
+REDRAWN = Sampling("time", 0.5, -12.0, 0.1, shortest_seconds=0.2)  # most chunks are below this level
+
+
+def fit(songs, folder, num_workers, checkpoints=None, fail_at=None, resume=None, sampling=USUAL):
     data = module(
         songs, folder / "cache", batch_size=2, chunks_per_track=STEPS, num_workers=num_workers,
-        sampling=Sampling("tracks", 0.5, None, 0.1), augmentation={"gain": Gain(0.25, 1.25)},
+        sampling=sampling, augmentation={"gain": Gain(0.25, 1.25)},
     )  # fmt: skip
     recorder = Recorder(fail_at)
     trainer = pl.Trainer(
@@ -74,12 +78,13 @@ def test_resume_from_any_step(songs, tmp_path, num_workers, step):
     assert fit(songs, tmp_path, num_workers, resume=path) == whole[step:]
 
 
+@pytest.mark.parametrize("sampling", [USUAL, REDRAWN])
 @pytest.mark.parametrize("fail_at", [1, 3, 6, 9])
-def test_resume_after_a_failure(songs, tmp_path, fail_at):
-    whole = fit(songs, tmp_path, 0)
-    seen = fit(songs, tmp_path, 0, ModelCheckpoint(filename="last", save_on_exception=True), fail_at)
+def test_resume_after_a_failure(songs, tmp_path, fail_at, sampling):
+    whole = fit(songs, tmp_path, 0, sampling=sampling)
+    seen = fit(songs, tmp_path, 0, ModelCheckpoint(filename="last", save_on_exception=True), fail_at, sampling=sampling)
     (path,) = tmp_path.rglob("last.ckpt")
-    assert seen == whole[:fail_at] and fit(songs, tmp_path, 0, resume=path) == whole[fail_at:]
+    assert seen == whole[:fail_at] and fit(songs, tmp_path, 0, resume=path, sampling=sampling) == whole[fail_at:]
 
 
 def test_resume_from_end_of_epoch(songs, tmp_path):

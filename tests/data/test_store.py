@@ -501,6 +501,18 @@ def test_every_flipped_bit_is_found(songs, tmp_path, name, attempt):
     assert all(is_intact(other.entry) for other in (track, *others))
 
 
+def test_a_flipped_bit_at_the_end_of_a_long_song_is_found(tmp_path):
+    """Checksums are computed in blocks of 1 MiB."""
+    folder = tmp_path / "songs/train/song"
+    write_song(folder, seed=0, seconds=15.0)
+    (track,) = Store(tmp_path / "store", 44100, 2).open(MUSDB18().tracks(tmp_path / "songs").tracks)
+    samples = track.entry / "samples.i16"
+    whole = samples.read_bytes()
+    assert len(whole) > 2 << 20 and is_intact(track.entry)
+    samples.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert not is_intact(track.entry)
+
+
 @pytest.mark.parametrize("name", ["samples.i16", "levels.i8", "meta.json", "health.json"])
 def test_a_truncated_entry_is_decoded_again(songs, tmp_path, name):
     whole = open_all(songs, tmp_path, 8192, 1)[0]

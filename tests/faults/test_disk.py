@@ -7,7 +7,6 @@ import subprocess
 import sys
 from random import Random
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -18,6 +17,7 @@ from tests.faults.conftest import command, scores_of
 from tests.reports.sweeps import usual
 from unbraid.data.layouts.musdb import MUSDB18
 from unbraid.data.store import Store
+from unbraid.runs.errors import InputError
 
 pytestmark = pytest.mark.slow
 FILL = """
@@ -167,15 +167,12 @@ def test_songs_on_a_read_only_disk_can_be_used(songs, process, tmp_path):
 
 
 def test_damaged_songs_never_enter_the_store(tmp_path, attempt):
-    """A cut or flipped file gives an error, or the samples that it really has."""
+    """A file that is cut anywhere gives an error, and nothing enters the store."""
     chance = Random(attempt)
     write_song(tmp_path / "root/train/song", seed=0, seconds=1.0)
     path = tmp_path / "root/train/song" / f"{chance.choice(['bass', 'mixture', 'vocals'])}.wav"
     os.truncate(path, chance.randrange(path.stat().st_size))
     store = Store(tmp_path / "store", 44100, 2, 1)
-    try:
-        (track,) = store.open(MUSDB18().tracks(tmp_path / "root").tracks, progress=False)
-    except ValueError:  # also InputError
-        assert not contents(tmp_path / "store")
-    else:
-        assert np.isfinite(track.tensor().numpy()).all()
+    with pytest.raises(InputError):
+        store.open(MUSDB18().tracks(tmp_path / "root").tracks, progress=False)
+    assert not contents(tmp_path / "store")

@@ -40,6 +40,12 @@ EXECUTION = (
     "socket.connect",
 )
 
+# Events that change the file system, and the positions of the changed paths in their arguments.
+CHANGES = {
+    "os.remove": (0,), "os.rename": (0, 1), "os.mkdir": (0,), "os.rmdir": (0,), "os.symlink": (1,), "os.link": (1,),
+    "os.truncate": (0,),
+}  # fmt: skip
+
 
 @dataclass
 class Outcome:
@@ -134,10 +140,14 @@ class Guard:
             return
         if event in EXECUTION:
             self.seen.append(f"{event} {arguments!r}"[:300])
-        elif event == "open" and isinstance(arguments[0], str | bytes | os.PathLike) and self._writes(arguments):
-            path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not path.startswith((str(self.folder), "/dev/")) and "__pycache__" not in path:
-                self.seen.append(f"wrote {path}")
+        elif event in CHANGES or (event == "open" and self._writes(arguments)):
+            for name in (arguments[position] for position in CHANGES.get(event, (0,))):
+                if not isinstance(name, int):  # an open file
+                    self._check(event, os.path.realpath(os.fsdecode(name)))
+
+    def _check(self, event: str, path: str) -> None:
+        if not f"{path}/".startswith((f"{self.folder}/", "/dev/")) and "__pycache__" not in path:
+            self.seen.append(f"{event} {path}")
 
     @staticmethod
     def _writes(arguments: tuple) -> bool:

@@ -1,7 +1,7 @@
 """Tests of atomic writes, and of errors about paths that do not exist."""
 
 import os
-from errno import EPERM
+from errno import EIO, EPERM
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,24 @@ def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path):
             (tmp_path / "folder/a").write_text("text")
             rename(tmp_path / "folder", tmp_path / name)
     assert lost == [str(tmp_path / "c"), str(tmp_path / "lost")] and (tmp_path / "synced/a").is_file()
+
+
+@pytest.mark.parametrize("failing_call", ["fsync", "replace"])
+def test_an_old_folder_remains_after_an_error(tmp_path, monkeypatch, failing_call):
+    for name in ("old", "fresh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+
+    def fail(*_):
+        raise OSError(EIO, "disk")
+
+    target = os if failing_call == "fsync" else Path
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(target, failing_call, fail)
+        rename_synced(tmp_path / "fresh", tmp_path / "old", aside=tmp_path / "aside")
+    assert (tmp_path / "old/a").read_text() == "old" and not (tmp_path / "aside").exists()
+    rename_synced(tmp_path / "fresh", tmp_path / "old", aside=tmp_path / "aside")
+    assert [(tmp_path / name / "a").read_text() for name in ("old", "aside")] == ["fresh", "old"]
 
 
 def test_a_mistyped_path_suggests_an_existing_path(tmp_path):

@@ -74,6 +74,16 @@ def test_threads_exclude_each_other(tmp_path):
     assert len(most) == 80 and max(most) == 1
 
 
+def test_a_released_lock_keeps_its_file(tmp_path):
+    """A process that waits has opened the file. It would not exclude a process that makes a new file of this name."""
+    inodes = []
+    for _ in range(2):
+        with FileLock(tmp_path / "lock"):
+            inodes.append((tmp_path / "lock").stat().st_ino)
+        inodes.append((tmp_path / "lock").stat().st_ino)
+    assert len({*inodes}) == 1
+
+
 def test_a_lock_can_be_released_twice(tmp_path):
     held = FileLock(tmp_path / "lock")
     assert held.try_acquire() and held.try_acquire()

@@ -112,9 +112,7 @@ def export(config: DictConfig) -> None:
         except InputError as error:
             raise InputError(f"run={run}", f"the run cannot be exported ({error})") from error
         costs = _costs(separator, path, run_config, data) if config.quantise else ""
-        if output.is_dir():  # a folder cannot be replaced by a renaming
-            output.rename(Path(partial) / "replaced")
-        rename_synced(path, output)
+        rename_synced(path, output, aside=Path(partial) / "replaced")
     echo(f"export  {output}: {description.format(output=output)}{costs}")
 
 

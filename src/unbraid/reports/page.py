@@ -122,9 +122,7 @@ def write(report: Report, folder: Path, songs: int) -> None:
         fresh = Path(partial) / folder.name
         fresh.mkdir()
         _fill(report, fresh, songs)
-        if folder.exists():
-            folder.rename(Path(partial) / "replaced")
-        rename_synced(fresh, folder)
+        rename_synced(fresh, folder, aside=Path(partial) / "replaced")
 
 
 def refuse_to_replace(folder: Path) -> None:

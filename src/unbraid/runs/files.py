@@ -204,16 +204,30 @@ def atomic_writes(paths: Sequence[Path], new: bool = False) -> Iterator[list[Pat
         _sync(folder)
 
 
-def rename_synced(path: Path, target: Path) -> None:
+def rename_synced(path: Path, target: Path, aside: Path | None = None) -> None:
     """Rename a file or folder after its data are on the disk, so that the new name is complete even if the power fails.
+
+    After an error, `target` is unchanged. A process that is killed between two renames leaves an old folder at `aside`.
 
     Args:
         path: complete file or folder.
-        target: new path on the same disk. An existing file is replaced; a folder must not exist.
+        target: new path on the same disk. An existing file is replaced.
+        aside: new path of the folder `target`, if it exists. None: `target` is not an existing folder.
+
+    Raises:
+        OSError: the path cannot be renamed.
     """
     for part in (path, *path.rglob("*")):
         _sync(part)
-    path.replace(target)
+    old = aside if aside is not None and target.is_dir() else None
+    if old is not None:
+        target.rename(old)
+    try:
+        path.replace(target)
+    except OSError:
+        if old is not None:
+            old.rename(target)
+        raise
     _sync(target.parent)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import threading
 import time
@@ -162,25 +163,28 @@ def test_names_of_uploads_lose_their_folders(server, stem_file):
 
 
 def test_the_queue_continues_after_a_kill(server, stem_file, tmp_path):
-    """The folder of a killed app has a separated song, a half separated song, and an incomplete upload."""
+    """The folder of a killed app has a separated song, a half separated song, a waiting song, and an incomplete upload."""
     address, songs = server
     done, _ = separated(address, stem_file, "done.mp4")
     folder = tmp_path / "killed"
     shutil.copytree(songs.folder, folder)
-    for name, record in {"half": True, "upload": False}.items():
+    for number, name in enumerate(("half", "a later song", "upload")):
         (folder / name).mkdir()
         shutil.copy(stem_file, folder / name / "upload")
-        (folder / name / "vocals.wav").touch()
-        if record:
-            (folder / name / "song.json").write_text('{"name": "half.mp4"}')
+        if name != "a later song":
+            (folder / name / "vocals.wav").touch()
+        if name != "upload":
+            (folder / name / "song.json").write_text(json.dumps({"name": f"{name}.mp4"}))
+            os.utime(folder / name / "song.json", (number, number))
     (folder / "lock").touch()
     with serving(made(*SMALL["joint"]), folder) as (address, songs):
         assert not (folder / "upload").exists()
-        keys = [ask(address, "GET", "/songs")[1]["id"] for _ in range(3)]
-        assert sorted(keys[:2]) == sorted([done, "half"]) and keys[2] is None
+        keys = [ask(address, "GET", "/songs")[1]["id"] for _ in range(4)]
+        assert keys == ["half", "a later song", done, None]  # in the order of the queue
         assert ask(address, "GET", f"/songs/{done}")[1]["state"] == "done"
-        while (song := ask(address, "GET", "/songs/half")[1])["state"] in ("waiting", "working"):
-            time.sleep(0.05)
-        assert (song["state"], song["name"]) == ("done", "half.mp4")
+        for name in ("a%20later%20song", "half"):
+            while (song := ask(address, "GET", f"/songs/{name}")[1])["state"] in ("waiting", "working"):
+                time.sleep(0.05)
+            assert (song["state"], song["name"]) == ("done", f"{name.replace('%20', ' ')}.mp4")
         for name in songs.names:
             assert ask(address, "GET", f"/songs/half/{name}") == ask(address, "GET", f"/songs/{done}/{name}")

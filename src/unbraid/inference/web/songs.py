@@ -112,7 +112,7 @@ class Songs:
 
     def restore(self) -> None:
         """Add the songs that a killed app has left in the folder, and delete incomplete uploads."""
-        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+        for folder in sorted((path for path in self.folder.iterdir() if path.is_dir()), key=_accepted):
             if (song := self._left(folder)) is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
@@ -211,6 +211,12 @@ class Songs:
             song.upload.unlink(missing_ok=True)
             if song.gone:
                 shutil.rmtree(song.folder, ignore_errors=True)
+
+
+def _accepted(folder: Path) -> tuple[float, str]:
+    """Return a sort key of a song's folder: the time at which the song entered the queue, and the name of the folder."""
+    record = folder / RECORD
+    return record.stat().st_mtime if record.is_file() else 0.0, folder.name
 
 
 def _keep(folder: Path, kept: Collection[Path]) -> None:
