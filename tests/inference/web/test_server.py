@@ -183,7 +183,9 @@ def test_the_queue_continues_after_a_kill(server, stem_file, tmp_path):
         assert keys == ["half", "a later song", done, None]  # in the order of the queue
         assert ask(address, "GET", f"/songs/{done}")[1]["state"] == "done"
         for name in ("a%20later%20song", "half"):
+            deadline = time.monotonic() + 60
             while (song := ask(address, "GET", f"/songs/{name}")[1])["state"] in ("waiting", "working"):
+                assert time.monotonic() < deadline, "the song is not separated"
                 time.sleep(0.05)
             assert (song["state"], song["name"]) == ("done", f"{name.replace('%20', ' ')}.mp4")
         for name in songs.names:
