@@ -181,7 +181,7 @@ def attempt(task: Callable[[Any, Send], None], argument: Any, send: Send) -> Non
     """Call a function, and send its error, if any, as the status."""
     try:
         task(argument, send)
-    except Exception as error:
+    except Exception as error:  # the parent process prints it as the status of the model
         full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         text = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         send({"status": "out of memory" if full else text})

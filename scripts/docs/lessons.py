@@ -22,7 +22,7 @@ TEXT = "font-size: .68rem; line-height: 1.4; white-space: pre-wrap"  # of the te
 IMAGES = {"image/png": "png", "image/gif": "gif"}
 
 sys.path.insert(0, str(PROJECT / "course"))
-from pages import formulas  # noqa: E402
+from pages import formulas  # noqa: E402  # the module is in the folder that the line above adds
 
 
 def lessons() -> list[Path]:

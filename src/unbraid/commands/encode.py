@@ -105,7 +105,7 @@ def _rows_of(features: Spectra, frames: int, by_frame: bool, codes: int) -> tupl
 
 def _check_parquet() -> None:
     try:
-        import pyarrow  # noqa: F401
+        import pyarrow  # noqa: F401  # tests only that the package is installed
     except ModuleNotFoundError as error:
         hint = "Run pip install 'unbraid[parquet]', or choose a .npy file"
         raise InputError(

@@ -28,7 +28,7 @@ def require(config: DictConfig, **placeholders: str) -> None:
 
 
 def check_paths(config: DictConfig, command: str) -> None:
-    """Check that the model, the sweep and the data set of a command exist, before packages are imported that take seconds.
+    """Check that the model, the sweep and the data set of a command exist, before the slow imports.
 
     The folder of a data set is not checked if the command downloads or renders the data set.
     InputError is raised if the path `run` or `sweep` or the folder `data.root` does not exist, `run` is an audio file, or

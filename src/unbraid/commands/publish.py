@@ -28,6 +28,7 @@ from unbraid.runs.records import own_choices, strip_launch_keys
 from unbraid.runs.scores import read_scores
 from unbraid.runs.source_version import versions
 from unbraid.runs.text import echo, markdown, one_line, redact_paths
+from unbraid.runs.weights import named_checkpoint
 
 # Licences of the data sets, by the name of their config. See docs/reference/data_sets.md.
 LICENCES = {
@@ -129,8 +130,7 @@ def _scores(run: Path, checkpoint: str) -> dict[str, Any] | None:
         return None
     scores = read_scores(path)
     name = Path(str(scores.get("checkpoint", ""))).name
-    published = f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint).name
-    return {**scores, "checkpoint": name} if name == published else None
+    return {**scores, "checkpoint": name} if name == named_checkpoint(run, checkpoint).name else None
 
 
 def _card(separator: Separator, choices: Mapping[str, str], scores: Mapping[str, Any] | None, license_name: str) -> str:

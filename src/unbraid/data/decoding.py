@@ -151,8 +151,8 @@ def check_headers(tracks: Sequence[Track], progress: bool) -> tuple[list[InputEr
         progress: whether a progress bar is shown in a terminal.
 
     Returns:
-        Errors about files that cannot be opened or are truncated and about tracks whose files have too different lengths, and
-        the duration of each track in seconds without its change of tempo. An unknown duration is 0.
+        Errors about files that cannot be opened or are truncated, and about tracks whose files differ too much in length. Also
+        the duration of each track in seconds, without its change of tempo. An unknown duration is 0.
     """
     distinct = {tuple(streams_of(track)): track for track in tracks}
     hidden = None if progress else True  # None: hidden if the output is not a terminal

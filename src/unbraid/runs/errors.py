@@ -110,7 +110,7 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.75) -> str | None
     Returns:
         The most similar known name; None if no known name is similar.
     """
-    lower = {known_name.lower(): known_name for known_name in known}
+    lower = {known_name.lower(): known_name for known_name in sorted(known)}  # of equally similar names, always the same
     close = get_close_matches(name.lower(), lower, n=1, cutoff=cutoff)
     return lower[close[0]] if close else None
 

@@ -85,7 +85,7 @@ def _similar_path(path: Path) -> Path | None:
     """Correct the first part of a path that does not exist. Return None if the folder contains no similar name."""
     wrong = next((part for part in (*reversed(path.parents), path) if not part.exists()), path)
     try:
-        name = closest(wrong.name, sorted(entry.name for entry in wrong.parent.iterdir()))
+        name = closest(wrong.name, [entry.name for entry in wrong.parent.iterdir()])
     except OSError:  # the folder is a file, or must not be listed
         return None
     if name is None:

@@ -286,6 +286,11 @@ def _shape(tensor: Any) -> str:
     return str(list(tensor.shape)) if isinstance(tensor, Tensor) and not is_lazy(tensor) else f"a {type(tensor).__name__}"
 
 
+def named_checkpoint(run: Path, asked: str) -> Path:
+    """Return the path of a checkpoint of a run, see `checkpoint_path`, even if the file does not exist."""
+    return run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
+
+
 def checkpoint_path(run: Path, asked: str) -> Path:
     """Return the path of a checkpoint file of a run.
 
@@ -299,7 +304,7 @@ def checkpoint_path(run: Path, asked: str) -> Path:
     Raises:
         InputError: the file does not exist.
     """
-    path = run / "checkpoints" / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked).expanduser()
+    path = named_checkpoint(run, asked)
     if not path.is_file():
         names = ", ".join(sorted(p.name for p in run.glob("checkpoints/*.ckpt"))) or "none"
         raise InputError(

@@ -158,7 +158,7 @@ class Task(pl.LightningModule):
     def reset_validation(self) -> None:
         """Reset all validation metrics.
 
-        Call this method only after a validation outside Lightning. After its own validations, Lightning resets the metrics.
+        Call this method before and after a validation outside Lightning. Lightning resets the metrics after its own.
         """
         for metric in self.validation_metrics.values():
             metric.reset()
